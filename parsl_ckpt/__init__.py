@@ -1,0 +1,1 @@
+"""Parallel apps whose results survive: memoized, checkpointed, resumed."""
