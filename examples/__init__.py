@@ -1,0 +1,1 @@
+"""Programs to copy from.  Each runs by itself: ``python examples/survey.py``."""
