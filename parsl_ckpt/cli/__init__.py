@@ -87,4 +87,5 @@ class _Version(argparse.Action):
             version = metadata.version("parsl_ckpt")
         except metadata.PackageNotFoundError:
             version = "(not installed)"
-        parser.exit(message=f"parsl-ckpt {version}\n")
+        print(f"parsl-ckpt {version}")
+        parser.exit()

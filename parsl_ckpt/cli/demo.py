@@ -99,7 +99,7 @@ class _Survey:
             command += ["--workers", str(self.options.workers)]
         if self.options.root:
             command += ["--root", str(self.options.root)]
-        # Its progress bar is on standard error, which it shares with us; its tables are ours to show.
+        # Its progress bar goes to our standard error; its tables are left to us.
         return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def finish(self) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""The command line: one file a command, errors as one sentence, honest exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from parsl_ckpt import cli
+from parsl_ckpt.cli import demo
+
+
+def test_each_command_says_in_its_first_line_what_it_does(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for name, module in cli.commands().items():
+        assert name in shown
+        assert module.__doc__.splitlines()[0].endswith(".")
+
+
+def test_help_of_every_command_works(capsys):
+    for name in cli.commands():
+        with pytest.raises(SystemExit) as end:
+            cli.main([name, "--help"])
+        assert end.value.code == 0
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert end.value.code == 2
+    assert "usage: parsl-ckpt" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("parsl-ckpt ")
+
+
+def test_an_error_of_ours_is_a_sentence_and_a_status(tmp_path, capsys):
+    (tmp_path / "something").write_text("mine")
+    assert cli.main(["demo", "--run-dir", str(tmp_path)]) == 1
+    shown = capsys.readouterr().err
+    assert "is not an empty directory" in shown
+    assert "Traceback" not in shown
+    assert [p.name for p in tmp_path.iterdir()] == ["something"]
+
+
+def test_an_interruption_has_its_own_status(monkeypatch, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", interrupted)
+    assert cli.main(["demo"]) == 130
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from parsl_ckpt.cli import _parser; _parser()\n"
+        "print('rich' in sys.modules and 'rich.table' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert answer.stdout.strip() == "False"
