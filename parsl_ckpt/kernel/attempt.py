@@ -27,11 +27,14 @@ class Attempt:
         began: time of the start in seconds since the epoch, written by the executor.
         seconds: duration in seconds, written by the executor.
         worker: name of what ran it, written by the executor.
+        guard: if not None, the executor calls it when the arguments can no longer change: right
+            before ``fn`` where caller and worker share memory, right after serialising them where
+            they do not. It notices arguments that changed since the call; it does not raise.
     """
 
     __slots__ = (
-        "_ticket", "app", "args", "began", "encode", "fn", "kwargs", "number", "seconds", "task",
-        "tid", "worker",
+        "_ticket", "app", "args", "began", "encode", "fn", "guard", "kwargs", "number", "seconds",
+        "task", "tid", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +48,7 @@ class Attempt:
         number: int = 1,
         encode: bool = False,
         task: Any = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
         self.fn = fn
         self.args = args
@@ -54,6 +58,7 @@ class Attempt:
         self.number = number
         self.encode = encode
         self.task = task
+        self.guard = guard
         self.began = 0.0
         self.seconds = 0.0
         self.worker = ""
@@ -87,6 +92,15 @@ class Finished(Protocol):
     def __call__(
         self, attempt: Attempt, value: Any, error: BaseException | None, encoded: Any = None
     ) -> None: ...
+
+
+class Launcher(Protocol):
+    """What the kernel needs of an executor."""
+
+    label: str
+
+    def launch(self, attempt: Attempt, finished: Finished) -> None:
+        """Have the attempt run by a worker, and ``finished`` called when it has ended."""
 
 
 class Worker(threading.local):

@@ -1,0 +1,294 @@
+"""What a call of an app returns: a ``concurrent.futures.Future`` that costs little and may be lazy.
+
+*Lazy.*  A hit does not decode its value until someone looks: every look goes through ``_state``, so
+the standard library's own functions (``wait``, ``as_completed``, ``asyncio.wrap_future``) look too.
+Whoever looks first decodes; a record that does not decode turns the future back into a pending one
+and its task is run, so nobody ever sees a hit that is none.
+
+*Cheap.*  The condition and the lists of waiters exist only once somebody waits or asks to be called.
+
+*Guarantees.*  A future is finished once.  ``_conclude`` is called by the kernel's effects alone, and
+does not run callbacks: it hands them back, so that all futures of a batch are done before any
+callback runs.
+
+*Assumptions.*  Reading and setting one entry of an instance's ``__dict__`` is atomic.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from parsl_ckpt.errors import KernelError
+from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel.attempt import worker
+
+if TYPE_CHECKING:
+    from parsl_ckpt.kernel.task import Task
+
+logger = logging.getLogger(__name__)
+Callback = Callable[[Future[Any]], object]
+
+
+class Lazy(Protocol):
+    """Where the value of a hit comes from."""
+
+    def load(self, future: AppFuture) -> bool:
+        """Finish the future with its value; False if it cannot be had and is computed instead."""
+
+
+class Owner(Protocol):
+    """What a future needs of the kernel it came from."""
+
+    def cancel(self, future: AppFuture) -> bool:
+        """Give up on a call that has not begun."""
+
+    def lift(self, future: AppFuture, kind: str, item: Any) -> AppFuture:
+        """A future of ``value[item]`` or ``value.item``."""
+
+
+class AppFuture(Future[Any]):
+    """The future outcome of one call of an app.
+
+    Attributes:
+        tid: number of the task in its run.
+        from_memo: the outcome was there already, or came from an equal call in flight.
+
+    ``future[key]`` and ``future.name`` are futures of an item and of an attribute of the value;
+    names that begin with an underscore are not lifted.
+    """
+
+    _lazy: Lazy | None = None
+    _phase: str = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _task: Task | None = None
+    _status: str = states.UNSCHED
+    from_memo: bool = False
+    # What it is to the kernel: its own key (lineage key where there is one), the key and id of its
+    # record, the leaf of its value, each None until known; and whether it came from the store.
+    _key: bytes | None = None
+    _value_key: bytes | None = None
+    _record: bytes | None = None
+    _leaf: bytes | None = None
+    _restored: bool = False
+
+    def __init__(self, kernel: Owner, tid: int) -> None:
+        # Future.__init__ is not called: what it makes is made on first use, in __getattr__.
+        self._kernel = kernel
+        self.tid = tid
+
+    # -- how it stands -----------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        if self._lazy is not None:
+            self._settle()
+        return self._phase
+
+    def _settle(self) -> None:
+        """Decode the value of a hit; two threads may do it at once, and one value is kept."""
+        lazy = self._lazy
+        if lazy is not None and lazy.load(self):
+            self._lazy = None
+
+    def task_status(self) -> str:
+        """The state of the task, by one of Parsl's names (``pending``, ``exec_done``, ...)."""
+        task = self._task
+        return self._status if task is None else task.status
+
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._state != PENDING
+
+    def running(self) -> bool:
+        """Whether a worker has begun the task."""
+        return self.task_status() in (states.RUNNING, states.JOINING)
+
+    def cancelled(self) -> bool:
+        """Whether the call was given up."""
+        return self._state == CANCELLED_AND_NOTIFIED
+
+    def cancel(self) -> bool:
+        """Give up this call, if no worker has begun it.
+
+        Where equal calls joined one task, only this one is given up and the task goes on.
+
+        Returns:
+            Whether the future is cancelled.
+        """
+        if self._state == PENDING:
+            return self._kernel.cancel(self)
+        return self._phase == CANCELLED_AND_NOTIFIED
+
+    # -- its outcome -------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value; waits for it.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: ``timeout`` seconds have passed.
+            CancelledError: the call was cancelled.
+            BaseException: whatever the app raised.
+        """
+        self._wait(timeout)
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                self = None  # type: ignore[assignment]  # the traceback must not keep it alive
+        return self._result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the app raised, or None; waits like :meth:`result`."""
+        self._wait(timeout)
+        return self._exception
+
+    def _wait(self, timeout: float | None) -> None:
+        while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for
+            condition = self._condition
+            with condition:
+                if self._phase == PENDING and self._lazy is None:
+                    pool = worker.pool
+                    if pool is None:
+                        notified = condition.wait(timeout)
+                    else:
+                        with pool.blocked():
+                            notified = condition.wait(timeout)
+                    if not notified:
+                        raise _timeout_error()
+        if self._phase == CANCELLED_AND_NOTIFIED:
+            raise CancelledError
+
+    def add_done_callback(self, fn: Callback) -> None:
+        """Have ``fn(future)`` called when the outcome is known.
+
+        It is called on a thread of its own kind, where it may block and call apps; if the outcome
+        is known already, at once and here.  What it raises is logged and ignored.
+        """
+        with self._condition:
+            if self._state == PENDING:
+                self._done_callbacks.append(fn)
+                return
+        self._call(fn)
+
+    def _call(self, fn: Callback) -> None:
+        try:
+            fn(self)
+        except Exception:
+            logger.exception("A callback of task %s raised; it was ignored.", self.tid)
+
+    # -- finishing, for the kernel -----------------------------------------------------------------
+
+    def _conclude(
+        self, phase: str, value: Any, error: BaseException | None, status: str
+    ) -> list[Callback]:
+        """Finish it and wake who waits.
+
+        Returns:
+            The callbacks to run, once every future of the batch has been finished.
+        """
+        self._result = value
+        self._exception = error
+        self._status = status
+        self._phase = phase
+        self._task = None
+        # A waiter makes the condition first and looks at the phase afterwards; here it is the other
+        # way round, so either it sees the phase or it is seen here.
+        if "_condition" not in self.__dict__:
+            return []
+        return self._wake()
+
+    def _conclude_lazily(self, lazy: Lazy) -> list[Callback]:
+        """Finish it with a value that is decoded when someone looks."""
+        self._status = states.MEMO_DONE
+        self.from_memo = self._restored = True
+        self._lazy = lazy
+        self._task = None
+        if "_condition" not in self.__dict__:
+            return []
+        return self._wake()
+
+    def _wake(self) -> list[Callback]:
+        with self._condition:
+            for waiter in self._waiters:
+                if self._phase == CANCELLED_AND_NOTIFIED:
+                    waiter.add_cancelled(self)
+                elif self._exception is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            callbacks = self._done_callbacks
+            self._done_callbacks = []
+            self._condition.notify_all()
+        return callbacks
+
+    def _run_callbacks(self, callbacks: list[Callback]) -> None:
+        """Run callbacks, on a thread where they may block; those of a false hit wait again."""
+        for callback in callbacks:
+            if self._state == PENDING:
+                self.add_done_callback(callback)
+            else:
+                self._call(callback)
+
+    # -- what it is not ----------------------------------------------------------------------------
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Not for users: the kernel alone finishes a task's future."""
+        self._refuse()
+
+    def set_result(self, result: Any) -> None:
+        """Not for users: the kernel alone finishes a task's future."""
+        self._refuse()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Not for users: the kernel alone finishes a task's future."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise InvalidStateError(
+            f"Task {self.tid} is finished by its kernel alone. Make a concurrent.futures.Future "
+            "of your own if you want to finish one."
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise KernelError(
+            f"The future of task {self.tid} cannot be pickled.",
+            hint="Pass it to another app as an argument, or pass on its result().",
+            tid=self.tid,
+        )
+
+    # -- lifting, and what is made on first use ----------------------------------------------------
+
+    def __getitem__(self, key: Any) -> AppFuture:
+        return self._kernel.lift(self, "item", key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_condition":
+            return self.__dict__.setdefault("_condition", threading.Condition())
+        if name in ("_waiters", "_done_callbacks"):
+            return self.__dict__.setdefault(name, [])
+        if name.startswith("_"):
+            raise AttributeError(f"A future has no attribute {name!r} (such names are not lifted).")
+        return self._kernel.lift(self, "attribute", name)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            f"The future of task {self.tid} cannot be iterated over. Iterate over its result()."
+        )
+
+    def __repr__(self) -> str:
+        return f"<AppFuture {self.tid} {self.task_status()}>"
+
+
+def _timeout_error() -> BaseException:
+    from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
+
+    return FuturesTimeoutError()

@@ -1,0 +1,104 @@
+"""The memo table: from addresses to outcomes that exist, and to tasks that are computing one.
+
+*Guarantees.*  It keeps keys and places, never a live value, an argument or a future.  A damaged
+record is a miss.  Of several callers that enter a task under one key, one is told to run it.
+
+*Assumptions.*  ``dict.setdefault`` and ``dict.pop`` are atomic.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from parsl_ckpt.checkpoint.store import Store, Stored
+from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.task import Task
+
+logger = logging.getLogger(__name__)
+
+LINEAGE_TAG = b"L"  # begins no leaf of a value
+
+
+class Memo:
+    """What has been computed, and what is being computed.
+
+    Args:
+        store: where outcomes are recorded.
+        lookup: False lets nothing be found (every call runs).
+        record: False lets nothing be recorded.
+    """
+
+    __slots__ = ("commits", "inflight", "lookup", "record", "store")
+
+    def __init__(self, store: Store, lookup: bool = True, record: bool = True) -> None:
+        self.store = store
+        self.lookup = lookup
+        self.record = record
+        self.inflight: dict[bytes, Task] = {}
+        self.commits = 0
+
+    def find(self, key: bytes) -> Stored | None:
+        """The newest outcome recorded under a key, or None."""
+        if not self.lookup:
+            return None
+        try:
+            return self.store.find(key)
+        except Exception:
+            logger.exception("Looking up a call failed; it is computed instead.")
+            return None
+
+    def find_by_lineage(self, key: bytes, inputs: Sequence[Future[Any]]) -> Stored | None:
+        """The outcome under a lineage key, if it was computed from these very inputs.
+
+        A record whose ancestors have been replaced since names other records than the inputs carry.
+        """
+        stored = self.find(key)
+        if stored is None or stored.parents != parents_of(inputs):
+            return None
+        return stored
+
+    def enter(self, key: bytes, task: Task) -> Task:
+        """Register a task as the one that computes a key.
+
+        Returns:
+            The task itself, or the one that is computing it already.
+        """
+        return self.inflight.setdefault(key, task)
+
+    def leave(self, task: Task) -> None:
+        """Forget a task that is done, under the keys that it holds; the owner calls it."""
+        inflight = self.inflight
+        for key in (task.key, task.lineage):
+            if key is not None and inflight.get(key) is task:
+                del inflight[key]
+
+
+def lineage_leaf(future: Future[Any]) -> bytes | None:
+    """What a future counts as in a lineage key, or None if only its value can tell."""
+    if isinstance(future, AppFuture) and future._key is not None:
+        return LINEAGE_TAG + future._key
+    return None
+
+
+def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...] | None:
+    """The records from which a task is computed: (key, record id) of each input.
+
+    Returns:
+        None if an input has no record, so that no lineage can be told.
+    """
+    parents = []
+    for future in inputs:
+        if not isinstance(future, AppFuture) or future._key is None or not future._record:
+            return None
+        parents.append((future._key, future._record))
+    return tuple(parents)
+
+
+def all_restored(inputs: Sequence[Future[Any]]) -> bool:
+    """Whether no input had to run, so that outcomes filed by lineage hold."""
+    return all(
+        isinstance(future, AppFuture) and future._restored and future._record for future in inputs
+    )

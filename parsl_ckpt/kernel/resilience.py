@@ -1,0 +1,49 @@
+"""Whether a failed task is tried again: pure decisions, made outside the kernel's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parsl_ckpt.errors import KernelError
+
+RetryHandler = Callable[[Exception, Mapping[str, Any]], float]
+
+NEVER_RETRIED = (KeyboardInterrupt, SystemExit, KernelError)
+"""The user's own wish to stop, and errors of ours that another try cannot mend."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a task is tried again.
+
+    Attributes:
+        retries: the sum of costs up to which a failure is retried; without a handler each failure
+            costs 1.
+        handler: takes the exception and the task's record, gives what this failure costs.
+    """
+
+    retries: float = 0
+    handler: RetryHandler | None = None
+
+    def cost(self, error: BaseException, record: Mapping[str, Any]) -> float:
+        """What a failure costs; infinite for what is never retried.
+
+        Args:
+            error: what the attempt raised.
+            record: the task, by Parsl's names (``id``, ``func_name``, ``args``, ``kwargs``,
+                ``try_id``, ``fail_count``, ``fail_cost``).
+
+        Raises:
+            Exception: whatever the user's handler raises.
+        """
+        if isinstance(error, NEVER_RETRIED) or not isinstance(error, Exception):
+            return float("inf")
+        if self.handler is None:
+            return 1.0
+        return float(self.handler(error, record))
+
+    def allows(self, total: float) -> bool:
+        """Whether a task whose failures cost ``total`` in all is tried again."""
+        return total <= self.retries

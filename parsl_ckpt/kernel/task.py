@@ -1,0 +1,176 @@
+"""What a task is, and the table of the states through which it may go.
+
+The table is data: :data:`TRANSITIONS` is what the code obeys, what the tests walk, and what the
+diagram in ``docs/architecture.rst`` is made from (:func:`diagram`).  The names are Parsl's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from parsl_ckpt.errors import IllegalTransitionError
+from parsl_ckpt.kernel.attempt import Attempt
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from parsl_ckpt.identity.address import Addresser, Binder
+    from parsl_ckpt.kernel.futures import AppFuture
+
+UNSCHED = "unsched"  # known, nothing done about it yet
+PENDING = "pending"  # waits for its inputs
+LAUNCHED = "launched"  # handed to an executor
+RUNNING = "running"  # begun by a worker
+JOINING = "joining"  # a join app that waits for what it called
+EXEC_DONE = "exec_done"  # ran, with a value
+MEMO_DONE = "memo_done"  # did not have to run
+FAILED = "failed"  # ran, or could not run, with an error
+DEP_FAIL = "dep_fail"  # an input failed
+FAIL_RETRYABLE = "fail_retryable"  # failed, and will be tried again
+CANCELLED = "cancelled"
+
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    UNSCHED: frozenset({PENDING, LAUNCHED, MEMO_DONE, DEP_FAIL, FAILED, CANCELLED}),
+    PENDING: frozenset({PENDING, LAUNCHED, MEMO_DONE, DEP_FAIL, FAILED, CANCELLED}),
+    LAUNCHED: frozenset({RUNNING, JOINING, EXEC_DONE, FAILED, FAIL_RETRYABLE, CANCELLED}),
+    RUNNING: frozenset({JOINING, EXEC_DONE, FAILED, FAIL_RETRYABLE}),
+    JOINING: frozenset({EXEC_DONE, FAILED, FAIL_RETRYABLE}),
+    FAIL_RETRYABLE: frozenset({LAUNCHED, FAILED, CANCELLED}),
+    EXEC_DONE: frozenset(),
+    MEMO_DONE: frozenset(),
+    FAILED: frozenset(),
+    DEP_FAIL: frozenset(),
+    CANCELLED: frozenset(),
+}
+STATES = tuple(TRANSITIONS)
+FINAL_STATES = frozenset(state for state, following in TRANSITIONS.items() if not following)
+
+
+def diagram() -> str:
+    """The table of transitions as text, one state a line, for the documentation.
+
+    >>> print(diagram().splitlines()[0])
+    unsched -> cancelled, dep_fail, failed, launched, memo_done, pending
+    """
+    return "\n".join(
+        f"{state} -> {', '.join(sorted(following)) or '(final)'}"
+        for state, following in TRANSITIONS.items()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """An app as the kernel sees it.
+
+    Attributes:
+        name: the name that counts in addresses and stands in messages.
+        fn: the user's function.
+        kind: ``"python"``; ``"join"``, whose value is a future to wait for; ``"lift"``, an item or
+            attribute of another future, computed by the kernel itself.
+        cache: whether calls are looked up and recorded.
+        executors: labels of the executors that may run it; empty for all.
+        binder: how a call's arguments are bound to parameters.
+        addresser: how a bound call becomes an address.
+        lineage: whether its results may stand for themselves, unseen, in later addresses.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    kind: str = "python"
+    cache: bool = False
+    executors: tuple[str, ...] = ()
+    binder: Binder | None = None
+    addresser: Addresser | None = None
+    lineage: bool = True
+    ignored: frozenset[str] = field(default_factory=frozenset)
+
+
+class Task:
+    """One call of an app while it is under way; owned by the kernel, dropped with its outcome.
+
+    Attributes:
+        tid: number of the task in its run.
+        spec: the app.
+        args, kwargs: the arguments as called; builtin containers copied, futures still in them.
+        inputs: the futures among the arguments, each once.
+        opaque: some argument is neither a plain value nor a builtin container of such.
+        futures: who waits for the outcome; more than one when equal calls joined.
+        state: one of :data:`STATES`.
+        key: value key, once the inputs are known; None for what is not cached.
+        lineage: lineage key, when all futures among the inputs have one.
+        address: the address behind ``key``, or for a task without futures behind both.
+        missing: number of inputs not known yet; counted by the owner alone.
+        dependants: tasks that wait for this one; owner only.
+        attempt: the execution under way.
+        linked: the owner has seen it.
+        launched: an executor has been given the attempt (a hint: True only afterwards).
+        tries: executions begun so far.
+        cost: what failures have cost so far, against the retries allowed.
+        refresh: an earlier outcome must not be used.
+        pristine: what it gets are values as recorded, so that its outcome may be filed.
+        began: time of submission, in seconds since the epoch.
+    """
+
+    __slots__ = (
+        "address", "args", "attempt", "cost", "dependants", "error", "futures", "inputs", "key",
+        "kwargs", "launched", "lineage", "linked", "missing", "opaque", "pristine", "record_id",
+        "refresh", "spec", "state", "stored", "tid", "tries", "value",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tid: int,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        future: AppFuture,
+    ) -> None:
+        self.tid = tid
+        self.spec = spec
+        self.args = args
+        self.kwargs = kwargs
+        self.futures = [future]
+        self.state = UNSCHED
+        self.inputs: tuple[Future[Any], ...] = ()
+        self.opaque = False
+        self.key: bytes | None = None
+        self.lineage: bytes | None = None
+        self.address: Any = None
+        self.missing = 0
+        self.dependants: list[Task] | None = None
+        self.attempt: Attempt | None = None
+        self.linked = False
+        self.launched = False
+        self.tries = 0
+        self.cost = 0.0
+        self.refresh = False
+        self.pristine = True
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.stored: Any = None
+        self.record_id = b""
+
+    def to(self, state: str) -> None:
+        """Go on to another state.
+
+        Raises:
+            IllegalTransitionError: the table does not allow it.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransitionError(
+                f"Task {self.tid} ({self.spec.name}) cannot go from {self.state} to {state}.",
+                hint="This is a bug in parsl_ckpt; please report it.",
+                app=self.spec.name,
+                tid=self.tid,
+            )
+        self.state = state
+
+    @property
+    def status(self) -> str:
+        """The state as users see it: an attempt that a worker has begun is running."""
+        attempt = self.attempt
+        if self.state == LAUNCHED and attempt is not None and attempt.claimed:
+            return RUNNING
+        return self.state

@@ -1,0 +1,171 @@
+"""Records on their way into the store: group commit, by the checkpoint mode's rule.
+
+    worker ──► commit ──► strand ─┬─ mode writes through ──► store.append ─┐
+                                  └─ else ──► store.hold ──► publish, when ├──► committed(tasks)
+                                                             the mode says ┘
+
+*Guarantees.*  Entries are written in the order in which they were committed, one batch at a time;
+while one batch is being written the next one gathers.  ``committed`` is called for every entry,
+whether or not it could be written: a failure of the store never becomes a failure of a task.  What
+could not be written is announced and held, and tried again with every later flush.
+
+*Assumptions.*  The store lets one thread append while others read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from parsl_ckpt.checkpoint.store import Entry, Store
+from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.kernel import modes
+from parsl_ckpt.kernel.strand import Strand
+from parsl_ckpt.kernel.timer import Clock
+
+SYNC_SECONDS = 0.5  # after a write in "process" durability; the promise is "within a second"
+RETRY_SECONDS = 1.0  # between attempts to write after a failure
+
+Effect = Callable[[], None]
+
+
+class Flush:
+    """A request to flush, with the answer for who waits."""
+
+    __slots__ = ("done", "event")
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+        self.done = threading.Event()
+
+
+class Writer:
+    """Writes entries to the store when the mode says so.
+
+    Args:
+        store: where they go.
+        mode: a checkpoint mode, see :mod:`parsl_ckpt.kernel.modes`.
+        period: seconds, for the mode ``periodic``.
+        clock: tells the time and makes later calls.
+        committed: called, outside the turn, with the tasks whose entries were dealt with.
+        problem: called with a sentence and its cause when something is not saved.
+        run: has a call made on a thread where it may block.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        mode: str | None,
+        period: float,
+        clock: Clock,
+        committed: Callable[[Sequence[tuple[Any, Entry]]], None],
+        problem: Callable[[str, BaseException], None],
+        run: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._store = store
+        self._mode = mode
+        self._period = period
+        self._clock = clock
+        self._committed = committed
+        self._problem = problem
+        self._run = run
+        self._strand: Strand[tuple[Any, Entry] | Flush] = Strand(self._handle)
+        self._flushed_at = clock.now()
+        self._failed_at: float | None = None
+        self._sync_due = False
+        self.unsaved = 0  # entries held because the store could not take them
+        self.lost = 0  # entries that could not even be held
+        if mode == "periodic":
+            clock.call_later(period, self._tick)
+
+    def commit(self, task: Any, entry: Entry) -> None:
+        """Record an entry; ``committed`` gets ``(task, entry)`` when that has been dealt with."""
+        self._strand.post((task, entry))
+
+    def flush(self, event: str = modes.CHECKPOINT) -> Flush:
+        """Flush if the mode's rule for ``event`` says so; not to be called by the main thread."""
+        request = Flush(event)
+        self._strand.post(request)
+        return request
+
+    # -- in turn -----------------------------------------------------------------------------------
+
+    def _handle(self, batch: list[tuple[Any, Entry] | Flush]) -> list[Effect]:
+        committed = [item for item in batch if not isinstance(item, Flush)]
+        requests = [item for item in batch if isinstance(item, Flush)]
+        through = self._mode == "task_exit" and self._failed_at is None
+        if committed:
+            entries = [entry for _, entry in committed]
+            if through:
+                self._append(entries)
+            else:
+                self._hold(entries)
+        now = self._clock.now()
+        events = [request.event for request in requests] or [modes.RESULT]
+        since = now - self._flushed_at
+        if not through and any(
+            modes.flush_due(self._mode, event, since, self._period) for event in events
+        ):
+            asked = bool(requests)
+            if asked or self._failed_at is None or now - self._failed_at >= RETRY_SECONDS:
+                self._publish(now)
+        effects: list[Effect] = []
+        if committed:
+            effects.append(lambda: self._committed(committed))
+        for request in requests:
+            effects.append(request.done.set)
+        return effects
+
+    def _append(self, entries: list[Entry]) -> None:
+        try:
+            self._store.append(entries)
+        except (OSError, ParslCkptError) as error:
+            self._failed(error)
+            self._hold(entries)
+        else:
+            self._schedule_sync()
+
+    def _hold(self, entries: list[Entry]) -> None:
+        try:
+            self._store.hold(entries)
+        except (OSError, ParslCkptError) as error:
+            self.lost += len(entries)
+            self._problem(f"{len(entries)} result(s) could not be kept for the checkpoint", error)
+        else:
+            if self._failed_at is not None:
+                self.unsaved += len(entries)
+
+    def _publish(self, now: float) -> None:
+        self._flushed_at = now
+        try:
+            self._store.publish()
+        except (OSError, ParslCkptError) as error:
+            self._failed(error)
+        else:
+            self._failed_at = None
+            self.unsaved = 0
+            self._schedule_sync()
+
+    def _failed(self, error: BaseException) -> None:
+        self._failed_at = self._clock.now()
+        self._problem("the checkpoint could not be written; results are held in memory", error)
+
+    # -- out of turn -------------------------------------------------------------------------------
+
+    def _schedule_sync(self) -> None:
+        if not self._sync_due:
+            self._sync_due = True
+            self._clock.call_later(SYNC_SECONDS, lambda: self._run(self._sync))
+
+    def _sync(self) -> None:
+        self._sync_due = False  # first: what is written from now on is the next sync's
+        try:
+            self._store.sync()
+        except (OSError, ParslCkptError) as error:
+            self._problem("the checkpoint could not be synced to the disk", error)
+
+    def _tick(self) -> None:
+        self._clock.call_later(self._period, self._tick)
+        self._run(lambda: self.flush(modes.TICK))
