@@ -42,3 +42,144 @@ def _rebuild(
     kind: type[ParslCkptError], message: str, hint: str, fields: dict[str, Any]
 ) -> ParslCkptError:
     return kind(message, hint=hint, **fields)
+
+
+# --- kernel ---------------------------------------------------------------------------------------
+
+
+class KernelError(ParslCkptError):
+    """Base of what the kernel has to say about tasks."""
+
+
+class IllegalTransitionError(KernelError):
+    """A task was to go to a state that the table of states does not allow: a bug of ours."""
+
+
+class NoDataFlowKernelError(KernelError):
+    """An app was called, or the kernel asked for, and none is loaded."""
+
+
+class KernelClosedError(KernelError):
+    """An app was called on a kernel that is ending or has ended."""
+
+
+class NotStartedError(KernelError):
+    """A task was not started because of a failure elsewhere (``lazyErrors=False``)."""
+
+
+class NestedAppError(KernelError):
+    """An app was called inside a worker process, where there is no kernel."""
+
+
+class DependencyError(KernelError):
+    """A task was not run because an input failed; ``__cause__`` is the first failure.
+
+    Attributes:
+        app: the app that was not run.
+        causes: ``(description, exception)`` of each input that failed.
+        chain: descriptions of the tasks from the direct input to the one that failed first.
+    """
+
+
+class JoinError(KernelError):
+    """A future that a join app returned has failed; ``__cause__`` is its failure."""
+
+
+class JoinValueError(KernelError, TypeError):
+    """A join app returned something other than a future or a list of futures."""
+
+
+class CacheKeyError(KernelError):
+    """Something about an app keeps its calls from being cached."""
+
+
+class CheckpointNotSavedError(KernelError):
+    """Results exist that could not be written to the checkpoint."""
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+class ConfigurationError(ParslCkptError, ValueError):
+    """A field of a configuration is wrong; ``field`` names it."""
+
+
+# --- checkpoint store -----------------------------------------------------------------------------
+
+
+class StoreError(ParslCkptError):
+    """Base of what the checkpoint store raises; ``path`` names the file or directory."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """Records could not be written or synced; what was written earlier is untouched."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed, or opened without a directory to write to."""
+
+
+class CheckpointNotFoundError(StoreError, FileNotFoundError):
+    """A checkpoint directory that was named does not exist."""
+
+
+class UntrustedCheckpointError(StoreError, PermissionError):
+    """A checkpoint that was named belongs to someone else, or others can write to it."""
+
+
+class UnreadableRecordError(StoreError):
+    """A record exists and what it holds cannot be had: damage, a missing blob, a missing class."""
+
+
+class FormatError(UnreadableRecordError):
+    """Bytes are not what the format or the codec says they must be."""
+
+
+class UnserializableValueError(StoreError, TypeError):
+    """A value cannot be encoded, so it cannot be recorded; ``type`` names its type."""
+
+
+# --- executors ------------------------------------------------------------------------------------
+
+
+class ExecutorError(ParslCkptError):
+    """An executor cannot do its work; ``executor`` is its label."""
+
+
+class ExecutorShutdownError(ExecutorError):
+    """An attempt was launched, and its executor was shut down before it had begun or ended."""
+
+
+class WorkerLostError(ExecutorError):
+    """A worker process died while it ran this app; ``exitcode`` is negative for a signal."""
+
+
+class WorkerStartError(ExecutorError):
+    """Worker processes cannot be started, or their initializer failed."""
+
+
+class CallTransportError(ExecutorError, TypeError):
+    """A call cannot travel to a worker process; ``parameter`` names what does not pickle."""
+
+
+class ResultTransportError(ExecutorError, TypeError):
+    """A task succeeded and its value cannot travel home from the worker process."""
+
+
+class RemoteError(ExecutorError):
+    """Stands for an exception of a task that could not travel; ``kind`` is its type's name."""
+
+
+class UnidentifiableValueError(ParslCkptError):
+    """A value has no identity that holds in another process; fields: ``path``, ``type_name``."""
+
+
+class FileIdentityError(ParslCkptError):
+    """The content of a file that counts for an address cannot be read; field: ``path``."""
+
+
+# --- apps -----------------------------------------------------------------------------------------
+
+
+class AppDefinitionError(ParslCkptError, ValueError):
+    """A function cannot be an app as it was declared."""
