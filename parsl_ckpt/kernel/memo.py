@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from parsl_ckpt.checkpoint.store import Store, Stored
+from parsl_ckpt.identity.values import Known
+from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Task
 
@@ -81,6 +83,25 @@ def lineage_leaf(future: Future[Any]) -> bytes | None:
     if isinstance(future, AppFuture) and future._key is not None:
         return LINEAGE_TAG + future._key
     return None
+
+
+def lineage_of(task: Task) -> bytes | None:
+    """The address of a call by the lineage of its inputs, known before any of them has run.
+
+    Returns:
+        None if an input has no lineage: a foreign future, an app that is not cached or that was
+        declared ``lineage=False``.
+    """
+    leaves = {}
+    for future in task.inputs:
+        leaf = lineage_leaf(future)
+        if leaf is None:
+            return None
+        leaves[future] = Known(leaf)
+    spec = task.spec
+    assert spec.addresser is not None and spec.binder is not None
+    args, kwargs = substitute(task.args, task.kwargs, leaves)
+    return spec.addresser.address(spec.binder.bind(args, kwargs)).key
 
 
 def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...] | None:

@@ -17,6 +17,7 @@ that is waited for; ``docs/design/0001-strand.rst`` has the measurement.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import deque
@@ -35,25 +36,24 @@ class Strand(Generic[Item]):
         handle: takes a batch of items, in turn; gives the effects to run afterwards, out of turn.
     """
 
-    __slots__ = ("_handle", "_inbox", "_turn")
+    __slots__ = ("_handle", "_inbox", "_inside", "_turn")
 
     def __init__(self, handle: Callable[[list[Item]], Iterable[Callable[[], None]]]) -> None:
         self._handle = handle
         self._inbox: deque[Item] = deque()
         self._turn = threading.Lock()
-
-    def add(self, item: Item) -> None:
-        """Queue an item for the batch after this one: for effects, which run inside ``post``."""
-        self._inbox.append(item)
+        self._inside: set[int] = set()  # threads that are running effects
 
     def post(self, item: Item) -> None:
-        """Queue an item and handle whatever is queued, unless another thread is at it."""
-        self._inbox.append(item)
-        self.run()
+        """Queue an item and handle whatever is queued, unless another thread is at it.
 
-    def run(self) -> None:
-        """Handle what is queued, unless another thread is at it."""
+        From within an effect it only queues: the loop that runs the effect goes on to it, so that a
+        chain of any length takes no more stack than one link.
+        """
         inbox, turn = self._inbox, self._turn
+        inbox.append(item)
+        if self._inside and threading.get_ident() in self._inside:
+            return
         while inbox and turn.acquire(False):
             effects: Iterable[Callable[[], None]] = ()
             try:
@@ -63,11 +63,45 @@ class Strand(Generic[Item]):
                 logger.exception("A batch of kernel events failed; this is a bug in parsl_ckpt.")
             finally:
                 turn.release()
+            if effects:
+                self._run(effects)
+
+    def _run(self, effects: Iterable[Callable[[], None]]) -> None:
+        me = threading.get_ident()
+        self._inside.add(me)
+        try:
             for effect in effects:
                 try:
                     effect()
                 except Exception:
                     logger.exception("A kernel effect failed; this is a bug in parsl_ckpt.")
+        finally:
+            self._inside.discard(me)
+
+
+class Tally:
+    """A count that any thread may add to without a lock.
+
+    >>> tally = Tally()
+    >>> tally.add(); tally.add(); tally.total()
+    2
+    """
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self._reads = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """Count one."""
+        next(self._count)  # atomic
+
+    def total(self) -> int:
+        """How many were counted."""
+        with self._lock:  # reading counts too, so that is taken off again
+            total = next(self._count) - self._reads
+            self._reads += 1
+            return total
 
 
 class Porter:

@@ -7,7 +7,7 @@ diagram in ``docs/architecture.rst`` is made from (:func:`diagram`).  The names 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import IllegalTransitionError
@@ -34,7 +34,9 @@ CANCELLED = "cancelled"
 TRANSITIONS: Mapping[str, frozenset[str]] = {
     UNSCHED: frozenset({PENDING, LAUNCHED, MEMO_DONE, DEP_FAIL, FAILED, CANCELLED}),
     PENDING: frozenset({PENDING, LAUNCHED, MEMO_DONE, DEP_FAIL, FAILED, CANCELLED}),
-    LAUNCHED: frozenset({RUNNING, JOINING, EXEC_DONE, FAILED, FAIL_RETRYABLE, CANCELLED}),
+    LAUNCHED: frozenset(
+        {MEMO_DONE, RUNNING, JOINING, EXEC_DONE, FAILED, FAIL_RETRYABLE, CANCELLED}
+    ),
     RUNNING: frozenset({JOINING, EXEC_DONE, FAILED, FAIL_RETRYABLE}),
     JOINING: frozenset({EXEC_DONE, FAILED, FAIL_RETRYABLE}),
     FAIL_RETRYABLE: frozenset({LAUNCHED, FAILED, CANCELLED}),
@@ -74,6 +76,7 @@ class Spec:
         binder: how a call's arguments are bound to parameters.
         addresser: how a bound call becomes an address.
         lineage: whether its results may stand for themselves, unseen, in later addresses.
+        code_default: the kernel's default for ``code``, under which this description was made.
     """
 
     name: str
@@ -84,7 +87,7 @@ class Spec:
     binder: Binder | None = None
     addresser: Addresser | None = None
     lineage: bool = True
-    ignored: frozenset[str] = field(default_factory=frozenset)
+    code_default: str = "closure"
 
 
 class Task:
@@ -109,12 +112,13 @@ class Task:
         tries: executions begun so far.
         cost: what failures have cost so far, against the retries allowed.
         refresh: an earlier outcome must not be used.
+        alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         began: time of submission, in seconds since the epoch.
     """
 
     __slots__ = (
-        "address", "args", "attempt", "cost", "dependants", "error", "futures", "inputs", "key",
+        "address", "alone", "args", "attempt", "cost", "dependants", "error", "futures", "inputs", "key",
         "kwargs", "launched", "lineage", "linked", "missing", "opaque", "pristine", "record_id",
         "refresh", "spec", "state", "stored", "tid", "tries", "value",
     )  # fmt: skip
@@ -146,6 +150,7 @@ class Task:
         self.tries = 0
         self.cost = 0.0
         self.refresh = False
+        self.alone = False
         self.pristine = True
         self.value: Any = None
         self.error: BaseException | None = None

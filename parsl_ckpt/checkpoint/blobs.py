@@ -1,0 +1,202 @@
+"""Large payloads: files named by the digest of what they hold, under ``blobs/xx/``.
+
+Rules of this file: a blob appears under its name wholly or not at all (temporary name, rename), is never
+changed, and is believed only after its size and digest.  One that turns out bad is written anew by the
+next record that needs it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Any
+
+from blake3 import blake3
+
+from parsl_ckpt.errors import UnreadableRecordError
+
+from .backend import Backend, Writable
+
+_CHUNK = 8 << 20
+_OVERLAP = 4 << 20  # from this size on, digesting and writing go on at once
+_SEVERAL_THREADS = 1 << 20
+
+
+class Blobs:
+    """The blobs of checkpoint directories: written to one, read from any."""
+
+    def __init__(self, backend: Backend, *, durable: bool) -> None:
+        self._backend = backend
+        self._durable = durable
+        self._checked: dict[str, tuple[int, ...]] = {}  # path -> stamp, when it was last verified
+        self._lock = threading.Lock()
+
+    def write(self, directory: str, buffer: Any) -> tuple[bytes, int, str | None]:
+        """Keep a buffer.
+
+        Args:
+            directory: the checkpoint directory.
+            buffer: contiguous bytes; they must not change meanwhile.
+
+        Returns:
+            Its digest, its size, and the path if a file was written (to be synced later).
+
+        Raises:
+            OSError: it could not be written; nothing remains of it.
+        """
+        view = memoryview(buffer).cast("B")
+        if len(view) >= _OVERLAP:
+            return self._write_overlapped(directory, view)
+        digest = _digest(view)
+        path = _path(directory, digest)
+        if self._present(path, digest, len(view)):
+            return digest, len(view), None
+        file, temporary = self._begin(path)
+        self._finish(file, temporary, path, lambda: file.write(view))
+        return digest, len(view), path
+
+    def read(self, directory: str, digest: bytes, size: int) -> memoryview:
+        """A verified blob as writable memory whose changes stay with the caller.
+
+        Raises:
+            UnreadableRecordError: it is missing, or is not what its name says.
+        """
+        path = _path(directory, digest)
+        try:
+            file = self._backend.open(path)
+        except OSError as error:
+            raise _unreadable(path, f"cannot be opened ({error})") from error
+        try:
+            if file.size() != size:
+                raise _unreadable(path, f"has {file.size()} bytes in place of {size}")
+            stamp = file.stamp()
+            view = file.map_private()
+            if len(view) != size or (
+                self._checked.get(path) != stamp and _digest(view) != digest
+            ):
+                raise _unreadable(path, "does not have the digest that its name says")
+        except OSError as error:
+            raise _unreadable(path, f"cannot be read ({error})") from error
+        except UnreadableRecordError:
+            self._checked.pop(path, None)
+            raise
+        finally:
+            file.close()
+        self._remember(path, stamp)
+        return view
+
+    def sync(self, path: str) -> None:
+        """Put a blob, and its name, on disk."""
+        # Syncing needs no descriptor that wrote: the pages belong to the file.
+        self._backend.sync_file(path)
+        self._backend.sync_directory(path.rpartition("/")[0])
+
+    def _write_overlapped(self, directory: str, view: memoryview) -> tuple[bytes, int, str | None]:
+        """Digest in one thread and write in this one; the name is needed last."""
+        answer: list[bytes] = []
+        known = threading.Event()
+
+        def digest_it() -> None:
+            answer.append(blake3(view).digest())
+            known.set()
+
+        helper = threading.Thread(target=digest_it, name="parsl_ckpt-digest", daemon=True)
+        file, temporary = self._begin(f"{directory}/blobs/")
+        helper.start()
+        path: str | None = None
+
+        def fill() -> None:
+            nonlocal path
+            for start in range(0, len(view), _CHUNK):
+                if known.is_set() and path is None:
+                    path = _path(directory, answer[0])
+                    if self._present(path, answer[0], len(view)):
+                        raise _AlreadyThere
+                file.write(view[start : start + _CHUNK])
+
+        try:
+            self._finish(file, temporary, lambda: self._target(helper, answer, directory), fill)
+        except _AlreadyThere:
+            return answer[0], len(view), None
+        finally:
+            helper.join()
+        return answer[0], len(view), _path(directory, answer[0])
+
+    def _target(self, helper: threading.Thread, answer: list[bytes], directory: str) -> str:
+        helper.join()
+        path = _path(directory, answer[0])
+        self._backend.make_directory(path.rpartition("/")[0], durable=self._durable)
+        return path
+
+    def _begin(self, path: str) -> tuple[Writable, str]:
+        parent = path.rpartition("/")[0]
+        temporary = f"{parent}/.tmp-{secrets.token_hex(12)}"
+        try:
+            return self._backend.create(temporary), temporary
+        except FileNotFoundError:
+            self._backend.make_directory(parent, durable=self._durable)
+            return self._backend.create(temporary), temporary
+
+    def _finish(self, file: Writable, temporary: str, path: Any, fill: Any) -> None:
+        try:
+            try:
+                fill()
+                if self._durable:
+                    file.sync()
+            finally:
+                file.close()
+            target = path if isinstance(path, str) else path()
+            self._backend.rename(temporary, target)
+        except BaseException:
+            self._backend.discard(temporary)
+            raise
+        if self._durable:
+            self._backend.sync_directory(target.rpartition("/")[0])
+
+    def _present(self, path: str, digest: bytes, size: int) -> bool:
+        """Whether a good blob is there already, so that it need not be written."""
+        try:
+            file = self._backend.open(path)
+        except OSError:
+            return False
+        try:
+            stamp = file.stamp()
+            if file.size() != size:
+                return False
+            if self._checked.get(path) != stamp and _digest(file.map()) != digest:
+                return False
+            if self._durable and self._checked.get(path) != stamp:
+                self.sync(path)  # whoever wrote it may not have
+        except OSError:
+            return False
+        finally:
+            file.close()
+        self._remember(path, stamp)
+        return True
+
+    def _remember(self, path: str, stamp: tuple[int, ...]) -> None:
+        with self._lock:
+            if len(self._checked) >= 65536:
+                self._checked.clear()
+            self._checked[path] = stamp
+
+
+class _AlreadyThere(Exception):
+    pass
+
+
+def _path(directory: str, digest: bytes) -> str:
+    name = digest.hex()
+    return f"{directory}/blobs/{name[:2]}/{name}"
+
+
+def _digest(view: memoryview) -> bytes:
+    if len(view) >= _SEVERAL_THREADS:
+        return blake3(view, max_threads=blake3.AUTO).digest()
+    return blake3(view).digest()
+
+
+def _unreadable(path: str, why: str) -> UnreadableRecordError:
+    return UnreadableRecordError(
+        f"The blob {path} {why}.", hint="What it held is computed again.", path=path
+    )

@@ -1,0 +1,338 @@
+"""Indexes: from the first 8 bytes of a key to the places of its records.  Sorted, mapped, checksummed.
+
+One layout serves three: the index that ends a sealed segment, the merged index over many segments, and
+the index of a segment that was scanned because its writer died before sealing it::
+
+    pages    4096 bytes each, at a multiple of 4096: 256 key prefixes, then 256 locators
+    head     length of meta, meta (MessagePack), first prefix of each page, checksum of each page
+    trailer  72 bytes: magic, id, where the pages are, how many, length and digest of the head, checksum
+
+Opening reads trailer and head; pages are mapped, and each is verified when it is first touched.  A locator
+is segment number (24 bits) and offset (40 bits); segments are numbered from the oldest to the newest, so
+entries that are sorted as numbers are sorted by age within a key.
+
+After LevelDB's table format (index block and footer), with fixed-width entries so that a page is searched
+by :func:`bisect.bisect_left` over the mapped memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING
+
+import msgspec
+from blake3 import blake3
+
+from parsl_ckpt.errors import FormatError
+
+from .format import CHECKSUM_SIZE, ID_SIZE
+
+if TYPE_CHECKING:
+    from .segment import Segment
+
+PAGE_SIZE = 4096
+PAGE_ENTRIES = 256
+OFFSET_BITS = 40
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
+LOCATOR_MASK = (1 << 64) - 1
+MAX_SEGMENTS = 1 << 24
+_WORDS = PAGE_SIZE // 8
+_TRAILER = Struct("<8s16sQQQ16s8s")
+TRAILER_SIZE = _TRAILER.size
+_TRAILER_MAGIC = b"PCKPTEND"
+_U32 = Struct("<I")
+
+
+class Covered(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A segment, or the beginning of one, that an index covers.
+
+    Attributes:
+        name: file name of the segment.
+        identity: its id.
+        length: the frames before this offset are covered.
+        size: how long the file was then; if it is no longer, there is nothing new in it.
+        sealed: its writer has ended it.
+        records: number of results.
+    """
+
+    name: str
+    identity: bytes
+    length: int
+    size: int
+    sealed: bool
+    records: int
+
+
+class Meta(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What an index says about itself.
+
+    Attributes:
+        entries: number of entries; the last page may be partly filled.
+        segments: what is covered, from the oldest to the newest.
+        removed: ids of the records that tombstones in these segments name, joined.
+    """
+
+    entries: int
+    segments: tuple[Covered, ...]
+    removed: bytes = b""
+
+
+_encode_meta = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+
+
+class BadPage(FormatError):
+    """A page of an index does not have its checksum."""
+
+
+class Index:
+    """An opened index.
+
+    Attributes:
+        meta: what it covers.
+        segments: the opened segment for each covered one; None for those that are gone.
+    """
+
+    __slots__ = ("_good", "_last", "_sums", "_words", "fences", "meta", "segments")
+
+    def __init__(
+        self, meta: Meta, fences: Sequence[int], sums: bytes, pages: memoryview
+    ) -> None:
+        self.meta = meta
+        self.segments: list[Segment | None] = [None] * len(meta.segments)
+        self.fences = fences
+        self._sums = sums
+        self._words = _as_words(pages)
+        self._good = bytearray(len(fences))
+        self._last = meta.entries - PAGE_ENTRIES * (len(fences) - 1)
+
+    def __len__(self) -> int:
+        return self.meta.entries
+
+    def lookup(self, prefix: int) -> list[int]:
+        """Locators of all entries with a prefix, in no particular order.
+
+        Raises:
+            BadPage: a page that had to be searched is damaged.
+        """
+        found: list[int] = []
+        page = bisect_right(self.fences, prefix) - 1
+        words = self._words
+        while page >= 0:
+            if not self._good[page]:
+                self._verify(page)
+            low = page * _WORDS
+            high = low + (self._last if page + 1 == len(self.fences) else PAGE_ENTRIES)
+            at = begin = bisect_left(words, prefix, low, high)
+            while at < high and words[at] == prefix:
+                found.append(words[at + PAGE_ENTRIES])
+                at += 1
+            if begin > low:
+                break
+            page -= 1  # entries of one prefix may begin on the page before
+        return found
+
+    def between(self, low: int, high: int) -> Iterator[int]:
+        """Entries (prefix << 64 | locator) with low <= prefix < high, in order."""
+        page = max(bisect_left(self.fences, low) - 1, 0)
+        words = self._words
+        while page < len(self.fences) and self.fences[page] < high:
+            if not self._good[page]:
+                self._verify(page)
+            start = page * _WORDS
+            end = start + (self._last if page + 1 == len(self.fences) else PAGE_ENTRIES)
+            first = bisect_left(words, low, start, end)
+            last = bisect_left(words, high, start, end)
+            yield from [
+                prefix << 64 | locator
+                for prefix, locator in zip(
+                    words[first:last],
+                    words[first + PAGE_ENTRIES : last + PAGE_ENTRIES],
+                    strict=True,
+                )
+            ]
+            page += 1
+
+    def _verify(self, page: int) -> None:
+        words = self._words[page * _WORDS : (page + 1) * _WORDS]
+        data = words if isinstance(words, memoryview) else _as_bytes(words)
+        digest = blake3(data).digest(CHECKSUM_SIZE)
+        if digest != self._sums[page * CHECKSUM_SIZE : (page + 1) * CHECKSUM_SIZE]:
+            raise BadPage(f"Page {page} of an index is damaged.", page=page)
+        self._good[page] = 1
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class Trailer(msgspec.Struct, frozen=True, gc=False):
+    """Where the parts of an index are in its file."""
+
+    identity: bytes
+    pages_offset: int
+    pages: int
+    head_length: int
+    head_digest: bytes
+
+    @property
+    def head_offset(self) -> int:
+        return self.pages_offset + self.pages * PAGE_SIZE
+
+
+def read_trailer(data: bytes, size: int) -> Trailer | None:
+    """The trailer in the last bytes of a file of ``size`` bytes; None if there is none."""
+    if len(data) != TRAILER_SIZE:
+        return None
+    magic, identity, pages_offset, pages, head_length, digest, checksum = _TRAILER.unpack(data)
+    fields = data[: TRAILER_SIZE - CHECKSUM_SIZE]
+    if magic != _TRAILER_MAGIC or blake3(fields).digest(CHECKSUM_SIZE) != checksum:
+        return None
+    trailer = Trailer(identity, pages_offset, pages, head_length, digest)
+    if trailer.head_offset + head_length + TRAILER_SIZE != size:
+        return None
+    return trailer
+
+
+def open_index(trailer: Trailer, head: bytes, pages: memoryview) -> Index:
+    """An index from its verified trailer, its head and its (not yet verified) pages.
+
+    Raises:
+        FormatError: the head is damaged.
+    """
+    if len(head) != trailer.head_length or blake3(head).digest(ID_SIZE) != trailer.head_digest:
+        raise FormatError("The head of an index is damaged.")
+    try:
+        (length,) = _U32.unpack_from(head)
+        meta = _decode_meta(head[4 : 4 + length])
+    except Exception as error:
+        raise FormatError(f"The head of an index does not decode: {error}.") from None
+    rest = head[4 + length :]
+    count = trailer.pages
+    if (
+        len(rest) != count * (8 + CHECKSUM_SIZE)
+        or len(pages) != count * PAGE_SIZE
+        or not count * PAGE_ENTRIES - PAGE_ENTRIES < meta.entries <= count * PAGE_ENTRIES
+    ):
+        raise FormatError("The head of an index contradicts itself.")
+    fences = _as_words(memoryview(rest)[: count * 8])
+    return Index(meta, fences, rest[count * 8 :], pages)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write_index(
+    entries: Iterable[Sequence[int]], covered: Sequence[Covered], removed: Iterable[bytes],
+    identity: bytes, pages_offset: int,
+) -> Iterator[bytes]:  # fmt: skip
+    """The bytes of an index, to be written at ``pages_offset`` of a file and on.
+
+    Args:
+        entries: (prefix << 64 | locator), sorted, in runs of any length.
+        covered: the segments that locators refer to.
+        removed: ids of removed records.
+        identity: id of the file.
+        pages_offset: where the pages will be, a multiple of 4096.
+    """
+    fences = array("Q")
+    sums: list[bytes] = []
+    count = 0
+    pending: list[int] = []
+    for run in entries:
+        pending.extend(run)
+        whole = len(pending) - len(pending) % PAGE_ENTRIES
+        if whole:
+            yield _pages(pending[:whole], fences, sums)
+            count += whole
+            del pending[:whole]
+    if pending:
+        yield _pages(pending, fences, sums)
+        count += len(pending)
+    meta = _encode_meta(Meta(count, tuple(covered), b"".join(removed)))
+    head = _U32.pack(len(meta)) + meta + _as_bytes(fences) + b"".join(sums)
+    fields = _TRAILER.pack(
+        _TRAILER_MAGIC, identity, pages_offset, len(fences), len(head),
+        blake3(head).digest(ID_SIZE), b"",
+    )[:-CHECKSUM_SIZE]  # fmt: skip
+    yield head + fields + blake3(fields).digest(CHECKSUM_SIZE)
+
+
+def memory_index(
+    entries: Sequence[int], covered: Sequence[Covered], removed: Iterable[bytes]
+) -> Index:
+    """An index that lives in memory, from sorted entries."""
+    fences = array("Q")
+    sums: list[bytes] = []
+    pages = _pages(entries, fences, sums)
+    meta = Meta(len(entries), tuple(covered), b"".join(removed))
+    return Index(meta, fences, b"".join(sums), memoryview(pages))
+
+
+def merge(sources: Sequence[tuple[Index, Sequence[int | None]]]) -> Iterator[list[int]]:
+    """The entries of several indexes in order, a bounded number at a time.
+
+    Args:
+        sources: each index, with the new number of each of its segments (None: leave it out).
+
+    Raises:
+        BadPage: a page is damaged.
+    """
+    total = sum(len(index) for index, _ in sources)
+    parts = total // 65536 + 1  # keys are digests, so equal ranges hold about as many
+    for part in range(parts):
+        low, high = (part << 64) // parts, (part + 1 << 64) // parts
+        run: list[int] = []
+        for index, numbers in sources:
+            run += _renumbered(index.between(low, high), numbers)
+        run.sort()
+        yield list(dict.fromkeys(run))
+
+
+def _renumbered(entries: Iterator[int], numbers: Sequence[int | None]) -> list[int]:
+    if all(number == place for place, number in enumerate(numbers)):
+        return list(entries)
+    run = []
+    for entry in entries:
+        locator = entry & LOCATOR_MASK
+        place = locator >> OFFSET_BITS
+        number = numbers[place] if place < len(numbers) else None
+        if number is not None:
+            run.append((entry ^ locator) | number << OFFSET_BITS | locator & OFFSET_MASK)
+    return run
+
+
+def _pages(entries: Sequence[int], fences: array[int], sums: list[bytes]) -> bytes:
+    words = array("Q", b"".join([entry.to_bytes(16, sys.byteorder) for entry in entries]))
+    swap = sys.byteorder == "little"
+    locators, prefixes = (words[0::2], words[1::2]) if swap else (words[1::2], words[0::2])
+    pages: list[bytes] = []
+    for start in range(0, len(entries), PAGE_ENTRIES):
+        some = prefixes[start : start + PAGE_ENTRIES]
+        page = _filled(some) + _filled(locators[start : start + PAGE_ENTRIES])
+        fences.append(some[0])
+        sums.append(blake3(page).digest(CHECKSUM_SIZE))
+        pages.append(page)
+    return b"".join(pages)
+
+
+def _filled(words: array[int]) -> bytes:
+    return _as_bytes(words).ljust(PAGE_SIZE // 2, b"\xff")
+
+
+def _as_bytes(words: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        words = array("Q", words)
+        words.byteswap()
+    return words.tobytes()
+
+
+def _as_words(data: memoryview) -> Sequence[int]:
+    if sys.byteorder == "little":
+        return data.cast("B").cast("Q")
+    words = array("Q", data.tobytes())
+    words.byteswap()
+    return words

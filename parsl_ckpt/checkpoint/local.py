@@ -1,0 +1,202 @@
+"""The file system as a backend."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+
+from .backend import Backend, Buffer, Owner, Readable, Writable
+
+# A mapping keeps a file descriptor (before Python 3.13) and an entry in the kernel's table of maps.
+# Beyond this many, files are read into memory instead.
+MAP_BUDGET = 512
+MAP_MINIMUM = 1 << 20  # below this, reading is cheaper than mapping
+_WRITE_LIMIT = 1 << 30  # Linux writes at most 2 GB at once
+
+_mapped = 0
+_mapped_lock = threading.Lock()
+_sync = getattr(os, "fdatasync", os.fsync)
+if sys.platform == "darwin":
+    import fcntl
+
+    def _sync(fd: int) -> None:  # fsync alone leaves the bytes in the drive's cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+
+class LocalWriter(Writable):
+    """Appends through a bare descriptor: one system call for each write."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
+        self._fd = os.open(path, flags, 0o600)
+
+    def write(self, data: Buffer) -> None:
+        if len(data) > _WRITE_LIMIT:
+            view = memoryview(data).cast("B")
+            for start in range(0, len(view), _WRITE_LIMIT):
+                self.write(view[start : start + _WRITE_LIMIT])
+            return
+        written = os.write(self._fd, data)
+        while written != len(data):  # short writes come before "no space left"
+            data = memoryview(data)[written:]
+            written = os.write(self._fd, data)
+
+    def sync(self) -> None:
+        _sync(self._fd)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        os.lseek(self._fd, size, os.SEEK_SET)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            with contextlib.suppress(OSError):
+                self.close()
+
+
+class LocalReader(Readable):
+    """Reads by position, so that threads do not disturb each other."""
+
+    __slots__ = ("__weakref__", "_fd")
+
+    def __init__(self, path: str) -> None:
+        self._fd = -1
+        # Not blocking: a named pipe laid in place of a file must not hang us.
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._fd, length, offset)
+        if len(data) == length or not data:
+            return data
+        parts = [data]
+        got = len(data)
+        while got < length:
+            data = os.pread(self._fd, length - got, offset + got)
+            if not data:
+                break
+            parts.append(data)
+            got += len(data)
+        return b"".join(parts)
+
+    def map(self) -> memoryview:
+        return memoryview(self._map(mmap.ACCESS_READ)).toreadonly()
+
+    def map_private(self) -> memoryview:
+        return memoryview(self._map(mmap.ACCESS_COPY))
+
+    def stamp(self) -> tuple[int, ...]:
+        found = os.fstat(self._fd)
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+
+    def _map(self, access: int) -> mmap.mmap | bytearray:
+        global _mapped
+        size = self.size()
+        if size >= MAP_MINIMUM and _mapped < MAP_BUDGET:
+            with contextlib.suppress(OSError, ValueError):
+                mapped = (
+                    mmap.mmap(self._fd, size, access=access, trackfd=False)
+                    if sys.version_info >= (3, 13)
+                    else mmap.mmap(self._fd, size, access=access)
+                )
+                with _mapped_lock:
+                    _mapped += 1
+                weakref.finalize(mapped, _unmapped).atexit = False
+                return mapped
+        return self._read_whole(size)
+
+    def _read_whole(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        at = 0
+        while at < size:
+            got = os.preadv(self._fd, [view[at : at + _WRITE_LIMIT]], at)
+            if not got:
+                raise OSError(f"The file ended at {at} of {size} bytes.")
+            at += got
+        return data
+
+
+def _unmapped() -> None:
+    global _mapped
+    with _mapped_lock:
+        _mapped -= 1
+
+
+class LocalBackend(Backend):
+    """Files and directories of this machine, or of a file system it has mounted."""
+
+    def make_directory(self, path: str, *, durable: bool = False) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        if parent and not os.path.isdir(parent):
+            self.make_directory(parent, durable=durable)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        else:
+            os.chmod(path, 0o700)  # whatever the umask took away
+        if durable:
+            self.sync_directory(parent or ".")
+
+    def list(self, path: str) -> Sequence[str]:
+        return os.listdir(path)
+
+    def create(self, path: str) -> Writable:
+        return LocalWriter(path)
+
+    def open(self, path: str) -> Readable:
+        return LocalReader(path)
+
+    def rename(self, old: str, new: str) -> None:
+        os.replace(old, new)
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def sync_file(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _sync(fd)
+        finally:
+            os.close(fd)
+
+    def sync_directory(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def owner(self, path: str) -> Owner | None:
+        found = os.stat(path)
+        if not os.path.isdir(path):
+            raise NotADirectoryError(f"{path} is not a directory.")
+        return Owner(found.st_uid, found.st_mode & 0o7777)

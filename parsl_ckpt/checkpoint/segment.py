@@ -1,0 +1,399 @@
+"""Segment files: writing one, reading frames by offset, walking over all of them.
+
+Rules of this file:
+
+* One writer appends to a file that only it writes; its name is random, so that writers never meet.
+* After a failed write what was written of it is cut away, or stays as a torn tail; either way the
+  writer is finished and another segment is begun.
+* A reader believes a frame only after both checksums.  A short or torn tail is normal: the writer died,
+  or is still writing.
+* A segment that its writer may still be writing is read by position and never mapped.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from parsl_ckpt.errors import FormatError
+
+from . import format as fmt
+from .backend import Backend, Readable, Writable
+from .format import (
+    CHECKSUM_SIZE,
+    FILE_HEADER_SIZE,
+    FRAME_FIELDS,
+    FRAME_FIELDS_SIZE,
+    FRAME_HEADER_SIZE,
+    FRAME_MAGIC,
+    ID_SIZE,
+    Record,
+)
+from .local import MAP_MINIMUM
+
+SUFFIX = ".seg"
+_NAME = re.compile(r"(\d{6,12})-([0-9a-f]{32})\.seg")
+_CHUNK = 1 << 20
+_GUESS = 2048  # read at once with a header: most records fit
+
+
+class Entry(msgspec.Struct, gc=False):
+    """A record ready to be appended: everything is computed, nothing is written.
+
+    Attributes:
+        kind: kind of the record.
+        keys: what it is indexed under.
+        record_id: its name, the digest of ``payload``.
+        payload: its bytes.
+        record: the record itself.
+    """
+
+    kind: int
+    keys: tuple[bytes, ...]
+    record_id: bytes
+    payload: bytes
+    record: Record
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in a segment."""
+        return FRAME_HEADER_SIZE + len(self.payload)
+
+
+class DamagedFrame(FormatError):
+    """What stands at an offset is not a whole frame; ``size`` bytes are lost."""
+
+
+class Frame(NamedTuple):
+    """A frame's header, found while walking."""
+
+    offset: int
+    kind: int
+    keys: int
+    length: int
+    record_id: bytes
+    first: bytes
+    second: bytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + FRAME_HEADER_SIZE + self.length
+
+
+def segment_name(sequence: int, identity: bytes) -> str:
+    """Names sort by sequence, and carry the id in case that the header is damaged."""
+    return f"{sequence:06d}-{identity.hex()}{SUFFIX}"
+
+
+def parse_name(name: str) -> tuple[int, bytes] | None:
+    """(sequence, id) of a segment's file name, None for other files."""
+    found = _NAME.fullmatch(name)
+    return (int(found[1]), bytes.fromhex(found[2])) if found else None
+
+
+class SegmentWriter:
+    """Appends frames to a new segment.
+
+    Attributes:
+        path: the file.
+        identity: its random id.
+        offset: where the next frame begins.
+        failed: nothing may be written any more.
+        dirty: something is written and not synced.
+    """
+
+    def __init__(self, backend: Backend, directory: str, name: Callable[[bytes], str]) -> None:
+        self.identity = secrets.token_bytes(ID_SIZE)
+        self.name = name(self.identity)
+        self.directory = directory
+        self.path = f"{directory}/{self.name}"
+        self.failed = False
+        self.dirty = True
+        self.file: Writable = backend.create(self.path)
+        header = fmt.file_header(fmt.SEGMENT_MAGIC, self.identity)
+        try:
+            self.file.write(header)
+        except BaseException:
+            self.file.close()
+            backend.discard(self.path)
+            raise
+        self.offset = len(header)
+
+    def append(self, entries: Sequence[Entry]) -> list[int]:
+        """Write the frames of a batch with one system call.
+
+        Returns:
+            The offset of each.
+
+        Raises:
+            OSError: none of them is certain to be there; begin another segment.
+        """
+        at = self.offset
+        identity = self.identity
+        parts: list[bytes] = []
+        offsets: list[int] = []
+        for entry in entries:
+            keys = entry.keys
+            payload = entry.payload
+            count = len(keys)
+            fields = FRAME_FIELDS.pack(
+                FRAME_MAGIC, entry.kind, 0, count, 0, len(payload), entry.record_id,
+                keys[0] if count else b"", keys[1] if count > 1 else b"",
+            )  # fmt: skip
+            parts.append(fields)
+            parts.append(
+                blake3(identity + at.to_bytes(8, "little") + fields).digest(CHECKSUM_SIZE)
+            )
+            parts.append(payload)
+            offsets.append(at)
+            at += FRAME_HEADER_SIZE + len(payload)
+        self._write(b"".join(parts))
+        self.offset = at
+        return offsets
+
+    def append_index(self, make: Callable[[int], bytes]) -> None:
+        """End the segment with an index frame; ``make`` gets the offset of its payload."""
+        payload = make(self.offset + FRAME_HEADER_SIZE)
+        record_id = fmt.record_id_of(payload)
+        header = fmt.frame_header(
+            self.identity, self.offset, fmt.INDEX, len(payload), record_id
+        )
+        self._write(header + payload)
+        self.offset += len(header) + len(payload)
+
+    def sync(self) -> None:
+        """Put on disk what was written.  After a failure nothing is known about it: never again."""
+        if self.failed:
+            return
+        self.dirty = False
+        try:
+            self.file.sync()
+        except BaseException:
+            self.failed = self.dirty = True
+            raise
+
+    def close(self) -> None:
+        self.file.close()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self.file.write(data)
+        except BaseException:
+            self.failed = True
+            try:
+                self.file.truncate(self.offset)
+            except OSError:
+                pass  # a torn tail, which readers know
+            raise
+        self.dirty = True
+
+
+class Segment:
+    """A segment that is read: opened when a frame is first wanted.
+
+    Attributes:
+        directory: where it and its blobs are.
+        name: its file name.
+        identity: its id.
+        rank: orders segments by age; the greater one is newer.
+        sealed: nobody writes it any more.
+        records: number of results in it, as far as is known.
+    """
+
+    __slots__ = (
+        "_backend", "_opened", "_reader", "_view", "directory", "identity", "name", "path", "rank",
+        "records", "sealed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        backend: Backend,
+        directory: str,
+        name: str,
+        identity: bytes,
+        rank: tuple[int, int, str],
+        opened: OpenFiles,
+        *,
+        sealed: bool = False,
+    ) -> None:
+        self._backend = backend
+        self._opened = opened
+        self._view: memoryview | None = None
+        self._reader: Readable | None = None
+        self.directory = directory
+        self.name = name
+        self.path = f"{directory}/{name}"
+        self.identity = identity
+        self.rank = rank
+        self.sealed = sealed
+        self.records = 0
+
+    def frame(self, offset: int) -> tuple[int, bytes, bytes | memoryview]:
+        """(kind, record id, payload) of the frame at an offset.
+
+        Raises:
+            DamagedFrame: there is no whole frame.
+            OSError: the file cannot be read.
+        """
+        view = self._view
+        data: bytes | memoryview
+        if view is not None:
+            header = bytes(view[offset : offset + FRAME_HEADER_SIZE])
+        else:
+            reader = self.open()
+            if self._view is not None:
+                return self.frame(offset)
+            data = reader.read(offset, _GUESS)
+            header = data[:FRAME_HEADER_SIZE]
+        if (
+            len(header) < FRAME_HEADER_SIZE
+            or blake3(
+                self.identity + offset.to_bytes(8, "little") + header[:FRAME_FIELDS_SIZE]
+            ).digest(CHECKSUM_SIZE)
+            != header[FRAME_FIELDS_SIZE:]
+        ):
+            raise self._damaged(offset, FRAME_HEADER_SIZE)
+        _, kind, flags, _, _, length, record_id, _, _ = FRAME_FIELDS.unpack_from(header)
+        end = FRAME_HEADER_SIZE + length
+        if view is not None:
+            payload: bytes | memoryview = view[offset + FRAME_HEADER_SIZE : offset + end]
+        else:
+            if end > len(data) >= _GUESS and end <= reader.size() - offset:
+                data = reader.read(offset, end)
+            payload = data[FRAME_HEADER_SIZE:end]
+        if len(payload) != length or blake3(payload).digest(ID_SIZE) != record_id or flags:
+            raise self._damaged(offset, end)
+        return kind, record_id, payload
+
+    def open(self) -> Readable:
+        """The open file; for big sealed segments also the map that frames are read from."""
+        reader = self._reader
+        if reader is None:
+            reader = self._backend.open(self.path)
+            if self.sealed and reader.size() >= MAP_MINIMUM:
+                self._view = reader.map()
+            self._reader = reader
+            self._opened.add(self)
+        return reader
+
+    def view(self) -> memoryview | None:
+        """The map of a big sealed segment, None for others."""
+        self.open()
+        return self._view
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is wanted."""
+        self._reader = self._view = None  # closed when the last reader is through with it
+
+    def walk(self, start: int = 0, size: int | None = None) -> Walk:
+        """A walk over the frames from ``start``, which must be the beginning of one."""
+        reader = self.open()
+        return Walk(
+            reader, self.identity, start or FILE_HEADER_SIZE, reader.size() if size is None else size
+        )
+
+    def _damaged(self, offset: int, size: int) -> DamagedFrame:
+        return DamagedFrame(
+            f"{self.path} is damaged at {offset}.",
+            hint="The records there are left aside.",
+            path=self.path,
+            offset=offset,
+            size=size,
+        )
+
+
+class OpenFiles:
+    """Keeps the number of open segments within what a process may have open."""
+
+    def __init__(self, limit: int = 128) -> None:
+        self._limit = limit
+        self._segments: dict[int, Segment] = {}
+
+    def add(self, segment: Segment) -> None:
+        self._segments[id(segment)] = segment
+        while len(self._segments) > self._limit:
+            try:
+                oldest = next(iter(self._segments))
+                self._segments.pop(oldest).close()
+            except (KeyError, StopIteration, RuntimeError):
+                return  # another thread is at it
+
+    def clear(self) -> None:
+        for segment in list(self._segments.values()):
+            segment.close()
+        self._segments.clear()
+
+
+class Walk:
+    """Iterates over the headers of a segment's whole frames, stepping over damage.
+
+    Attributes:
+        end: after iterating, the end of the last whole frame.
+        torn: bytes after it, of a frame that was not written wholly (or not yet).
+        damage: (offset, bytes) of what was stepped over.
+    """
+
+    def __init__(self, reader: Readable, identity: bytes, start: int, size: int) -> None:
+        self._reader = reader
+        self._identity = identity
+        self._size = size
+        self.end = start
+        self.torn = 0
+        self.damage: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        read, identity, size = self._reader.read, self._identity, self._size
+        unpack = FRAME_FIELDS.unpack_from
+        at = base = self.end
+        buffer = b""
+        while at + FRAME_HEADER_SIZE <= size:
+            begin = at - base
+            header = buffer[begin : begin + FRAME_HEADER_SIZE]
+            if len(header) < FRAME_HEADER_SIZE:
+                buffer, base = read(at, _CHUNK), at
+                header = buffer[:FRAME_HEADER_SIZE]
+                if len(header) < FRAME_HEADER_SIZE:
+                    break
+            if (
+                blake3(identity + at.to_bytes(8, "little") + header[:FRAME_FIELDS_SIZE]).digest(
+                    CHECKSUM_SIZE
+                )
+                != header[FRAME_FIELDS_SIZE:]
+                or header[:4] != FRAME_MAGIC
+            ):
+                found = self._search(at + 1)
+                if found is None:
+                    self.damage.append((at, size - at))
+                    self.end = at
+                    return
+                self.damage.append((at, found - at))
+                at = found
+                continue
+            _, kind, _flags, keys, _, length, record_id, first, second = unpack(header)
+            end = at + FRAME_HEADER_SIZE + length
+            if end > size:
+                break
+            yield Frame(at, kind, keys, length, record_id, first, second)
+            self.end = at = end
+        self.torn = size - at
+
+    def _search(self, at: int) -> int | None:
+        """The next offset at which a frame's header verifies."""
+        while at + FRAME_HEADER_SIZE <= self._size:
+            buffer = self._reader.read(at, _CHUNK)
+            place = buffer.find(FRAME_MAGIC)
+            while place >= 0 and place + FRAME_HEADER_SIZE <= len(buffer):
+                header = buffer[place : place + FRAME_HEADER_SIZE]
+                if fmt.header_verifies(self._identity, at + place, header):
+                    return at + place
+                place = buffer.find(FRAME_MAGIC, place + 1)
+            if len(buffer) < _CHUNK:
+                return None
+            # What is left may hold the beginning of a header.
+            at += len(buffer) - FRAME_HEADER_SIZE + 1
+        return None

@@ -1,0 +1,330 @@
+"""Decoding the plain codec.  See ``plain.py``, its other half, for the rules and the tags."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import fractions
+import importlib
+import pathlib
+import sys
+import uuid
+import zoneinfo
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from struct import error as StructError
+from typing import Any
+
+from parsl_ckpt.errors import FormatError
+
+from .plain import (
+    _C128,
+    _DATE,
+    _DELTA,
+    _F64,
+    _I64,
+    _TIME,
+    _U32,
+    MAX_DEPTH,
+    _dtype,
+    _find,
+    _schema,
+)
+
+
+class _Reader:
+    """State of one decoding: the data, the place in it, the buffers beside it."""
+
+    __slots__ = ("at", "buffers", "data", "depth", "imports")
+
+    def __init__(self, data: bytes, at: int, buffers: Sequence[Any], imports: bool) -> None:
+        self.data = data
+        self.at = at
+        self.buffers = buffers
+        self.depth = 0
+        self.imports = imports
+
+
+def decode_plain(data: bytes, buffers: Sequence[Any] = (), *, imports: bool = True) -> Any:
+    """The value that was encoded.
+
+    Args:
+        data: what ``encode_plain`` gave.
+        buffers: the buffers beside it; writable ones become the memory of arrays.
+        imports: modules may be imported to find a class; otherwise it must be there already.
+
+    Raises:
+        FormatError: the bytes are not an encoded value, or name a class that is not there.
+    """
+    tag = data[:1]
+    try:
+        if tag == b"i" and len(data) == 9:
+            return _I64.unpack_from(data, 1)[0]
+        if tag == b"f" and len(data) == 9:
+            return _F64.unpack_from(data, 1)[0]
+        reader = _Reader(data, 0, buffers, imports)
+        value = _get(reader)
+    except FormatError:
+        raise
+    except (StructError, IndexError, KeyError):
+        raise FormatError("The encoded value ends early.") from None
+    except Exception as error:
+        raise FormatError(f"The encoded value does not decode: {error}.") from error
+    if reader.at != len(data):
+        raise FormatError("The encoded value is followed by something else.")
+    return value
+
+
+def _get(reader: _Reader) -> Any:
+    at = reader.at
+    tag = reader.data[at]
+    reader.at = at + 1
+    get = _GETTERS.get(tag)
+    if get is None:
+        raise FormatError(f"There is no plain value with tag {tag}.")
+    return get(reader)
+
+
+def _take(reader: _Reader, size: int) -> bytes:
+    at = reader.at
+    end = at + size
+    if end > len(reader.data):
+        raise FormatError("The encoded value ends early.")
+    reader.at = end
+    return reader.data[at:end]
+
+
+def _u32(reader: _Reader) -> int:
+    at = reader.at
+    reader.at = at + 4
+    return _U32.unpack_from(reader.data, at)[0]  # type: ignore[no-any-return]
+
+
+def _count(reader: _Reader) -> int:
+    """A number of values to come: each takes a byte at least."""
+    count = _u32(reader)
+    if count > len(reader.data) - reader.at:
+        raise FormatError("A container claims more values than there are bytes.")
+    return count
+
+
+def _deeper(reader: _Reader) -> None:
+    reader.depth += 1
+    if reader.depth > MAX_DEPTH + 4:
+        raise FormatError("The encoded value is nested too deep.")
+
+
+def _get_i64(reader: _Reader) -> int:
+    at = reader.at
+    reader.at = at + 8
+    return _I64.unpack_from(reader.data, at)[0]  # type: ignore[no-any-return]
+
+
+def _get_bigint(reader: _Reader) -> int:
+    return int.from_bytes(_take(reader, _u32(reader)), "little", signed=True)
+
+
+def _get_float(reader: _Reader) -> float:
+    at = reader.at
+    reader.at = at + 8
+    return _F64.unpack_from(reader.data, at)[0]  # type: ignore[no-any-return]
+
+
+def _get_text(reader: _Reader) -> str:
+    return str(_take(reader, _u32(reader)), "utf-8", "surrogatepass")
+
+
+def _get_bytes(reader: _Reader) -> bytes:
+    return _take(reader, _u32(reader))
+
+
+def _get_buffer(reader: _Reader) -> Any:
+    number = _u32(reader)
+    if number >= len(reader.buffers):
+        raise FormatError("The encoded value refers to a buffer that is not there.")
+    return reader.buffers[number]
+
+
+def _get_items(reader: _Reader) -> list[Any]:
+    _deeper(reader)
+    items = [_get(reader) for _ in range(_count(reader))]
+    reader.depth -= 1
+    return items
+
+
+def _get_dict(reader: _Reader) -> dict[Any, Any]:
+    _deeper(reader)
+    items = {_get(reader): _get(reader) for _ in range(_count(reader))}
+    reader.depth -= 1
+    return items
+
+
+def _get_date(reader: _Reader) -> dt.date:
+    return dt.date(*_DATE.unpack(_take(reader, _DATE.size)))
+
+
+def _get_delta(reader: _Reader) -> dt.timedelta:
+    return dt.timedelta(*_DELTA.unpack(_take(reader, _DELTA.size)))
+
+
+def _get_datetime(reader: _Reader) -> dt.datetime:
+    date = _DATE.unpack(_take(reader, _DATE.size))
+    *clock, fold = _TIME.unpack(_take(reader, _TIME.size))
+    return dt.datetime(*date, *clock, tzinfo=_get(reader), fold=fold)
+
+
+def _get_time(reader: _Reader) -> dt.time:
+    *clock, fold = _TIME.unpack(_take(reader, _TIME.size))
+    return dt.time(*clock, tzinfo=_get(reader), fold=fold)
+
+
+def _get_offset_zone(reader: _Reader) -> dt.timezone:
+    offset = _get(reader)
+    name = _get(reader)
+    return dt.timezone(offset) if name is None else dt.timezone(offset, name)
+
+
+def _get_zone(reader: _Reader) -> zoneinfo.ZoneInfo:
+    return zoneinfo.ZoneInfo(_get_text(reader))
+
+
+def _get_decimal(reader: _Reader) -> Decimal:
+    return Decimal(_get_text(reader))
+
+
+def _get_fraction(reader: _Reader) -> fractions.Fraction:
+    return fractions.Fraction(_get(reader), _get(reader))
+
+
+def _get_path(reader: _Reader) -> pathlib.PurePath:
+    kind = _PATHS.get(_get_text(reader))
+    if kind is None:
+        raise FormatError("The encoded path is of a kind that is not known here.")
+    return kind(_get_text(reader))
+
+
+_PATHS: dict[str, type[pathlib.PurePath]] = {
+    kind.__name__: kind
+    for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path()))
+}
+
+
+def _class(reader: _Reader, wanted: type | None) -> Any:
+    module_name = _get_text(reader)
+    qualname = _get_text(reader)
+    module = sys.modules.get(module_name)
+    if module is None and reader.imports:
+        module = importlib.import_module(module_name)
+    kind = _find(module, qualname) if module is not None else None
+    good = isinstance(kind, wanted) if wanted else isinstance(kind, type) and _schema(kind)
+    if not good and not (wanted is None and isinstance(kind, type) and _schema(kind) == ()):
+        raise FormatError(
+            f"The class {module_name}.{qualname} is not there any more.",
+            hint="The record is left aside and what it held is computed again.",
+        )
+    return kind
+
+
+def _get_enum(reader: _Reader) -> Any:
+    kind = _class(reader, enum.EnumMeta)
+    name = _get_text(reader)
+    if name not in kind.__members__:
+        raise FormatError(f"{kind.__qualname__} has no member {name}.")
+    return kind.__members__[name]
+
+
+def _get_dataclass(reader: _Reader) -> Any:
+    kind = _class(reader, None)
+    _deeper(reader)
+    fields = [(_get_text(reader), _get(reader)) for _ in range(_count(reader))]
+    reader.depth -= 1
+    if tuple(name for name, _ in fields) != _schema(kind):
+        raise FormatError(f"The fields of {kind.__module__}.{kind.__qualname__} have changed.")
+    instance = object.__new__(kind)
+    for name, value in fields:
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+def _numpy() -> Any:
+    return sys.modules.get("numpy") or importlib.import_module("numpy")
+
+
+def _get_dtype(reader: _Reader) -> Any:
+    dtype = _dtype(_get(reader), _numpy())
+    if dtype.hasobject:
+        raise FormatError("A numpy type of objects is not plain.")
+    return dtype
+
+
+def _get_numpy_scalar(reader: _Reader) -> Any:
+    dtype = _get_dtype(reader)
+    data = _get_bytes(reader)
+    if len(data) != dtype.itemsize:
+        raise FormatError("A numpy scalar is not of its type's size.")
+    return _numpy().frombuffer(data, dtype)[0]
+
+
+def _get_array(reader: _Reader) -> Any:
+    numpy = _numpy()
+    order = _take(reader, 1)
+    dtype = _get_dtype(reader)
+    shape = _get(reader)
+    tag = _take(reader, 1)
+    if tag not in (b"b", b"B"):
+        raise FormatError("An array has no bytes.")
+    data = _get_bytes(reader) if tag == b"b" else _get_buffer(reader)
+    size = dtype.itemsize
+    for extent in shape:
+        if type(extent) is not int or extent < 0:
+            raise FormatError("An array has an impossible shape.")
+        size *= extent
+    if memoryview(data).nbytes != size or order not in (b"C", b"F"):
+        raise FormatError("An array is not of its shape's size.")
+    if not size:
+        return numpy.empty(shape, dtype, order=order.decode())
+    if memoryview(data).readonly:
+        data = bytearray(data)  # arrays are writable
+    return numpy.frombuffer(data, numpy.uint8).view(dtype).reshape(shape, order=order.decode())
+
+
+_GETTERS: dict[int, Callable[[_Reader], Any]] = {
+    ord(tag): get
+    for tag, get in {
+        "N": lambda reader: None,
+        "T": lambda reader: True,
+        "F": lambda reader: False,
+        ".": lambda reader: Ellipsis,
+        "i": _get_i64,
+        "I": _get_bigint,
+        "f": _get_float,
+        "c": lambda reader: complex(*_C128.unpack(_take(reader, 16))),
+        "s": _get_text,
+        "S": lambda reader: str(_get_buffer(reader), "utf-8", "surrogatepass"),
+        "b": _get_bytes,
+        "B": lambda reader: bytes(_get_buffer(reader)),
+        "a": lambda reader: bytearray(_get_bytes(reader)),
+        "A": lambda reader: bytearray(_get_buffer(reader)),
+        "t": lambda reader: tuple(_get_items(reader)),
+        "l": _get_items,
+        "e": lambda reader: set(_get_items(reader)),
+        "z": lambda reader: frozenset(_get_items(reader)),
+        "d": _get_dict,
+        "D": _get_date,
+        "H": _get_delta,
+        "W": _get_datetime,
+        "w": _get_time,
+        "o": _get_offset_zone,
+        "O": _get_zone,
+        "Q": _get_decimal,
+        "R": _get_fraction,
+        "U": lambda reader: uuid.UUID(bytes=_take(reader, 16)),
+        "r": lambda reader: range(_get(reader), _get(reader), _get(reader)),
+        "P": _get_path,
+        "E": _get_enum,
+        "C": _get_dataclass,
+        "n": _get_array,
+        "x": _get_numpy_scalar,
+        "y": _get_dtype,
+    }.items()
+}

@@ -1,0 +1,246 @@
+"""What a run is told: :class:`Config`, and the dictionary that it used to be.
+
+Every field is checked when the configuration is made, by its type and by what it means, and an error
+names the field.  No executor is imported here: executors are handed in, or named by the legacy
+dictionary and made by :mod:`parsl_ckpt.dataflow`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Union, get_type_hints
+
+from typeguard import TypeCheckError, check_type
+
+from parsl_ckpt.errors import ConfigurationError
+
+CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
+ExitMode = Literal["cleanup", "wait", "skip"]
+Durability = Literal["process", "power"]
+CodeMode = Literal["closure", "function", "name"]
+# Evaluated when a configuration is made, so in the form that every supported Python understands.
+PathLike = Union[str, "os.PathLike[str]"]
+
+_PERIOD = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
+
+
+@dataclass
+class Config:
+    """How a run works.
+
+    Args:
+        executors: what runs the apps; empty for one pool of threads.
+        checkpoint_mode: when outcomes are flushed to the checkpoint: ``"task_exit"`` (each at
+            once), ``"periodic"``, ``"dfk_exit"`` (at the end), ``"manual"`` (by
+            ``dfk.checkpoint()``, and at the end), or None (by ``dfk.checkpoint()`` only).
+        checkpoint_period: for ``"periodic"``: ``"HH:MM:SS"`` or a number of seconds.
+        checkpoint_files: checkpoint directories whose outcomes are used; None for all earlier ones
+            under ``run_dir`` if a mode is set, ``[]`` for none.
+        run_dir: directory in which each run gets a numbered directory of its own.
+        app_cache: False switches caching off for all apps.
+        retries: how often a failed task is tried again (the sum of costs, with a handler).
+        retry_handler: ``handler(exception, task_record) -> cost`` of one failure.
+        exit_mode: what the end of a ``with`` block does: ``"cleanup"`` cancels what has not begun,
+            ``"wait"`` waits for all tasks first unless there was an exception, ``"skip"`` nothing.
+        grace: seconds for which tasks that run are waited for at an end by a signal or an
+            exception.
+        durability: ``"process"``: a flushed outcome survives the death of the process at any
+            instruction, and reaches the disk within a second. ``"power"``: it is on the disk before
+            its future is done.
+        lazy_errors: False raises the first failure at the next call and starts nothing new.
+        pickle: False neither writes nor reads pickled values; what the plain codec cannot carry is
+            not recorded.
+        code: what of an app's code counts, where the app does not say: ``"closure"`` (all of the
+            user's code that it reaches), ``"function"`` (its own), ``"name"`` (none).
+        show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
+
+    Raises:
+        ConfigurationError: a field is wrong; it names the field.
+
+    >>> Config(checkpoint_mode="periodic", checkpoint_period="00:10:00").period_seconds
+    600.0
+    """
+
+    executors: Sequence[Any] = field(default_factory=tuple)
+    checkpoint_mode: CheckpointMode | None = None
+    checkpoint_period: str | float | int | None = None
+    checkpoint_files: Sequence[PathLike] | None = None
+    run_dir: PathLike = "runinfo"
+    app_cache: bool = True
+    retries: float | int = 0
+    retry_handler: Callable[..., float | int] | None = None
+    exit_mode: ExitMode = "cleanup"
+    grace: float | int = 10.0
+    durability: Durability = "process"
+    lazy_errors: bool = True
+    pickle: bool = True
+    code: CodeMode = "closure"
+    show_progress: bool = False
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            self._check(one.name)
+        if isinstance(self.checkpoint_files, (str, bytes)):
+            raise _wrong("checkpoint_files", self.checkpoint_files, "is one path, not a list of them")
+        if self.retries < 0:
+            raise _wrong("retries", self.retries, "is negative")
+        if self.grace < 0:
+            raise _wrong("grace", self.grace, "is negative")
+        self.period_seconds = parse_period(self.checkpoint_period)
+        labels: set[str] = set()
+        for executor in self.executors:
+            label = getattr(executor, "label", None)
+            if not isinstance(label, str):
+                raise _wrong(
+                    "executors", executor, "is not one of our executors",
+                    hint="Use ThreadPoolExecutor, ProcessPoolExecutor, or wrap() any other.",
+                )  # fmt: skip
+            if label in labels:
+                raise ConfigurationError(
+                    f"Two executors have the label {label!r} (Config.executors).",
+                    hint="Give each a label of its own: label='...'.",
+                    field="executors",
+                    label=label,
+                )
+            labels.add(label)
+
+    def _check(self, name: str) -> None:
+        value = getattr(self, name)
+        expected = _HINTS[name]
+        try:
+            if isinstance(value, bool) and expected is not bool:
+                raise TypeCheckError("is a bool")
+            check_type(value, expected)
+        except TypeCheckError as error:
+            said = str(error).splitlines()[0]
+            raise _wrong(name, value, said, hint=_ALLOWED.get(name, "")) from None
+
+
+_HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
+_ALLOWED = {
+    "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
+    "exit_mode": "Use 'cleanup', 'wait' or 'skip'.",
+    "durability": "Use 'process' or 'power'.",
+    "code": "Use 'closure', 'function' or 'name'.",
+    "executors": "Give a list of executors.",
+}
+
+
+def parse_period(period: str | float | None) -> float:
+    """Seconds of a checkpoint period.
+
+    Args:
+        period: ``"HH:MM:SS"``, a number of seconds, or None for half an hour.
+
+    Raises:
+        ConfigurationError: it is neither, or not positive.
+
+    >>> parse_period("01:00:00"), parse_period(2.5)
+    (3600.0, 2.5)
+    """
+    hint = "Use 'HH:MM:SS', such as '00:30:00', or a positive number of seconds."
+    if period is None:
+        return 1800.0
+    if isinstance(period, str):
+        match = _PERIOD.fullmatch(period.strip())
+        if match is None:
+            raise _wrong("checkpoint_period", period, "is not a time", hint=hint)
+        hours, minutes, seconds = (int(part) for part in match.groups())
+        period = hours * 3600 + minutes * 60 + seconds
+    if not 0 < period < float("inf"):
+        raise _wrong("checkpoint_period", period, "is not a positive time", hint=hint)
+    return float(period)
+
+
+def _wrong(name: str, value: object, what: str, hint: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        f"Config.{name}: {value!r} {what}.", hint=hint, field=name, value=value
+    )
+
+
+# -- the legacy dictionary -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NamedExecutor:
+    """An executor that the legacy dictionary asks for by name.
+
+    Attributes:
+        kind: ``"threads"`` or ``"processes"``.
+        label: the site's name.
+        max_workers: how many tasks run at once, or None for the executor's default.
+    """
+
+    kind: str
+    label: str
+    max_workers: int | None
+
+
+_GLOBALS = {
+    "lazyErrors": "lazy_errors",
+    "memoize": "app_cache",
+    "appCache": "app_cache",
+    "checkpointMode": "checkpoint_mode",
+    "checkpointPeriod": "checkpoint_period",
+    "checkpointFiles": "checkpoint_files",
+    "retries": "retries",
+    "runDir": "run_dir",
+}
+_KINDS = {
+    "threads": "threads", "local_threads": "threads", "processes": "processes",
+    "local_processes": "processes",
+}  # fmt: skip
+
+
+def from_legacy(config: Mapping[str, Any]) -> Config:
+    """A configuration from the dictionary of the original API.
+
+    Args:
+        config: ``{"sites": [{"site": name, "execution": {"executor": "threads" | "processes",
+            "maxThreads": n}}], "globals": {...}}``; unknown entries of a site are ignored.
+
+    Raises:
+        ConfigurationError: an entry is wrong; it names the entry.
+
+    >>> from_legacy({"globals": {"retries": 2}}).retries
+    2
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigurationError(
+            f"A configuration must be a Config or a dictionary, not {type(config).__name__}.",
+            field="config",
+        )
+    options: dict[str, Any] = {}
+    for name, value in dict(config.get("globals") or {}).items():
+        if name not in _GLOBALS:
+            raise ConfigurationError(
+                f"config['globals'] has no entry {name!r}.",
+                hint=f"Known: {', '.join(sorted(_GLOBALS))}.",
+                field=name,
+            )
+        options[_GLOBALS[name]] = value
+    executors = [_named_executor(site, i) for i, site in enumerate(config.get("sites") or [])]
+    return Config(executors=executors, **options)
+
+
+def _named_executor(site: Any, position: int) -> NamedExecutor:
+    place = f"config['sites'][{position}]"
+    execution = site.get("execution") if isinstance(site, Mapping) else None
+    if not isinstance(execution, Mapping) or execution.get("executor") not in _KINDS:
+        raise ConfigurationError(
+            f"{place}['execution']['executor'] must be 'threads' or 'processes'.",
+            field=f"{place}['execution']['executor']",
+        )
+    workers = execution.get("maxThreads")
+    if workers is not None and (
+        isinstance(workers, bool) or not isinstance(workers, int) or workers < 1
+    ):
+        raise ConfigurationError(
+            f"{place}['execution']['maxThreads'] is {workers!r}, not a positive number.",
+            field=f"{place}['execution']['maxThreads']",
+        )
+    kind = _KINDS[execution["executor"]]
+    return NamedExecutor(kind, str(site.get("site") or f"{kind}-{position}"), workers)

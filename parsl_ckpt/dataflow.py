@@ -1,0 +1,374 @@
+"""What users hold: a kernel together with its run directory, its checkpoint and its executors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
+from parsl_ckpt.checkpoint.store import Store
+from parsl_ckpt.config import Config, NamedExecutor, from_legacy
+from parsl_ckpt.errors import (
+    ConfigurationError,
+    KernelClosedError,
+    KernelError,
+    NoDataFlowKernelError,
+)
+from parsl_ckpt.executors.base import Executor
+from parsl_ckpt.kernel import modes, provenance, shutdown
+from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.current import current
+from parsl_ckpt.kernel.ending import Ending
+from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.resilience import RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
+JOIN_WORKERS = 4  # grows while join apps wait
+
+
+class DataFlowKernel:
+    """A run: apps are called on it, and its checkpoint keeps what they come to.
+
+    Args:
+        config: a :class:`~parsl_ckpt.config.Config`, the original API's dictionary, or None.
+        checkpointFiles: checkpoint directories to use, as ``Config.checkpoint_files``; the original
+            API's name.
+        checkpoint_files: the same.
+
+    Attributes:
+        config: the configuration.
+        run_id: ``"000"``, ``"001"``, ...
+        run_dir: the directory of this run, as it was configured (``"runinfo/000"``).
+        events: :meth:`~parsl_ckpt.kernel.events.Events.subscribe` to follow what happens.
+
+    Raises:
+        ConfigurationError: the configuration is wrong.
+        CheckpointNotFoundError: a checkpoint that was named does not exist.
+
+    >>> with DataFlowKernel(Config(checkpoint_mode="task_exit")) as dfk:  # doctest: +SKIP
+    ...     print(simulate(1).result())
+    """
+
+    def __init__(
+        self,
+        config: Config | Mapping[str, Any] | None = None,
+        checkpointFiles: Sequence[Any] | None = None,
+        *,
+        checkpoint_files: Sequence[Any] | None = None,
+    ) -> None:
+        if config is None:
+            config = Config()
+        elif not isinstance(config, Config):
+            config = from_legacy(config)
+        named = checkpointFiles if checkpoint_files is None else checkpoint_files
+        if named is None:
+            named = config.checkpoint_files
+        self.config = config
+        configured = os.fspath(config.run_dir)
+        absolute = os.path.abspath(configured)
+        sources = _sources(config, absolute, named)
+        lookup, record = _caching(config)
+        self.run_id = claim_run(absolute)
+        self.run_dir = os.path.join(configured, self.run_id)
+        self._checkpoint_dir = os.path.join(self.run_dir, "checkpoint")
+        store = Store.open(
+            os.path.join(absolute, self.run_id, "checkpoint"),
+            sources=sources,
+            named=named is not None,
+            durability=config.durability,
+            pickle=config.pickle,
+        )
+        self._executors = _executors(config)
+        internal = _threads("_parsl_ckpt_join", JOIN_WORKERS)
+        started: list[Executor] = []
+        try:
+            for executor in (*self._executors, internal):
+                executor.start()
+                started.append(executor)
+        except BaseException:
+            for executor in started:
+                executor.shutdown(0.0)
+            store.close()
+            raise
+        self.kernel = Kernel(
+            store,
+            {executor.label: executor for executor in self._executors},
+            internal,
+            mode=config.checkpoint_mode,
+            period=config.period_seconds,
+            retry=RetryPolicy(config.retries, config.retry_handler),
+            lookup=lookup,
+            record=record,
+            lazy_errors=config.lazy_errors,
+            code_default=config.code,
+        )
+        self.events = self.kernel.events
+        self._ending = Ending(self.kernel, [*self._executors, internal])
+        self._tell_loaded()
+        if record:
+            self.kernel.errands.run(self._record_provenance)
+        shutdown.register(self)
+
+    # -- what it knows -----------------------------------------------------------------------------
+
+    @property
+    def loaded(self) -> list[tuple[str, int]]:
+        """The checkpoints that are used, oldest first, each with its number of records."""
+        return [(str(path), count) for path, count in self.kernel.store.loaded]
+
+    @property
+    def checkpoint_dir(self) -> str:
+        """The directory of this run's checkpoint, as it was configured."""
+        return self._checkpoint_dir
+
+    def counts(self) -> dict[str, int]:
+        """Number of tasks by state, those that are done included."""
+        return self.kernel.state_counts()
+
+    def progress(self, **options: Any) -> AbstractContextManager[Any]:
+        """A context in which a progress bar is shown; see :mod:`parsl_ckpt.observe.progress`."""
+        from parsl_ckpt.observe.progress import Progress
+
+        return Progress(self.counts, **options)
+
+    # -- what it does ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> str:
+        """Write every outcome that is known to the checkpoint, whatever the mode.
+
+        Returns:
+            The directory of the checkpoint, such as ``runinfo/000/checkpoint``.
+
+        Raises:
+            CheckpointNotSavedError: some outcomes could not be written, or cannot be recorded at
+                all; the others are saved.
+            KernelClosedError: the run has ended (and has flushed what its mode asks for).
+        """
+        if self._ending.begun:
+            raise KernelClosedError(
+                f"The run {self.run_dir} has ended, so there is nothing to checkpoint.",
+                hint="Call checkpoint() before cleanup().",
+            )
+        self._ending.flush(modes.CHECKPOINT)
+        self.kernel.store.sync()
+        error = self._not_saved(new=True)
+        if error is not None:
+            raise error
+        return self._checkpoint_dir
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until no task is under way."""
+        self._ending.wait_for_tasks()
+
+    def cleanup(self) -> None:
+        """End the run: cancel what has not begun, wait for what runs, save, close.
+
+        Further calls do nothing.
+
+        Raises:
+            CheckpointNotSavedError: some outcomes are not in the checkpoint although the mode
+                asks for it; everything else has been done.
+            KernelError: it was called by a task of this run.
+        """
+        if worker.pool is not None and worker.pool in self._ending.executors:
+            raise KernelError(
+                "cleanup() was called by a task, which would wait for itself.",
+                hint="Call it in the main program.",
+            )
+        errors = self._end(None)
+        if errors:
+            raise errors[0]
+
+    def _end(self, grace: float | None) -> list[BaseException]:
+        if self._ending.begun:
+            self._ending.end(grace)  # waits for the one under way
+            return []
+        errors = self._ending.end(grace)
+        shutdown.unregister(self)
+        if current.kernel is self.kernel:
+            current.kernel = None
+        if _Loaded.dfk is self:
+            _Loaded.dfk = None
+        if self.config.checkpoint_mode is not None:
+            error = self._not_saved(new=False)
+            if error is not None:
+                errors.append(error)
+        return errors
+
+    def _not_saved(self, new: bool) -> Exception | None:
+        writer = self.kernel.writer
+        return self.kernel.problems.not_saved(
+            self._checkpoint_dir, writer.unsaved, writer.lost, new=new
+        )
+
+    # -- with blocks, signals, exits ---------------------------------------------------------------
+
+    def __enter__(self) -> DataFlowKernel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        mode = self.config.exit_mode
+        if mode == "skip":
+            return
+        if error is not None:
+            for problem in self._end(self.config.grace):
+                logger.error("%s", problem)
+            return
+        if mode == "wait":
+            self.wait_for_current_tasks()
+        self.cleanup()
+
+    def end_on_signal(self) -> None:
+        """Save what is complete and end within the configured grace."""
+        self._tell(self._end(self.config.grace))
+
+    def end_at_exit(self, exceptional: bool) -> None:
+        """End with the program; after an uncaught exception within the configured grace."""
+        self._tell(self._end(self.config.grace if exceptional else None))
+
+    def _tell(self, errors: list[BaseException]) -> None:
+        for error in errors:
+            print(f"parsl_ckpt: {error}", file=sys.stderr)
+
+    # -- beginning ---------------------------------------------------------------------------------
+
+    def _tell_loaded(self) -> None:
+        loaded = self.loaded
+        if loaded:
+            logger.info(
+                "Run %s uses %d recorded outcomes of %d earlier checkpoint(s): %s",
+                self.run_dir,
+                sum(count for _, count in loaded),
+                len(loaded),
+                ", ".join(f"{path} ({count})" for path, count in loaded),
+            )
+
+    def _record_provenance(self) -> None:
+        data = provenance.collect()
+        data["used"] = [path for path, _ in self.loaded]
+        self.kernel.writer.commit(None, self.kernel.store.stage_run("begin", data))
+
+    def __repr__(self) -> str:
+        return f"<DataFlowKernel {self.run_dir}>"
+
+
+# -- what a run is made of -------------------------------------------------------------------------
+
+
+def _sources(config: Config, run_root: str, named: Sequence[Any] | None) -> list[str]:
+    if named is not None:
+        return [os.path.abspath(os.fspath(path)) for path in named]
+    if config.checkpoint_mode is None:
+        return []
+    return [str(path) for path in get_all_checkpoints(run_root)]
+
+
+def _caching(config: Config) -> tuple[bool, bool]:
+    """Whether outcomes are looked up, and whether they are recorded."""
+    wish = os.environ.get(CACHING, "")
+    known = {"": (True, True), "off": (False, False), "refresh": (False, True),
+             "read-only": (True, False)}  # fmt: skip
+    if wish not in known:
+        raise ConfigurationError(
+            f"The environment variable {CACHING} is {wish!r}.",
+            hint="Use off, refresh, read-only, or unset it.",
+            field=CACHING,
+        )
+    return known[wish] if config.app_cache else (False, False)
+
+
+def _executors(config: Config) -> list[Executor]:
+    executors = []
+    for executor in config.executors:
+        if isinstance(executor, NamedExecutor):
+            if executor.kind == "threads":
+                executor = _threads(executor.label, executor.max_workers)
+            else:
+                from parsl_ckpt.executors.processes import ProcessPoolExecutor
+
+                executor = ProcessPoolExecutor(
+                    max_workers=executor.max_workers, label=executor.label
+                )
+        if not isinstance(executor, Executor):
+            raise ConfigurationError(
+                f"Config.executors: {executor!r} is not one of our executors.",
+                hint="Use ThreadPoolExecutor, ProcessPoolExecutor, or wrap() any other.",
+                field="executors",
+            )
+        executors.append(executor)
+    return executors or [_threads("threads", None)]
+
+
+def _threads(label: str, workers: int | None) -> Executor:
+    from parsl_ckpt.executors.threads import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max_workers=workers, label=label)
+
+
+# -- the loaded kernel -----------------------------------------------------------------------------
+
+
+class _Loaded:
+    """The kernel loaded in this process, or None."""
+
+    dfk: DataFlowKernel | None = None
+
+
+def load(
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    checkpoint_files: Sequence[str | Path] | None = None,
+) -> DataFlowKernel:
+    """Begin a run and make it the one that apps run on.
+
+    Args:
+        config: a :class:`~parsl_ckpt.config.Config`; None for threads without a checkpoint mode.
+        checkpoint_files: as ``Config.checkpoint_files``.
+
+    Returns:
+        The kernel; as a context manager it ends the run at the end of the block.
+
+    Raises:
+        ConfigurationError: one is loaded already, or the configuration is wrong.
+    """
+    if _Loaded.dfk is not None:
+        raise ConfigurationError(
+            f"A kernel is loaded already: {_Loaded.dfk.run_dir}.",
+            hint="End it with parsl_ckpt.dfk().cleanup(), or let go of it with "
+            "parsl_ckpt.clear(), before loading another; or make a DataFlowKernel(...) of its own "
+            "and bind apps to it.",
+        )
+    kernel = DataFlowKernel(config, checkpoint_files=checkpoint_files)
+    _Loaded.dfk = kernel
+    current.kernel = kernel.kernel
+    return kernel
+
+
+def dfk() -> DataFlowKernel:
+    """The loaded kernel.
+
+    Raises:
+        NoDataFlowKernelError: none is loaded.
+    """
+    if _Loaded.dfk is None:
+        raise NoDataFlowKernelError("No kernel is loaded.", hint="Call parsl_ckpt.load() first.")
+    return _Loaded.dfk
+
+
+def clear() -> None:
+    """Let go of the loaded kernel without ending it, so that another can be loaded."""
+    _Loaded.dfk = None
+    current.kernel = None

@@ -1,0 +1,294 @@
+"""Identities of the standard library's types, and of every object that reduces.
+
+Rule of this file: an expander gives the parts that make two values of the type different, each part a
+value itself, in a form that does not depend on the Python version.
+"""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import pathlib
+import re
+import sys
+import types
+import typing
+import uuid
+import zoneinfo
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+from .values import _FALLBACK, BY_CLASS, BY_TYPE, Refused, Walk, named
+from .walk import ORDERED, PAIRS, SORTED, Expanded, Known, join_leaves, seal_buffers
+
+Parts = Callable[[Any], "list[Any]"]
+
+
+def _plain(name: str, parts: Parts) -> Any:
+    """An expander for a type that is told from all others by a name of ours."""
+
+    def expand(value: Any, walk: Walk) -> Expanded:
+        return b"v", ORDERED, [name, *parts(value)]
+
+    return expand
+
+
+def _fold_time(value: Any) -> list[Any]:
+    return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, value.tzinfo]
+
+
+def _zone(value: zoneinfo.ZoneInfo) -> list[Any]:
+    if value.key is None:
+        raise Refused(value, "it was read from a file and has no key")
+    return [value.key]
+
+
+_PLAIN: dict[type, tuple[str, Parts]] = {
+    bytearray: ("bytearray", lambda v: [bytes(v)]),
+    range: ("range", lambda v: [v.start, v.stop, v.step]),
+    slice: ("slice", lambda v: [v.start, v.stop, v.step]),
+    decimal.Decimal: ("Decimal", lambda v: [str(v)]),
+    fractions.Fraction: ("Fraction", lambda v: [v.numerator, v.denominator]),
+    datetime.date: ("date", lambda v: [v.isoformat()]),
+    datetime.datetime: ("datetime", _fold_time),
+    datetime.time: ("time", _fold_time),
+    datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    zoneinfo.ZoneInfo: ("ZoneInfo", _zone),
+    uuid.UUID: ("UUID", lambda v: [v.int]),
+    re.Pattern: ("Pattern", lambda v: [v.pattern, v.flags]),
+    types.SimpleNamespace: ("SimpleNamespace", lambda v: [vars(v)]),
+    types.MappingProxyType: ("mappingproxy", lambda v: [dict(v)]),
+    types.MethodType: ("method", lambda v: [v.__func__, v.__self__]),
+    functools.partial: ("partial", lambda v: [v.func, v.args, v.keywords, vars(v)]),
+    functools.partialmethod: ("partialmethod", lambda v: [v.func, v.args, v.keywords]),
+    property: ("property", lambda v: [v.fget, v.fset, v.fdel]),
+    staticmethod: ("staticmethod", lambda v: [v.__func__]),
+    classmethod: ("classmethod", lambda v: [v.__func__]),
+    functools.cached_property: ("cached_property", lambda v: [v.func]),
+    collections.OrderedDict: ("OrderedDict", lambda v: [list(v.items()), vars(v)]),
+    collections.defaultdict: ("defaultdict", lambda v: [v.default_factory, dict(v)]),
+    collections.Counter: ("Counter", lambda v: [dict(v)]),
+    collections.deque: ("deque", lambda v: [v.maxlen, list(v)]),
+}
+for _type, (_name, _parts) in _PLAIN.items():
+    BY_TYPE[_type] = _plain(_name, _parts)
+for _type in (
+    pathlib.PurePosixPath,
+    pathlib.PureWindowsPath,
+    pathlib.PosixPath,
+    pathlib.WindowsPath,
+):
+    BY_TYPE[_type] = _plain(_type.__name__, lambda v: [str(v)])
+
+
+def _array(value: array[Any], walk: Walk) -> Expanded:
+    walk.weight += len(value) * value.itemsize >> 8
+    return b"v", ORDERED, ["array", value.typecode, value.itemsize, sys.byteorder, value.tobytes()]
+
+
+def _memoryview(value: memoryview, walk: Walk) -> Expanded:
+    walk.weight += value.nbytes >> 8
+    return b"v", ORDERED, ["memoryview", value.format, list(value.shape or ()), value.tobytes()]
+
+
+BY_TYPE[array] = _array
+BY_TYPE[memoryview] = _memoryview
+
+
+def _enum(value: enum.Enum, walk: Walk) -> Expanded:
+    # By member: the name tells it; flags have members without a name, or with a made up one.
+    identity = value.value if isinstance(value, enum.Flag) else value.name
+    return b"m", ORDERED, [walk_class(value, walk), identity]
+
+
+BY_CLASS[enum.Enum] = _enum
+
+
+def walk_class(value: Any, walk: Walk) -> Any:
+    """The part that stands for the class of a value (``code.py`` knows how)."""
+    return _class_part(type(value), walk)
+
+
+def _class_part(kind: type, walk: Walk) -> Any:
+    from .code import class_part  # at the first value that needs it: code.py imports this file
+
+    globals()["_class_part"] = class_part
+    return class_part(kind, walk)
+
+
+# --- types and generics ---------------------------------------------------------------------------
+
+
+def _generic(value: Any, walk: Walk) -> Expanded:
+    """``list[int]``, ``Optional[str]``, ``int | None``, ``Callable[[int], str]``, ``Literal[1]``."""
+    origin = typing.get_origin(value)
+    arguments = typing.get_args(value)
+    if origin is None:
+        return b"v", ORDERED, ["typing", _typing_name(value)]
+    if origin is typing.Union or origin is getattr(types, "UnionType", None):
+        return b"V", SORTED, ["Union", *arguments]
+    if origin is typing.Annotated:
+        return b"v", ORDERED, ["Annotated", *arguments]
+    return b"v", ORDERED, ["generic", origin, list(arguments)]
+
+
+def _typing_name(value: Any) -> str:
+    return str(getattr(value, "_name", None) or getattr(value, "__name__", None) or repr(value))
+
+
+def _type_variable(value: Any, walk: Walk) -> Expanded:
+    bound = getattr(value, "__bound__", None)
+    limits = list(getattr(value, "__constraints__", ()))
+    return b"v", ORDERED, ["typevar", type(value).__name__, value.__name__, bound, limits]
+
+
+BY_TYPE[types.GenericAlias] = _generic
+BY_TYPE[types.UnionType] = _generic
+for _type in (typing.Any, typing.Optional[int], typing.List[int], typing.List, typing.Union):  # noqa: UP006
+    if type(_type) is not type:
+        BY_CLASS.setdefault(type(_type), _generic)
+for _base in ("_BaseGenericAlias", "_SpecialForm"):
+    if hasattr(typing, _base):
+        BY_CLASS[getattr(typing, _base)] = _generic
+for _type_name in ("TypeVar", "ParamSpec", "TypeVarTuple"):
+    if hasattr(typing, _type_name):
+        BY_CLASS[getattr(typing, _type_name)] = _type_variable
+
+
+def _forward(value: typing.ForwardRef, walk: Walk) -> Expanded:
+    return b"v", ORDERED, ["ForwardRef", value.__forward_arg__]
+
+
+BY_CLASS[typing.ForwardRef] = _forward
+BY_CLASS.pop(object, None)
+BY_CLASS.pop(type, None)
+
+
+# --- everything else ------------------------------------------------------------------------------
+
+
+def reduced(value: Any, walk: Walk) -> Expanded:
+    """An object by its class and by what it reduces to, the way pickle takes it apart."""
+    kind = type(value)
+    if kind is object:
+        return _sentinel(value)
+    reducer = copyreg.dispatch_table.get(kind)
+    try:
+        result = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise Refused(value, str(error)) from error
+    if isinstance(result, str):
+        return b"O", ORDERED, [walk_class(value, walk), str(getattr(value, "__module__", "")), result]
+    if not isinstance(result, tuple) or not 2 <= len(result) <= 6:
+        raise Refused(value, "its __reduce_ex__ gives neither a name nor a tuple")
+    function, arguments, state, items, pairs, setter = (*result, *(None,) * (6 - len(result)))
+    parts: list[Any]
+    if function is copyreg.__newobj__:
+        parts = ["new", Known(b"-"), list(arguments[1:])]
+    elif getattr(function, "__name__", "") == "__newobj_ex__":
+        parts = ["new", Known(b"-"), [list(arguments[1]), arguments[2]]]
+    else:
+        parts = ["call", Known(b"-") if function is kind else function, list(arguments)]
+    slots = None
+    if type(state) is tuple and len(state) == 2 and _is_state(state[0]) and _is_state(state[1]):
+        state, slots = state
+    if type(state) is dict:
+        state = _without_cached(kind, state)
+    parts += [state or None, slots or None]
+    if state is None and not slots and parts[2] == [] and items is None and pairs is None:
+        parts.append(_constant_name(value))
+    if items is not None:
+        parts += ["items", list(items)]
+    if pairs is not None:
+        content = [part for pair in pairs for part in pair]
+        parts += ["pairs", content if isinstance(value, collections.OrderedDict) else _Pairs(content)]
+    if setter is not None:
+        parts += ["setter", setter]
+    return b"o", ORDERED, [walk_class(value, walk), *parts]
+
+
+_FALLBACK.append(reduced)
+
+
+class _Pairs:
+    """Keys and values that count in any order, without being a dictionary."""
+
+    def __init__(self, content: list[Any]) -> None:
+        self.content = content
+
+
+def _pairs(value: _Pairs, walk: Walk) -> Expanded:
+    return b"{", PAIRS, value.content
+
+
+BY_TYPE[_Pairs] = _pairs
+
+
+def _is_state(value: Any) -> bool:
+    return value is None or type(value) is dict
+
+
+def _without_cached(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """A state without what ``functools.cached_property`` has put there: it says nothing new."""
+    cached = [
+        name
+        for name in state
+        if isinstance(getattr(kind, name, None) if isinstance(name, str) else None,
+                      functools.cached_property)
+    ]  # fmt: skip
+    if not cached:
+        return state
+    return {name: part for name, part in state.items() if name not in cached}
+
+
+def _constant_name(value: Any) -> str | None:
+    """The name under which the module of its class keeps an object that has no state.
+
+    ``AUTO = Mode()`` and ``NONE = Mode()`` are different arguments although nothing is in them.
+    """
+    kind = type(value)
+    if kind.__eq__ is not object.__eq__:
+        return None
+    module = sys.modules.get(kind.__module__)
+    for name, other in list(vars(module).items()) if module is not None else ():
+        if other is value:
+            return name
+    return None
+
+
+_sentinels: dict[int, tuple[Any, bytes]] = {}
+
+
+def _sentinel(value: object) -> bytes:
+    """``object()``: only its place tells it from others, so it needs a name in some module."""
+    known = _sentinels.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1]
+    # A script that imports the sentinel has it too: __main__ is asked last.
+    for module_name, module in sorted(sys.modules.items(), key=lambda kv: (kv[0] == "__main__", kv[0])):
+        for name, other in list(getattr(module, "__dict__", {}).items()):
+            if other is value and module.__name__ == module_name:
+                leaf = named(b"O", "object", module_name, name)
+                _sentinels[id(value)] = value, leaf  # a module's sentinel lives as long as we do
+                return leaf
+    raise Refused(
+        value,
+        "an object() is told from another by nothing but its place in memory",
+        "Make it a constant of a module, or use an Enum member.",
+    )
+
+
+def big_bytes(tag: bytes, head: bytes, *buffers: Any) -> bytes:
+    """The leaf of a header and large buffers, none of which is copied."""
+    return seal_buffers(tag, (join_leaves([head]), *buffers))
+
+
+__all__ = ["big_bytes", "reduced", "walk_class"]

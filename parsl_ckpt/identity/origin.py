@@ -1,0 +1,148 @@
+"""Where code comes from: the user's project, an installed distribution, the standard library, us.
+
+Rule of this file: what a user can edit counts by content, what is installed by name, version and the
+digest of its RECORD, the standard library by name alone.  An editable install lies outside
+site-packages, so it is the user's project.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+import sysconfig
+from functools import lru_cache
+from importlib import metadata
+from types import ModuleType
+from typing import Any
+
+from .walk import digest_of
+
+PROJECT, INSTALLED, STANDARD, OURS = "project", "installed", "standard", "ours"
+
+_US = __name__.partition(".")[0]
+_MADE_HERE = ("__main__", "__mp_main__")
+
+
+def _real(path: str) -> str:
+    return os.path.realpath(path) + os.sep
+
+
+@lru_cache(maxsize=1)
+def _places() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Directories of installed packages, and of the standard library."""
+    paths = sysconfig.get_paths()
+    installed = {_real(paths[key]) for key in ("purelib", "platlib")}
+    try:
+        installed.update(_real(path) for path in [*site.getsitepackages(), site.getusersitepackages()])
+    except AttributeError:  # an old virtualenv's site module
+        pass
+    standard = {_real(paths[key]) for key in ("stdlib", "platstdlib")}
+    return tuple(installed), tuple(standard)
+
+
+@lru_cache(maxsize=4096)
+def origin_of_path(path: str) -> str:
+    """Whose code a file is."""
+    if path.startswith("<frozen"):
+        return STANDARD
+    if path.startswith("<"):
+        return PROJECT
+    real = os.path.realpath(path)
+    installed, standard = _places()
+    if real.startswith(installed) or f"{os.sep}site-packages{os.sep}" in real:
+        return INSTALLED
+    if f"{os.sep}dist-packages{os.sep}" in real:
+        return INSTALLED
+    if real.startswith(standard):
+        return STANDARD
+    return PROJECT
+
+
+def origin_of_module(name: str, file: str | None = None) -> str:
+    """Whose module it is, by its name and, if the caller knows it, its file."""
+    top = name.partition(".")[0]
+    if top == _US:
+        return OURS
+    if name in _MADE_HERE:
+        return PROJECT
+    if file is None:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if file is None and module is not None:
+            for path in getattr(module, "__path__", None) or ():
+                file = os.path.join(str(path), "__init__.py")
+                break
+    if file is not None:
+        return origin_of_path(file)
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+        return STANDARD
+    return PROJECT
+
+
+def origin_of(obj: Any) -> str:
+    """Whose a class, builtin function or module is."""
+    if isinstance(obj, ModuleType):
+        return origin_of_module(obj.__name__)
+    name = getattr(obj, "__module__", None)
+    if not isinstance(name, str):
+        owner = getattr(obj, "__objclass__", None)
+        name = getattr(owner, "__module__", None)
+    return origin_of_module(name) if isinstance(name, str) else STANDARD
+
+
+@lru_cache(maxsize=1024)
+def distribution_of(module: str) -> tuple[str, str, str]:
+    """Name, version and RECORD digest (hex) of the distribution that a module was installed by.
+
+    The digest leaves out what differs between two installations of the same files: scripts (they
+    name the interpreter), compiled bytecode, metadata, and extension modules, which are built for
+    one interpreter each and are covered by the version.
+
+    Returns:
+        For a module that no distribution claims, its top-level name with empty version and digest.
+    """
+    top = module.partition(".")[0]
+    found = _distribution(top)
+    if found is None:
+        return top, "", ""
+    record = found.read_text("RECORD") or ""
+    lines = sorted(line for line in record.splitlines() if _counts(line))
+    digest = digest_of("\n".join(lines).encode()).hex() if lines else ""
+    return found.metadata["Name"] or top, found.version or "", digest
+
+
+def _counts(line: str) -> bool:
+    path, _, rest = line.partition(",")
+    return (
+        rest.strip(",") != ""
+        and ".dist-info/" not in path
+        and not path.startswith("..")
+        and not path.endswith((".pyc", ".so", ".pyd", ".dylib", ".dll"))
+    )
+
+
+def _distribution(top: str) -> metadata.Distribution | None:
+    """The distribution that provides a top-level module; nearly always the one of its name."""
+    try:
+        found = metadata.distribution(top)
+        if _provides(found, top):
+            return found
+    except (metadata.PackageNotFoundError, ValueError):
+        pass
+    names = _packages().get(top)
+    return metadata.distribution(names[0]) if names else None
+
+
+def _provides(found: metadata.Distribution, top: str) -> bool:
+    text = found.read_text("top_level.txt") or ""
+    if top in text.split():
+        return True
+    record = found.read_text("RECORD") or ""
+    return any(line.startswith((f"{top}/", f"{top}.")) for line in record.splitlines())
+
+
+@lru_cache(maxsize=1)
+def _packages() -> dict[str, list[str]]:
+    """All top-level modules; reads every RECORD there is, hence once and only when needed."""
+    return {name: sorted(set(names)) for name, names in metadata.packages_distributions().items()}

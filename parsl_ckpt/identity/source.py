@@ -1,0 +1,299 @@
+"""From a running code object to the syntax tree that it was compiled from, if there is one.
+
+Rule of this file: source counts only if compiling it gives the code that is running.  A file may have
+been edited since it was imported, and a name may have been defined twice; what does not match is as
+good as absent, and the caller goes by bytecode.  Code is compared without line numbers, so a function
+that was only moved by an edit above it is still found.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import linecache
+import os
+import tokenize
+from types import CodeType, FunctionType
+from typing import Any
+
+from .values import leaf
+
+_KEPT = 64  # parsed files; a project seldom has more in one app's reach
+
+_modules: dict[str, tuple[Any, Source | None]] = {}
+
+
+class Source:
+    """One source text, parsed and compiled.
+
+    Args:
+        text: the source.
+        filename: what the code objects are to be called; only for the compiler's sake.
+    """
+
+    def __init__(self, text: str, filename: str) -> None:
+        self.tree = ast.parse(text, filename)
+        self.code = compile(text, filename, "exec", dont_inherit=True)
+        self._defs: dict[str, list[Any]] = {}
+        self._lambdas: list[ast.Lambda] | None = None
+        self._codes: dict[str, list[CodeType]] = {}
+        self._collect_codes(self.code)
+        self._collect_defs(self.tree.body, "")
+
+    def _collect_codes(self, code: CodeType) -> None:
+        for constant in code.co_consts:
+            if type(constant) is CodeType:
+                self._codes.setdefault(constant.co_name, []).append(constant)
+                self._collect_codes(constant)
+
+    def _collect_defs(self, statements: list[ast.stmt], prefix: str) -> None:
+        for node in statements:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                name = prefix + node.name
+                self._defs.setdefault(name, []).append(node)
+                self._collect_defs(node.body, name + ".<locals>.")
+            elif isinstance(node, ast.ClassDef):
+                name = prefix + node.name
+                self._defs.setdefault(name, []).append(node)
+                self._collect_defs(node.body, name + ".")
+            else:
+                for field in ("body", "orelse", "finalbody"):
+                    block = getattr(node, field, None)
+                    if block:
+                        self._collect_defs(block, prefix)
+                for field in ("handlers", "cases"):
+                    for part in getattr(node, field, ()):
+                        self._collect_defs(part.body, prefix)
+
+    def definition(self, code: CodeType, qualname: str) -> ast.AST | None:
+        """The node of the function that a code object belongs to, if it compiles to that code."""
+        if code.co_name == "<lambda>":
+            return self._lambda(code)
+        compiled = [
+            (candidate.co_firstlineno != code.co_firstlineno, candidate.co_firstlineno)
+            for candidate in self._codes.get(code.co_name, ())
+            if same_code(candidate, code)
+        ]
+        if not compiled:
+            return None
+        line = min(compiled)[1]
+        lines = {line for _, line in compiled}
+        named = self._defs.get(qualname) or [
+            node
+            for name, nodes in self._defs.items()
+            if name.rpartition(".")[2] == code.co_name
+            for node in nodes
+        ]
+        fallback = None
+        for node in named:
+            if isinstance(node, ast.ClassDef):
+                continue
+            first = first_line(node)
+            if first == line:
+                return node  # type: ignore[no-any-return]
+            if first in lines and fallback is None:
+                fallback = node
+        return fallback
+
+    def _lambda(self, code: CodeType) -> ast.AST | None:
+        if not any(same_code(candidate, code) for candidate in self._codes.get("<lambda>", ())):
+            return None
+        if self._lambdas is None:
+            self._lambdas = [node for node in ast.walk(self.tree) if isinstance(node, ast.Lambda)]
+        here = [node for node in self._lambdas if node.lineno == code.co_firstlineno]
+        for nodes in (here, self._lambdas):
+            found = self._only_match(nodes, code)
+            if found is not None:
+                return found
+        return None
+
+    def _only_match(self, nodes: list[ast.Lambda], code: CodeType) -> ast.Lambda | None:
+        """Which of several lambdas it is: each gets a line of its own and all are compiled again."""
+        before = [(node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) for node in nodes]
+        far = 10_000_000
+        for position, node in enumerate(nodes):
+            node.lineno = node.end_lineno = far + position
+            node.col_offset = node.end_col_offset = 0
+        try:
+            compiled = compile(self.tree, code.co_filename, "exec", dont_inherit=True)
+        finally:
+            for node, place in zip(nodes, before, strict=True):
+                node.lineno, node.end_lineno, node.col_offset, node.end_col_offset = place
+        matches = [
+            candidate.co_firstlineno - far
+            for candidate in _all_codes(compiled)
+            if candidate.co_firstlineno >= far and same_code(candidate, code)
+        ]
+        if not matches:
+            return None
+        if len(matches) > 1:  # the same bytecode, so only a detail of writing is between them
+            matches.sort(key=lambda position: (_start(nodes[position]) != _body_start(code), position))
+        return nodes[matches[0]]
+
+    def class_definition(self, cls: type) -> ast.ClassDef | None:
+        """The node of a class, if its methods compile to those that are running."""
+        for node in reversed(self._defs.get(cls.__qualname__, [])):
+            if isinstance(node, ast.ClassDef) and self._is_class(node, cls):
+                return node
+        return None
+
+    def _is_class(self, node: ast.ClassDef, cls: type) -> bool:
+        bodies = [
+            code for code in self._codes.get(node.name, ()) if code.co_firstlineno == first_line(node)
+        ]
+        if not bodies:
+            return False
+        compiled = [constant for constant in bodies[0].co_consts if type(constant) is CodeType]
+        for function in own_functions(cls).values():
+            code = function.__code__
+            if function.__qualname__ != f"{cls.__qualname__}.{code.co_name}":
+                continue
+            if not any(same_code(candidate, code) for candidate in compiled):
+                if code.co_filename.startswith("<"):
+                    continue  # generated: __init__ of a dataclass and the like
+                return False
+        return _annotated(node) == _annotations_of(cls)
+
+
+def own_functions(cls: type) -> dict[str, FunctionType]:
+    """The functions that a class defines itself, under their names there."""
+    functions: dict[str, FunctionType] = {}
+    for name, value in sorted(vars(cls).items()):
+        for suffix, function in (
+            ("", value),
+            ("", getattr(value, "__func__", None)),
+            (".get", getattr(value, "fget", None)),
+            (".set", getattr(value, "fset", None)),
+            (".del", getattr(value, "fdel", None)),
+        ):
+            if type(function) is FunctionType:
+                functions[name + suffix] = function
+    return functions
+
+
+def _annotated(node: ast.ClassDef) -> list[str]:
+    return sorted(
+        {
+            statement.target.id
+            for statement in node.body
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+        }
+    )
+
+
+def _annotations_of(cls: type) -> list[str]:
+    try:
+        own = vars(cls).get("__annotations__")
+        if own is None:  # made on demand since Python 3.14
+            own = cls.__annotations__ if "__annotate_func__" in vars(cls) else {}
+        return sorted(own)
+    except Exception:
+        return []
+
+
+def first_line(node: Any) -> int:
+    """Where Python says that a definition begins: its first decorator."""
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _all_codes(code: CodeType) -> list[CodeType]:
+    found = []
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            found.append(constant)
+            found.extend(_all_codes(constant))
+    return found
+
+
+def _start(node: ast.Lambda) -> tuple[int, int]:
+    return node.body.lineno, node.body.col_offset
+
+
+def _body_start(code: CodeType) -> tuple[int, int]:
+    positions = getattr(code, "co_positions", tuple)
+    known = [(line, column) for line, _, column, _ in positions() if line and column]
+    return min(known, default=(0, 0))
+
+
+_FLAGS = 0xFF  # optimised, newlocals, varargs, varkeywords, nested, generator, nofree, coroutine
+
+
+def same_code(one: CodeType, other: CodeType) -> bool:
+    """Whether two code objects do the same, wherever they stand."""
+    if one == other:
+        return True
+    return (
+        one.co_name == other.co_name
+        and one.co_code == other.co_code
+        and one.co_names == other.co_names
+        and one.co_varnames == other.co_varnames
+        and one.co_freevars == other.co_freevars
+        and one.co_cellvars == other.co_cellvars
+        and one.co_argcount == other.co_argcount
+        and one.co_posonlyargcount == other.co_posonlyargcount
+        and one.co_kwonlyargcount == other.co_kwonlyargcount
+        and one.co_flags & _FLAGS == other.co_flags & _FLAGS
+        and getattr(one, "co_exceptiontable", b"") == getattr(other, "co_exceptiontable", b"")
+        and len(one.co_consts) == len(other.co_consts)
+        and all(map(_same_constant, one.co_consts, other.co_consts))
+    )
+
+
+def _same_constant(one: Any, other: Any) -> bool:
+    if type(one) is CodeType and type(other) is CodeType:
+        return same_code(one, other)
+    if type(one) is CodeType or type(other) is CodeType:
+        return False
+    return leaf(one) == leaf(other)
+
+
+def source_of(filename: str, namespace: dict[str, Any]) -> Source | None:
+    """The parsed source of a file, notebook cell or interpreter line; None where there is none.
+
+    Args:
+        filename: ``co_filename`` of the code.
+        namespace: its globals; ``__file__`` and ``__loader__`` are asked where the name is no file.
+    """
+    for path in (filename, namespace.get("__file__")):
+        if not isinstance(path, str):
+            continue
+        try:
+            stat = os.stat(path)
+        except OSError:
+            continue
+        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = _modules.get(path)
+        if known is not None and known[0] == state:
+            return known[1]
+        return _remember(path, state, _read(path))
+    lines = linecache.getlines(filename, namespace)
+    if not lines:
+        return None
+    text = "".join(lines)
+    known = _modules.get(filename)
+    if known is not None and known[0] == text:
+        return known[1]
+    return _remember(filename, text, text)
+
+
+def _remember(path: str, state: Any, text: str | None) -> Source | None:
+    source = None
+    if text is not None:
+        try:
+            source = Source(text, path)
+        except (SyntaxError, ValueError, RecursionError):
+            source = None
+    while len(_modules) >= _KEPT:
+        _modules.pop(next(iter(_modules)), None)
+    _modules[path] = (state, source)
+    return source
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return io.TextIOWrapper(io.BytesIO(data), encoding, newline=None).read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None

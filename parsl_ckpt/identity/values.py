@@ -1,0 +1,538 @@
+"""The identity of argument values: ``leaf(value)``, at most 40 bytes that hold in every process.
+
+Rule of this file: two values have one leaf only if no pure function could tell them apart by their
+type and content (dictionaries and sets: whatever their insertion order).  ``1``, ``True``, ``1.0``
+and ``"1"`` all differ, and so do ``0.0`` and ``-0.0``; a NaN is a NaN.  What is not known by its type
+is identified by what it reduces to (``__reduce_ex__``, as pickle would), never by pickle's bytes,
+which depend on which parts are the same object.  What does not reduce is refused: nothing is guessed.
+
+The types that need more than a line stand in ``kinds.py`` (standard library) and ``arrays.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import UnidentifiableValueError
+from .walk import (
+    FRAME,
+    INLINE,
+    ORDERED,
+    PAIRS,
+    SORTED,
+    Expanded,
+    Known,
+    combine,
+    graph_leaf,
+    join_leaves,
+    seal,
+    seal_buffers,
+)
+
+Encoder = Callable[[Any], bytes]
+Expander = Callable[[Any, "Walk"], Expanded]
+
+NODE_LIMIT = 5_000_000
+"""A value that keeps on unfolding (an object that reduces to new objects) is given up here."""
+
+# --- scalars --------------------------------------------------------------------------------------
+
+_NAN = struct.pack("<Q", 0x7FF8000000000000)
+_BIG = 65536
+
+
+def _int(
+    value: int,
+    pack: Callable[[bytes, int], bytes] = struct.Struct("<cq").pack,
+    error: type[Exception] = struct.error,
+) -> bytes:
+    try:
+        return pack(b"i", value)
+    except error:
+        size = (value.bit_length() + 8) // 8
+        return seal(b"I", value.to_bytes(size, "little", signed=True))
+
+
+def _float(value: float, pack: Callable[[bytes, float], bytes] = struct.Struct("<cd").pack) -> bytes:
+    return pack(b"f", value) if value == value else b"f" + _NAN
+
+
+def _complex(value: complex) -> bytes:
+    return b"c" + _float(value.real)[1:] + _float(value.imag)[1:]
+
+
+def _str(value: str) -> bytes:
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        data = value.encode("utf-8", "surrogatepass")
+    return b"s" + data if len(data) < INLINE else seal(b"s", data)
+
+
+def _bytes(value: bytes) -> bytes:
+    if len(value) < INLINE:
+        return b"b" + value
+    return seal(b"b", value) if len(value) < _BIG else seal_buffers(b"b", (value,))
+
+
+SCALARS: dict[type, Encoder] = {
+    int: _int,
+    float: _float,
+    str: _str,
+    bool: lambda value: b"T" if value else b"F",
+    type(None): lambda value: b"N",
+    bytes: _bytes,
+    complex: _complex,
+    type(...): lambda value: b"E",
+    type(NotImplemented): lambda value: b"e",
+    Known: lambda value: value.leaf,
+}
+"""Exact type → leaf.  The hot path of every call asks this table first."""
+
+IMMUTABLE_SCALARS = frozenset(SCALARS)
+
+# --- long runs of one scalar type: the same stream as one by one, without a call for each ---------
+
+
+def _interleave(tag: bytes, raw: bytes, count: int) -> bytes:
+    """``\\x09`` tag byte0 … byte7 for each of the eight-byte little-endian values in ``raw``."""
+    stream = bytearray(10 * count)
+    stream[0::10] = FRAME[9] * count
+    stream[1::10] = tag * count
+    for position in range(8):
+        stream[2 + position :: 10] = raw[position::8]
+    return bytes(stream)
+
+
+def _raw(typecode: str, items: Sequence[Any]) -> bytes:
+    numbers = array(typecode, items)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _pack_ints(items: Sequence[int]) -> bytes | None:
+    try:
+        return _interleave(b"i", _raw("q", items), len(items))
+    except OverflowError:
+        return None
+
+
+def _pack_floats(items: Sequence[float]) -> bytes | None:
+    total = sum(items)
+    if total != total:  # there may be a NaN, which has one encoding only
+        return None
+    return _interleave(b"f", _raw("d", items), len(items))
+
+
+_STR_HEAD = [FRAME[n + 1] + b"s" for n in range(INLINE)]
+_BYTES_HEAD = [FRAME[n + 1] + b"b" for n in range(INLINE)]
+
+
+def _pack_texts(items: Sequence[str]) -> bytes | None:
+    try:
+        encoded = [item.encode() for item in items]
+    except UnicodeEncodeError:
+        return None
+    return _pack_encoded(b"s", _STR_HEAD, encoded)
+
+
+def _pack_bytes(items: Sequence[bytes]) -> bytes | None:
+    return _pack_encoded(b"b", _BYTES_HEAD, items)
+
+
+def _pack_encoded(tag: bytes, heads: list[bytes], encoded: Sequence[bytes]) -> bytes:
+    return b"".join(
+        [
+            heads[len(data)] + data if len(data) < INLINE else FRAME[33] + seal(tag, data)
+            for data in encoded
+        ]
+    )
+
+
+_PACKERS: dict[type, Callable[[Any], bytes | None]] = {
+    int: _pack_ints,
+    float: _pack_floats,
+    str: _pack_texts,
+    bytes: _pack_bytes,
+}
+_WORTH_PACKING = 16
+
+# --- the walk -------------------------------------------------------------------------------------
+
+
+class _Cycle(Exception):
+    """The recursive walk has met a value inside itself."""
+
+
+class Refused(Exception):
+    """A value without identity, before its place is known.
+
+    Args:
+        value: the culprit.
+        why: what was tried, as the end of a sentence.
+        hint: what to do, when there is something better than the general advice.
+    """
+
+    def __init__(self, value: Any, why: str = "", hint: str = "") -> None:
+        super().__init__(why)
+        self.value = value
+        self.why = why
+        self.hint = hint
+
+
+_OPEN = b""
+
+
+class Walk:
+    """One walk over one value; remembers by ``id()`` what it has seen.
+
+    Args:
+        opaque: what cannot be identified counts by the name of its type in place of being refused
+            (for the objects that code reaches, where a lock or a connection is no argument).
+
+    Attributes:
+        weight: how much was walked, in parts; arrays count a part for each 256 bytes.
+        inline: functions and classes are walked as parts of the same graph (set by ``code.py``).
+    """
+
+    __slots__ = ("_kept", "_seen", "inline", "opaque", "weight")
+
+    def __init__(self, opaque: bool = False) -> None:
+        self.opaque = opaque
+        self.inline: Any = None
+        self.weight = 0
+        self._seen: dict[int, bytes] = {}
+        self._kept: list[Any] = []
+
+    def leaf(self, value: Any) -> bytes:
+        """The leaf of a value.
+
+        Raises:
+            UnidentifiableValueError: a part of it has no identity.
+        """
+        try:
+            try:
+                return self.visit(value)
+            except (_Cycle, RecursionError):
+                self._seen.clear()
+                self._kept.clear()
+                try:
+                    return graph_leaf(value, self.expand, NODE_LIMIT)
+                except RecursionError:
+                    raise Refused(value, "it unfolds without end") from None
+        except Refused as refused:
+            raise unidentifiable(value, refused) from (refused.__cause__ or refused.__context__)
+
+    def visit(self, value: Any) -> bytes:
+        """The leaf of a value, by recursion."""
+        kind = type(value)
+        encode = SCALARS.get(kind)
+        if encode is not None:
+            return encode(value)
+        seen = self._seen
+        key = id(value)
+        known = seen.get(key)
+        if known is not None:
+            if known is _OPEN:
+                raise _Cycle
+            return known
+        seen[key] = _OPEN
+        self._kept.append(value)  # while it lives, its id() is its own
+        if kind is dict:
+            leaf = self._dict(value)
+        elif kind is list:
+            leaf = seal(b"[", self._stream(value))
+        elif kind is tuple:
+            leaf = seal(b"(", self._stream(value))
+        else:
+            expanded = self.expand(value)
+            if type(expanded) is bytes:
+                leaf = expanded
+            else:
+                tag, arrangement, parts = expanded  # type: ignore[misc]
+                if arrangement == ORDERED:
+                    leaf = seal(tag, self._stream(parts))
+                else:
+                    leaf = combine(tag, arrangement, self._leaves(parts))
+        seen[key] = leaf
+        return leaf
+
+    def expand(self, value: Any) -> Expanded:
+        """The leaf of a value, or its parts; the one step of which both walks are made."""
+        kind = type(value)
+        encode = SCALARS.get(kind)
+        if encode is not None:
+            return encode(value)
+        expander = _EXPANDERS.get(kind) or _expander_of(kind)
+        try:
+            return expander(value, self)
+        except Refused:
+            if not self.opaque:
+                raise
+            return named(b"?", kind.__module__, kind.__qualname__)
+
+    def _leaves(self, parts: Iterable[Any]) -> list[bytes]:
+        get = SCALARS.get
+        visit = self.visit
+        leaves = []
+        for part in parts:
+            encode = get(type(part))
+            leaves.append(visit(part) if encode is None else encode(part))
+        self.weight += len(leaves)
+        return leaves
+
+    def _stream(self, parts: Sequence[Any]) -> bytes:
+        if len(parts) >= _WORTH_PACKING:
+            kinds = set(map(type, parts))
+            if len(kinds) == 1:
+                packer = _PACKERS.get(kinds.pop())
+                if packer is not None:
+                    stream = packer(parts)
+                    if stream is not None:
+                        self.weight += len(parts)
+                        return stream
+        return join_leaves(self._leaves(parts))
+
+    def _dict(self, value: dict[Any, Any]) -> bytes:
+        items = list(value.items())  # a snapshot: another thread may be writing
+        leaves = self._leaves([part for item in items for part in item])
+        return combine(b"{", PAIRS, leaves)
+
+
+def leaf(value: Any) -> bytes:
+    """The identity of a value in at most 40 bytes.
+
+    Args:
+        value: an argument of a call.
+
+    Returns:
+        The canonical encoding, if it is short; else a tag and a 32-byte digest of it.
+
+    Raises:
+        UnidentifiableValueError: it contains what has no identity outside this process.
+
+    >>> leaf({"a": 1, "b": [2.0]}) == leaf({"b": [2.0], "a": 1})
+    True
+    >>> len({leaf(1), leaf(True), leaf(1.0), leaf("1"), leaf(b"1"), leaf((1,)), leaf([1])})
+    7
+    """
+    encode = SCALARS.get(type(value))
+    if encode is not None:
+        return encode(value)
+    return Walk().leaf(value)
+
+
+def named(tag: bytes, *names: str) -> bytes:
+    """The leaf of what counts by its name."""
+    return seal(tag, join_leaves([_str(name) for name in names]))
+
+
+# --- which expander a type has --------------------------------------------------------------------
+
+BY_CLASS: dict[type, Expander] = {}
+"""Expanders of these classes and of all that inherit from them."""
+
+BY_TYPE: dict[type, Expander] = {}
+"""Expanders of exactly these types."""
+
+LAZY: dict[str, Callable[[str], None]] = {}
+"""Top-level module of a type → what registers that library's types when one is first met."""
+
+_EXPANDERS: dict[type, Expander] = {}  # resolved; only ever a copy of what the tables say
+_FALLBACK: list[Expander] = []  # the reduction, registered by kinds.py
+
+
+def _expander_of(kind: type) -> Expander:
+    """Find and remember the expander of a type."""
+    for base in kind.__mro__:
+        top = base.__module__.partition(".")[0] if isinstance(base.__module__, str) else ""
+        if top in LAZY:
+            LAZY.pop(top)(top)
+    custom = id_for_memo.dispatch(kind)
+    if custom is not _by_leaf:
+        expander = _custom(custom)
+    else:
+        found = BY_TYPE.get(kind)
+        if found is None:
+            for base in kind.__mro__:
+                found = BY_CLASS.get(base)
+                if found is not None:
+                    break
+        expander = found or _FALLBACK[0]
+    if len(_EXPANDERS) > 10_000:  # types made at run time
+        _EXPANDERS.clear()
+    _EXPANDERS[kind] = expander
+    return expander
+
+
+def _custom(function: Callable[[Any], bytes]) -> Expander:
+    """The user's own identity of a type, which cannot meet that of any other type."""
+
+    def expand(value: Any, walk: Walk) -> Expanded:
+        try:
+            answer = function(value)
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(value, f"its registered id_for_memo raised {error!r}") from error
+        if not isinstance(answer, bytes):
+            raise Refused(value, f"its registered id_for_memo gave {type(answer).__name__}, not bytes")
+        kind = type(value)
+        return b"u", ORDERED, [kind.__module__, kind.__qualname__, bytes(answer)]
+
+    return expand
+
+
+def _sequence(tag: bytes) -> Expander:
+    def expand(value: Any, walk: Walk) -> Expanded:
+        walk.weight += len(value)
+        return tag, ORDERED, value
+
+    return expand
+
+
+def _set(tag: bytes) -> Expander:
+    def expand(value: Any, walk: Walk) -> Expanded:
+        return tag, SORTED, list(value)
+
+    return expand
+
+
+def _mapping(value: Mapping[Any, Any], walk: Walk) -> Expanded:
+    return b"{", PAIRS, [part for item in list(value.items()) for part in item]
+
+
+BY_TYPE.update(
+    {
+        list: _sequence(b"["),
+        tuple: _sequence(b"("),
+        dict: _mapping,
+        set: _set(b"<"),
+        frozenset: _set(b">"),
+    }
+)
+
+
+# --- the function that users extend ---------------------------------------------------------------
+
+
+@functools.singledispatch
+def id_for_memo(obj: Any, output_ref: bool = False) -> bytes:
+    """The identity of a value as bytes; register a function to teach it a type of your own.
+
+    Args:
+        obj: the value.
+        output_ref: the value names something that the app will write, so it counts by name and not
+            by content.
+
+    Returns:
+        Bytes that agree for two values exactly if calls with them are the same call.
+
+    Raises:
+        UnidentifiableValueError: nothing is known about a part of the value.
+
+    Source of the idea: Parsl's ``parsl.dataflow.memoization.id_for_memo``.
+
+    >>> class Camera:
+    ...     def __init__(self, serial): self.serial, self.handle = serial, open
+    >>> @id_for_memo.register(Camera)
+    ... def _(camera, output_ref=False):
+    ...     return camera.serial.encode()
+    >>> leaf(Camera("A7")) == leaf(Camera("A7")), leaf(Camera("A7")) == leaf("A7")
+    (True, False)
+    """
+    return output_leaf(obj) if output_ref else leaf(obj)
+
+
+_by_leaf = id_for_memo.dispatch(object)
+_register = id_for_memo.register
+
+
+@functools.wraps(_register)
+def _register_and_forget(cls: Any, func: Any = None) -> Any:
+    answer = _register(cls, func) if func is not None else _register(cls)
+    if func is None and isinstance(cls, type) and answer is not cls:
+        # register(T) as a decorator: what it returns calls register(T, function) later.
+        def decorate(function: Any) -> Any:
+            return _register_and_forget(cls, function)
+
+        return decorate
+    _EXPANDERS.clear()
+    for kind in [kind for kind in SCALARS if kind is not Known]:
+        if id_for_memo.dispatch(kind) is not _by_leaf:
+            del SCALARS[kind]
+    return answer
+
+
+id_for_memo.register = _register_and_forget  # type: ignore[method-assign]
+
+
+def output_leaf(value: Any) -> bytes:
+    """The leaf of what an app writes: files by name, inside lists, tuples and dicts too."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return leaf(kind(Known(output_leaf(part)) for part in value))
+    if kind is dict:
+        return leaf({key: Known(output_leaf(part)) for key, part in value.items()})
+    custom = id_for_memo.dispatch(kind)
+    if custom is not _by_leaf:
+        try:
+            answer = custom(value, output_ref=True)
+        except TypeError:  # registered without the second parameter
+            answer = custom(value)
+        return leaf((kind.__module__, kind.__qualname__, "output", answer))
+    name = getattr(value, "__fspath__", None)
+    return leaf(value if name is None else str(name()))
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+_ADVICE = (
+    "Pass what it was made from, register an identity with id_for_memo.register(type), "
+    "or leave the parameter out with ignore_for_cache."
+)
+
+
+def unidentifiable(root: Any, refused: Refused) -> UnidentifiableValueError:
+    """The error for a refusal, with the place of the culprit inside the value."""
+    culprit = refused.value
+    kind = type(culprit)
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    path = _path_to(root, culprit)
+    place = f" at {path}" if path else ""
+    why = f" ({refused.why})" if refused.why else ""
+    return UnidentifiableValueError(
+        f"A value of type {name}{place} has no identity that holds in another process{why}.",
+        hint=refused.hint or _ADVICE,
+        path=path,
+        type_name=name,
+    )
+
+
+def _path_to(root: Any, culprit: Any) -> str:
+    """Where the culprit is inside the value, as Python would write it: ``["a"][0].lock``."""
+    todo: list[tuple[Any, str]] = [(root, "")]
+    seen = {id(root)}
+    for value, path in todo:
+        if value is culprit:
+            return path
+        if len(seen) > 100_000:
+            break
+        parts: list[tuple[Any, str]] = []
+        if isinstance(value, Mapping):
+            parts = [(part, f"[{key!r}]") for key, part in list(value.items())]
+            parts += [(key, f" key {key!r}") for key in list(value)]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            parts = [(part, f"[{position}]") for position, part in enumerate(list(value))]
+        parts += [(part, f".{name}") for name, part in list(getattr(value, "__dict__", {}).items())]
+        for part, step in parts:
+            if id(part) not in seen:
+                seen.add(id(part))
+                todo.append((part, path + step))
+    return ""

@@ -1,0 +1,84 @@
+"""What is told of failures: causes along the graph, records for retry handlers, tracebacks."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from parsl_ckpt.errors import DependencyError
+from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.task import Task
+
+MAX_CHAIN = 20  # a chain of a hundred thousand tasks is told by its ends
+
+
+def failure_of(future: Future[Any]) -> BaseException | None:
+    """What a finished future failed with, or None; a hit is not decoded for this."""
+    if isinstance(future, AppFuture):
+        return future._exception
+    if future.cancelled():
+        return CancelledError()
+    return future.exception()
+
+
+def dependency_error(
+    task: Task, failed: list[tuple[Future[Any], BaseException]]
+) -> DependencyError:
+    """The error of a task that cannot run, with the chain of causes down to the first."""
+    future, error = failed[0]
+    name = f"task {future.tid}" if isinstance(future, AppFuture) else "a future of another library"
+    if isinstance(error, DependencyError):
+        root: BaseException = error.__cause__ or error
+        tail = error.fields["chain"]
+        name = f"{error.fields['app']} ({name})"
+        chain = (name, *tail) if len(tail) < MAX_CHAIN else (name, "...", *tail[-MAX_CHAIN + 2 :])
+    else:
+        root = error
+        chain = (name,)
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    dependency = DependencyError(
+        f"{task.spec.name} (task {task.tid}) was not run because its input {' <- '.join(chain)}"
+        f"{others} failed: {type(root).__name__}: {root}",
+        app=task.spec.name,
+        tid=task.tid,
+        chain=chain,
+        causes=tuple((_name(one), cause) for one, cause in failed),
+    )
+    dependency.__cause__ = root
+    return dependency
+
+
+def _name(future: Future[Any]) -> str:
+    return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
+
+
+def record_of(task: Task) -> dict[str, Any]:
+    """A task as Parsl's retry handlers know it."""
+    attempt = task.attempt
+    return {
+        "id": task.tid,
+        "func": task.spec.fn,
+        "func_name": task.spec.name,
+        "args": () if attempt is None else attempt.args,
+        "kwargs": {} if attempt is None else attempt.kwargs,
+        "memoize": task.spec.cache,
+        "join": task.spec.kind == "join",
+        "try_id": task.tries - 1,
+        "fail_count": task.tries,
+        "fail_cost": task.cost,
+        "status": task.state,
+    }
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """An error as one line and as a traceback, whatever its ``__str__`` does."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = type(error).__name__
+    try:
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:
+        trace = text
+    return text, trace

@@ -1,0 +1,200 @@
+"""Endings that a program does not ask for: the plain end of the script, exceptions, SIGTERM.
+
+    SIGTERM ─► C-level handler ─► wake-up fd ─► watcher thread ─► end every kernel ─► die of it
+                     └─► (main thread, when it gets there) ─► previous handler
+
+*Guarantees.*  A signal handler is installed from the main thread only, with the first kernel, and
+what was installed before is called afterwards, or its default taken.  A second SIGTERM ends at once.
+SIGINT is left as it was: it raises KeyboardInterrupt in the main thread.  A forked child does none
+of this.
+
+*Assumptions.*  ``threading._register_atexit`` calls back before the interpreter joins its threads and
+before ``concurrent.futures`` ends its pools, if registered after those.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.process
+import concurrent.futures.thread  # noqa: F401  # both register endings of their own, ours comes first
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+
+class Endable(Protocol):
+    """A kernel, as the endings see it."""
+
+    def end_on_signal(self) -> None:
+        """Save what is complete and end within the grace of the configuration."""
+
+    def end_at_exit(self, exceptional: bool) -> None:
+        """End at the plain end of the program, or after an uncaught exception."""
+
+
+class _Endings:
+    """The endings of one process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.kernels: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.lock = threading.Lock()
+        self.previous: Any = None
+        self.installed = False
+        self.ended = threading.Event()
+        self.begun = threading.Lock()
+        self.sender: socket.socket | None = None
+        self.signals = 0
+
+
+_endings: _Endings | None = None
+
+
+def register(kernel: Endable) -> None:
+    """Have a kernel ended with the process."""
+    global _endings
+    if _endings is None or _endings.pid != os.getpid():
+        _endings = _Endings()
+        threading._register_atexit(_at_exit, _endings)  # type: ignore[attr-defined]
+    with _endings.lock:
+        _endings.kernels.add(kernel)
+    if threading.current_thread() is threading.main_thread():
+        _install(_endings)
+
+
+def unregister(kernel: Endable) -> None:
+    """Forget a kernel that has ended; with the last one the signal handler goes too."""
+    endings = _endings
+    if endings is None or endings.pid != os.getpid():
+        return
+    with endings.lock:
+        endings.kernels.discard(kernel)
+        last = not endings.kernels
+    if last and threading.current_thread() is threading.main_thread():
+        _uninstall(endings)
+
+
+def _at_exit(endings: _Endings) -> None:
+    if endings.pid != os.getpid():
+        return
+    exceptional = getattr(sys, "last_value", None) is not None
+    for kernel in list(endings.kernels):
+        try:
+            kernel.end_at_exit(exceptional)
+        except BaseException:
+            logger.exception("Ending a kernel at exit failed.")
+
+
+def _install(endings: _Endings) -> None:
+    if endings.installed or not hasattr(signal, "SIGTERM"):
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+    if previous is None or previous is signal.SIG_IGN:
+        return  # not Python's to handle, or the user wants it ignored
+    endings.previous = previous
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    endings.installed = True
+    _watch(endings)
+
+
+def _uninstall(endings: _Endings) -> None:
+    if not endings.installed:
+        return
+    endings.installed = False
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, endings.previous)
+    if endings.sender is not None:
+        sender, endings.sender = endings.sender, None
+        current = signal.set_wakeup_fd(-1)
+        if current not in (-1, sender.fileno()):
+            signal.set_wakeup_fd(current)  # someone has taken it over since
+        sender.close()
+
+
+def _watch(endings: _Endings) -> None:
+    """Let a thread act on the signal even while the main thread is inside a long C call."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    if before != -1:  # an event loop has it: leave it there, the handler alone must do
+        signal.set_wakeup_fd(before)
+        sender.close()
+        receiver.close()
+        return
+    endings.sender = sender
+    threading.Thread(
+        target=_watcher, args=(endings, receiver), name="parsl_ckpt-signals", daemon=True
+    ).start()
+
+
+def _watcher(endings: _Endings, receiver: socket.socket) -> None:
+    seen = 0
+    with receiver:
+        while numbers := receiver.recv(64):
+            for number in numbers:
+                if number == signal.SIGTERM:
+                    seen += 1
+                    if seen == 1:
+                        threading.Thread(target=_end_all, args=(endings,), daemon=True).start()
+                    else:
+                        _die(endings)
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    endings = _endings
+    if endings is None:
+        return
+    if endings.pid != os.getpid():  # a forked child: do what would have been done without us
+        signal.signal(number, endings.previous)
+        os.kill(os.getpid(), number)
+        return
+    if endings.sender is None:  # no watcher
+        endings.signals += 1
+        if endings.signals > 1:
+            _die(endings)
+        threading.Thread(target=_end_all, args=(endings,), daemon=True).start()
+    endings.ended.wait()
+    if callable(endings.previous):
+        _uninstall(endings)
+        endings.previous(number, frame)
+
+
+def _end_all(endings: _Endings) -> None:
+    if not endings.begun.acquire(blocking=False):
+        return
+    try:
+        for kernel in list(endings.kernels):
+            try:
+                kernel.end_on_signal()
+            except BaseException:
+                logger.exception("Ending a kernel on a signal failed.")
+    finally:
+        endings.begun.release()
+        if not callable(endings.previous):
+            _die(endings)
+        endings.ended.set()
+
+
+def _die(endings: _Endings) -> None:
+    """Take the signal's default, from whichever thread."""
+    _flush_streams()
+    restore: Callable[[int, int], Any] = ctypes.CDLL(None).signal
+    restore(int(signal.SIGTERM), 0)  # SIG_DFL; signal.signal works in the main thread only
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: S110, PERF203
+            pass
