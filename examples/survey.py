@@ -258,19 +258,21 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint_mode="task_exit",  # each result is safe as soon as its task is done
         run_dir=options.run_dir,  # earlier checkpoints in it are found and used
     )
-    with pc.load(config) as dfk, dfk.progress("survey"):
+    with pc.load(config) as dfk, dfk.progress(description="survey"):
         packages, ranking = survey(options.root)
     counts = dfk.counts()
 
     seconds = time.monotonic() - began
 
     show(packages, ranking, options.top)
-    print(f"{counts['run']:,} tasks run, {counts['memo']:,} restored, in {seconds:.1f} s.")
+    print(
+        f"{counts['exec_done']:,} tasks run, {counts['memo_done']:,} restored, in {seconds:.1f} s."
+    )
     if options.json:
         outcome = {
-            "tasks": counts["run"] + counts["memo"],
-            "run": counts["run"],
-            "restored": counts["memo"],
+            "tasks": counts["exec_done"] + counts["memo_done"],
+            "run": counts["exec_done"],
+            "restored": counts["memo_done"],
             "ranking": best(ranking, options.top),
         }
         options.json.write_text(json.dumps(outcome), encoding="utf-8")

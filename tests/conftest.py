@@ -9,6 +9,7 @@ installed ``parsl_ckpt`` still wins.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,5 @@ if str(ROOT) not in sys.path:
 
 
 def pytest_report_header() -> str:
-    import parsl_ckpt
-
-    return f"parsl_ckpt from {Path(parsl_ckpt.__file__).parent}"
+    spec = find_spec("parsl_ckpt")
+    return f"parsl_ckpt from {spec.origin if spec else 'nowhere'}"
