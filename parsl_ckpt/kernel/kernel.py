@@ -353,8 +353,7 @@ class Kernel:
                 return
         args, kwargs = substitute(task.args, task.kwargs, values)
         if task.spec.kind == "lift":
-            task.record_id = task.inputs[0]._record or b""  # type: ignore[attr-defined]
-            self.strand.post((self._done, task, task.spec.fn(*args)))
+            self.strand.post((self._lifted, task, task.spec.fn(*args)))
         else:
             self._attempt(task, args, kwargs)
             self.strand.post((self._start, task))
@@ -552,6 +551,13 @@ class Kernel:
         task.to(states.EXEC_DONE)
         task.value = value
         self._close_task(task)
+
+    def _lifted(self, task: Task, value: Any) -> None:
+        """*In turn.* A part of a future's value, which stands for the same record."""
+        if task.state not in states.FINAL_STATES:
+            task.to(states.LAUNCHED)
+            task.record_id = task.inputs[0]._record or b""  # type: ignore[attr-defined]
+            self._done(task, value)
 
     def _memo_hit(self, task: Task, stored: Stored) -> None:
         """*In turn.* A task that was entered turned out to be recorded already."""

@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parsl_ckpt.errors import KernelError
+from parsl_ckpt.errors import ParslCkptError, WorkerLostError
 
 RetryHandler = Callable[[Exception, Mapping[str, Any]], float]
-
-NEVER_RETRIED = (KeyboardInterrupt, SystemExit, KernelError)
-"""The user's own wish to stop, and errors of ours that another try cannot mend."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,10 @@ class RetryPolicy:
         Raises:
             Exception: whatever the user's handler raises.
         """
-        if isinstance(error, NEVER_RETRIED) or not isinstance(error, Exception):
+        if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: a wish to stop
             return float("inf")
+        if isinstance(error, ParslCkptError) and not isinstance(error, WorkerLostError):
+            return float("inf")  # another try cannot mend it
         if self.handler is None:
             return 1.0
         return float(self.handler(error, record))
