@@ -183,3 +183,7 @@ class FileIdentityError(ParslCkptError):
 
 class AppDefinitionError(ParslCkptError, ValueError):
     """A function cannot be an app as it was declared."""
+
+
+class IdentityWarning(UserWarning):
+    """Something that a call depends on cannot be watched; the message says what and what to do."""

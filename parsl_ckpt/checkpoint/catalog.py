@@ -377,6 +377,8 @@ class Catalog:
         try:
             reader = self.backend.open(path)
             size = reader.size()
+            if size < PAGE_SIZE + TRAILER_SIZE:
+                raise FormatError("It ends early.")
             identity = fmt.read_file_header(reader.read(0, FILE_HEADER_SIZE), fmt.INDEX_MAGIC)
             trailer = read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size)
             if trailer is None or (identity is not None and identity != trailer.identity):
@@ -401,7 +403,7 @@ class Catalog:
     ) -> str:
         identity = secrets.token_bytes(ID_SIZE)
         self.backend.make_directory(directory)
-        # The largest sequence of what is covered goes first in the name: later indexes cover more.
+        # Readers try names in descending order, so that the index which covers most comes first.
         path = f"{directory}/{len(covered):06d}-{identity.hex()}{INDEX_SUFFIX}"
 
         def fill(file: Writable) -> None:
@@ -491,8 +493,6 @@ class Catalog:
                         whole.append(segment)
             else:
                 whole = segments
-            for segment in whole:
-                segment.sealed = segment.sealed and True
             self.scan(whole, None)
 
 

@@ -122,7 +122,7 @@ def decode(codec: int, data: bytes, buffers: Sequence[Any] = (), pickle: bool = 
     try:
         if codec == PICKLE:
             return _pickle.loads(data, buffers=buffers)
-        import dill
+        import dill  # type: ignore[import-untyped, unused-ignore]
 
         return dill.Unpickler(io.BytesIO(data), buffers=buffers).load()
     except Exception as error:

@@ -170,6 +170,7 @@ class Failure(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     key: bytes
     app: str = ""
+    tid: int = -1
     error: str = ""
     traceback: bytes = b""
     lineage: bytes | None = None
@@ -229,7 +230,7 @@ KIND_OF: dict[type, int] = {
     Result: RESULT, Failure: FAILURE, Alias: ALIAS, Note: NOTE, Code: CODE, Run: RUN,
     Tombstone: TOMBSTONE,
 }  # fmt: skip
-_DECODERS = {kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()}
+_DECODERS: dict[int, Any] = {kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()}
 decode_result = msgspec.msgpack.Decoder(Result).decode
 _encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
 
@@ -243,7 +244,8 @@ def encode_record(record: Record) -> bytes:
     try:
         return _encode(record)
     except UnicodeEncodeError:
-        return _encode(type(record)(**{k: _escaped(getattr(record, k)) for k in record.__struct_fields__}))
+        fields = {name: _escaped(getattr(record, name)) for name in record.__struct_fields__}
+        return _encode(type(record)(**fields))
 
 
 def decode_record(kind: int, payload: bytes | memoryview) -> Record | None:
@@ -264,6 +266,8 @@ def decode_record(kind: int, payload: bytes | memoryview) -> Record | None:
 def keys_of(record: Record) -> tuple[bytes, ...]:
     """What a record is indexed under: at most two keys, of which the first 8 bytes count."""
     if isinstance(record, (Result, Failure)):
+        if not record.key:
+            return ()  # the failure of a task that has no address
         if record.lineage is None or record.lineage == record.key:
             return (record.key,)
         return (record.key, record.lineage)

@@ -22,7 +22,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from blake3 import blake3
@@ -158,8 +158,8 @@ class Index:
             page += 1
 
     def _verify(self, page: int) -> None:
-        words = self._words[page * _WORDS : (page + 1) * _WORDS]
-        data = words if isinstance(words, memoryview) else _as_bytes(words)
+        words: Any = self._words[page * _WORDS : (page + 1) * _WORDS]
+        data = words.cast("B") if isinstance(words, memoryview) else _as_bytes(words)
         digest = blake3(data).digest(CHECKSUM_SIZE)
         if digest != self._sums[page * CHECKSUM_SIZE : (page + 1) * CHECKSUM_SIZE]:
             raise BadPage(f"Page {page} of an index is damaged.", page=page)

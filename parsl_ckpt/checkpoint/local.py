@@ -31,8 +31,6 @@ if sys.platform == "darwin":
 class LocalWriter(Writable):
     """Appends through a bare descriptor: one system call for each write."""
 
-    __slots__ = ("_fd",)
-
     def __init__(self, path: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
         self._fd = os.open(path, flags, 0o600)
@@ -68,8 +66,6 @@ class LocalWriter(Writable):
 
 class LocalReader(Readable):
     """Reads by position, so that threads do not disturb each other."""
-
-    __slots__ = ("__weakref__", "_fd")
 
     def __init__(self, path: str) -> None:
         self._fd = -1
@@ -118,7 +114,7 @@ class LocalReader(Readable):
         if size >= MAP_MINIMUM and _mapped < MAP_BUDGET:
             with contextlib.suppress(OSError, ValueError):
                 mapped = (
-                    mmap.mmap(self._fd, size, access=access, trackfd=False)
+                    mmap.mmap(self._fd, size, access=access, trackfd=False)  # type: ignore[call-arg, unused-ignore]
                     if sys.version_info >= (3, 13)
                     else mmap.mmap(self._fd, size, access=access)
                 )

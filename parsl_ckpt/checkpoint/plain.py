@@ -307,7 +307,7 @@ def _put_other(writer: _Writer, value: Any, kind: type) -> None:
         return
     if isinstance(kind, enum.EnumMeta):
         _put_enum(writer, value, kind)
-    elif dataclasses.is_dataclass(kind) and kind is not type:
+    elif dataclasses.is_dataclass(kind):
         _put_dataclass(writer, value, kind)
     else:
         raise NotPlain(f"a value of type {kind.__module__}.{kind.__qualname__}")

@@ -47,6 +47,11 @@ def claim(rundir: str | os.PathLike[str] = "runinfo") -> str:
         ) from error
 
 
+def claim_run(rundir: str | os.PathLike[str] = "runinfo") -> str:
+    """Like :func:`claim`, but return the run's number only: ``"000"``."""
+    return os.path.basename(claim(rundir))
+
+
 def get_all_checkpoints(rundir: str | os.PathLike[str] = "runinfo") -> list[str]:
     """The checkpoint directories of all earlier runs, oldest first by number.
 

@@ -168,14 +168,14 @@ def _get_delta(reader: _Reader) -> dt.timedelta:
 
 
 def _get_datetime(reader: _Reader) -> dt.datetime:
-    date = _DATE.unpack(_take(reader, _DATE.size))
-    *clock, fold = _TIME.unpack(_take(reader, _TIME.size))
-    return dt.datetime(*date, *clock, tzinfo=_get(reader), fold=fold)
+    year, month, day = _DATE.unpack(_take(reader, _DATE.size))
+    hour, minute, second, micro, fold = _TIME.unpack(_take(reader, _TIME.size))
+    return dt.datetime(year, month, day, hour, minute, second, micro, _get(reader), fold=fold)
 
 
 def _get_time(reader: _Reader) -> dt.time:
-    *clock, fold = _TIME.unpack(_take(reader, _TIME.size))
-    return dt.time(*clock, tzinfo=_get(reader), fold=fold)
+    hour, minute, second, micro, fold = _TIME.unpack(_take(reader, _TIME.size))
+    return dt.time(hour, minute, second, micro, _get(reader), fold=fold)
 
 
 def _get_offset_zone(reader: _Reader) -> dt.timezone:
