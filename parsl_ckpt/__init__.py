@@ -7,26 +7,34 @@
 >>> with pc.load(pc.Config(checkpoint_mode="task_exit")):  # doctest: +SKIP
 ...     print(double(21).result())
 42
+
+Names are imported on first use: worker processes import this package too and need little of it.
 """
 
-from parsl_ckpt.apps import App, join_app, python_app
-from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
-from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.config import Config
-from parsl_ckpt.dataflow import DataFlowKernel, clear, dfk, load
-from parsl_ckpt.errors import (
-    CheckpointNotSavedError,
-    ConfigurationError,
-    DependencyError,
-    JoinError,
-    KernelClosedError,
-    NoDataFlowKernelError,
-    ParslCkptError,
-)
-from parsl_ckpt.executors import ProcessPoolExecutor, ThreadPoolExecutor, wrap
-from parsl_ckpt.identity.values import id_for_memo
-from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.problems import CheckpointWarning
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parsl_ckpt.apps import App, join_app, python_app
+    from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
+    from parsl_ckpt.checkpoint.store import Store
+    from parsl_ckpt.config import Config
+    from parsl_ckpt.dataflow import DataFlowKernel, clear, dfk, load
+    from parsl_ckpt.errors import (
+        CheckpointNotSavedError,
+        ConfigurationError,
+        DependencyError,
+        JoinError,
+        KernelClosedError,
+        NoDataFlowKernelError,
+        ParslCkptError,
+    )
+    from parsl_ckpt.executors import ProcessPoolExecutor, ThreadPoolExecutor, wrap
+    from parsl_ckpt.identity.values import id_for_memo
+    from parsl_ckpt.kernel.futures import AppFuture
+    from parsl_ckpt.kernel.problems import CheckpointWarning
 
 __version__ = "0.1.0"
 
@@ -56,3 +64,33 @@ __all__ = [
     "python_app",
     "wrap",
 ]
+
+_HOMES = {
+    "apps": ("App", "join_app", "python_app"),
+    "checkpoint.rundir": ("get_all_checkpoints", "get_last_checkpoint"),
+    "checkpoint.store": ("Store",),
+    "config": ("Config",),
+    "dataflow": ("DataFlowKernel", "clear", "dfk", "load"),
+    "errors": (
+        "CheckpointNotSavedError", "ConfigurationError", "DependencyError", "JoinError",
+        "KernelClosedError", "NoDataFlowKernelError", "ParslCkptError",
+    ),
+    "executors": ("ProcessPoolExecutor", "ThreadPoolExecutor", "wrap"),
+    "identity.values": ("id_for_memo",),
+    "kernel.futures": ("AppFuture",),
+    "kernel.problems": ("CheckpointWarning",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'parsl_ckpt' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"parsl_ckpt.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

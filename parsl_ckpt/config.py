@@ -1,8 +1,8 @@
 """What a run is told: :class:`Config`, and the dictionary that it used to be.
 
-Every field is checked when the configuration is made, by its type and by what it means, and an error
-names the field.  No executor is imported here: executors are handed in, or named by the legacy
-dictionary and made by :mod:`parsl_ckpt.dataflow`.
+Every field is checked when the configuration is made, by its type and by what it means, and an
+error names the field.  No executor is imported here: executors are handed in, or named by the
+legacy dictionary and made by :mod:`parsl_ckpt.dataflow`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Config:
         for one in fields(self):
             self._check(one.name)
         if isinstance(self.checkpoint_files, (str, bytes)):
-            raise _wrong("checkpoint_files", self.checkpoint_files, "is one path, not a list of them")
+            raise _wrong("checkpoint_files", self.checkpoint_files, "is one path, not a list")
         if self.retries < 0:
             raise _wrong("retries", self.retries, "is negative")
         if self.grace < 0:

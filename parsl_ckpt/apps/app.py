@@ -1,8 +1,8 @@
 """Apps: functions whose calls are tasks.
 
-The decorators only describe; the description (:class:`parsl_ckpt.kernel.task.Spec`) is made at the
-first call, because an app may be defined before any kernel is loaded, and its code may reach what is
-defined after it.
+The decorators only describe; the description (:class:`parsl_ckpt.kernel.task.Spec`) is made at
+the first call, because an app may be defined before any kernel is loaded, and its code may reach
+what is defined after it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class AppBase:
             fn=run,
             kind=self.kind,
             cache=cache,
-            executors=kernel.labels_for(self._name, options["executors"]),
+            executors=kernel.execution.labels_for(self._name, options["executors"]),
             binder=self._binder,
             addresser=addresser,
             lineage=bool(options["lineage"]),

@@ -1,8 +1,8 @@
 """Arguments of a call: finding the futures in them, and putting values in the futures' places.
 
 Pure functions over builtin containers, at any depth.  What they return is a copy down to the first
-value that is not a builtin container, so that what the caller does to a list after the call is never
-seen by the task.
+value that is not a builtin container, so that what the caller does to a list after the call is
+never seen by the task.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Threads for what users hand us (callbacks, handlers, listeners): it may block for ever.
 
-*Guarantees.*  An errand never waits for another errand: an idle thread is used again, and where none
-is idle a new one begins.  One errand's calls are made in order, and an exception in one of them is
-logged and stops nothing.
+*Guarantees.*  An errand never waits for another errand: an idle thread is used again, and where
+none is idle a new one begins.  One errand's calls are made in order, and an exception in one of
+them is logged and stops nothing.
 
 *Assumptions.*  The interpreter may end while errands run: their threads are daemons.
 

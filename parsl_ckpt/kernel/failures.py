@@ -6,7 +6,7 @@ import traceback
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from parsl_ckpt.errors import DependencyError
+from parsl_ckpt.errors import DependencyError, NotStartedError
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Task
 
@@ -71,7 +71,7 @@ def record_of(task: Task) -> dict[str, Any]:
     }
 
 
-def describe(error: BaseException) -> tuple[str, str]:
+def describe(error: BaseException) -> tuple[str, bytes]:
     """An error as one line and as a traceback, whatever its ``__str__`` does."""
     try:
         text = f"{type(error).__name__}: {error}"
@@ -81,4 +81,14 @@ def describe(error: BaseException) -> tuple[str, str]:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:
         trace = text
-    return text, trace
+    return text, trace.encode("utf-8", "backslashreplace")
+
+
+def not_started(task: Task) -> NotStartedError:
+    """The error of a task that is not started because of a failure elsewhere."""
+    return NotStartedError(
+        f"Task {task.tid} ({task.spec.name}) was not started because an earlier task failed.",
+        hint="Set lazyErrors to True to go on after failures.",
+        app=task.spec.name,
+        tid=task.tid,
+    )

@@ -5,10 +5,11 @@ the standard library's own functions (``wait``, ``as_completed``, ``asyncio.wrap
 Whoever looks first decodes; a record that does not decode turns the future back into a pending one
 and its task is run, so nobody ever sees a hit that is none.
 
-*Cheap.*  The condition and the lists of waiters exist only once somebody waits or asks to be called.
+*Cheap.*  The condition and the lists of waiters exist only once somebody waits or asks to be
+called.
 
-*Guarantees.*  A future is finished once.  ``_conclude`` is called by the kernel's effects alone, and
-does not run callbacks: it hands them back, so that all futures of a batch are done before any
+*Guarantees.*  A future is finished once.  ``_conclude`` is called by the kernel's effects alone,
+and does not run callbacks: it hands them back, so that all futures of a batch are done before any
 callback runs.
 
 *Assumptions.*  Reading and setting one entry of an instance's ``__dict__`` is atomic.
@@ -20,7 +21,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, PENDING
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from parsl_ckpt.errors import KernelError

@@ -76,7 +76,7 @@ def run_again(hit: Any, future: AppFuture) -> None:
     if kept.state == "unsched":
         future._task = kept
         future.from_memo = future._restored = False
-    hit.kernel.rerun(kept)
+    hit.kernel.post_safely(hit.kernel.link, kept)
     future._lazy = None
 
 
@@ -156,6 +156,5 @@ class Inputs:
         """Keep a failure for reports; it is never restored."""
         if self._memo.record:
             text, trace = describe(error)
-            self._writer.commit(
-                None, self._store.stage_failure(app=spec.name, tid=tid, error=text, trace=trace)
-            )
+            entry = self._store.stage_failure(app=spec.name, tid=tid, error=text, trace=trace)
+            self._writer.commit(None, entry)

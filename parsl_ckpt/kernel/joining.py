@@ -52,9 +52,7 @@ def await_joined(kernel: Kernel, task: Task, value: Any) -> None:
         future.add_done_callback(one_done)
 
 
-def _all_done(
-    kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single: bool
-) -> None:
+def _all_done(kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single: bool) -> None:
     for future in futures:
         failure = CancelledError() if future.cancelled() else future.exception()
         if failure is not None:

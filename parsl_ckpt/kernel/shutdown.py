@@ -4,18 +4,19 @@
                      └─► (main thread, when it gets there) ─► previous handler
 
 *Guarantees.*  A signal handler is installed from the main thread only, with the first kernel, and
-what was installed before is called afterwards, or its default taken.  A second SIGTERM ends at once.
-SIGINT is left as it was: it raises KeyboardInterrupt in the main thread.  A forked child does none
-of this.
+what was installed before is called afterwards, or its default taken.  A second SIGTERM ends at
+once. SIGINT is left as it was: it raises KeyboardInterrupt in the main thread.  A forked child
+does none of this.
 
-*Assumptions.*  ``threading._register_atexit`` calls back before the interpreter joins its threads and
-before ``concurrent.futures`` ends its pools, if registered after those.
+*Assumptions.*  ``threading._register_atexit`` calls back before the interpreter joins its threads
+and before ``concurrent.futures`` ends its pools, if registered after those.
 """
 
 from __future__ import annotations
 
 import concurrent.futures.process
-import concurrent.futures.thread  # noqa: F401  # both register endings of their own, ours comes first
+import concurrent.futures.thread  # noqa: F401  # both register endings; ours comes first
+import contextlib
 import ctypes
 import logging
 import os
@@ -194,7 +195,5 @@ def _die(endings: _Endings) -> None:
 
 def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):
             stream.flush()
-        except Exception:  # noqa: S110, PERF203
-            pass

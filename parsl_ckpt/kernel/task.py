@@ -118,9 +118,9 @@ class Task:
     """
 
     __slots__ = (
-        "address", "alone", "args", "attempt", "cost", "dependants", "error", "futures", "inputs", "key",
-        "kwargs", "launched", "lineage", "linked", "missing", "opaque", "pristine", "record_id",
-        "refresh", "spec", "state", "stored", "tid", "tries", "value",
+        "address", "alone", "args", "attempt", "cost", "dependants", "error", "futures", "inputs",
+        "key", "kwargs", "launched", "lineage", "linked", "missing", "opaque", "pristine",
+        "record_id", "refresh", "spec", "state", "stored", "tid", "tries", "value",
     )  # fmt: skip
 
     def __init__(

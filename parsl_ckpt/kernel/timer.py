@@ -1,6 +1,7 @@
 """One thread that makes calls at their times: periodic flushes, background syncs, delayed retries.
 
-*Guarantees.*  A call is made once, not before its time, unless it was cancelled or the timer closed.
+*Guarantees.*  A call is made once, not before its time, unless it was cancelled or the timer
+closed.
 
 *Assumptions.*  Calls are short, or hand their work to others.
 """

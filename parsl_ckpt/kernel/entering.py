@@ -1,0 +1,100 @@
+"""A task whose inputs are known: looked up by their values, and executed if that finds nothing.
+
+Runs outside the kernel's turn, on the thread that brought the last input, because it may have to
+decode values and hash them.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures._base import PENDING
+from typing import TYPE_CHECKING
+
+from parsl_ckpt.checkpoint.store import Stored
+from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel.arguments import substitute
+from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
+from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.memo import parents_of
+from parsl_ckpt.kernel.task import Task
+
+if TYPE_CHECKING:
+    from parsl_ckpt.kernel.execution import Execution
+    from parsl_ckpt.kernel.kernel import Kernel
+
+
+class Entering:
+    """What happens between the last input of a task and its launch."""
+
+    def __init__(self, kernel: Kernel, execution: Execution) -> None:
+        self._kernel = kernel
+        self._execution = execution
+
+    def enter(self, task: Task) -> None:
+        """Go on with a task whose inputs are known; whatever goes wrong is the task's failure."""
+        kernel = self._kernel
+        try:
+            failed = [(one, failure) for one in task.inputs if (failure := failure_of(one))]
+            if failed:
+                error = dependency_error(task, failed)
+                kernel.strand.post((kernel.fail, task, error, states.DEP_FAIL))
+            elif kernel.failure is not None:
+                kernel.strand.post((kernel.fail, task, not_started(task), states.FAILED))
+            elif task.spec.cache and kernel.caching:
+                self._enter_cached(task)
+            else:
+                self._enter_uncached(task)
+        except Exception as error:
+            kernel.strand.post((kernel.fail, task, error, states.FAILED))
+
+    def _enter_cached(self, task: Task) -> None:
+        """Look the task up by the values of its inputs; run it if that finds nothing."""
+        kernel, spec, memo = self._kernel, task.spec, self._kernel.memo
+        leaves = {future: kernel.inputs.leaf(future) for future in task.inputs}
+        args, kwargs = substitute(task.args, task.kwargs, leaves)
+        task.address = spec.addresser.address(spec.binder.bind(args, kwargs))  # type: ignore[union-attr]
+        task.key = task.address.key
+        commits = memo.commits
+        stored = None if task.refresh else memo.find(task.key)
+        if stored is None and not task.alone:
+            other = memo.enter(task.key, task)
+            if other is not task:
+                if other.spec.executors == spec.executors:
+                    kernel.strand.post((kernel.merge, task, other))
+                    kernel.submission.nudge(other)
+                    return
+                task.alone = True
+            elif commits != memo.commits and not task.refresh:
+                stored = memo.find(task.key)
+        if stored is not None:
+            self._alias(task, stored)
+            kernel.strand.post((kernel.memo_hit, task, stored))
+        else:
+            self._enter_uncached(task)
+
+    def _enter_uncached(self, task: Task) -> None:
+        kernel = self._kernel
+        values = {}
+        for future in task.inputs:
+            values[future] = kernel.inputs.value(future, task)
+            if isinstance(future, AppFuture) and future._phase == PENDING:
+                # A hit that turned out to be none: its task runs now, and is waited for.
+                kernel.strand.post((kernel.relink, task))
+                return
+        args, kwargs = substitute(task.args, task.kwargs, values)
+        if task.spec.kind == "lift":
+            kernel.strand.post((kernel.lifted, task, task.spec.fn(*args)))
+        else:
+            self._execution.attempt(task, args, kwargs)
+            kernel.strand.post((kernel.start, task))
+
+    def _alias(self, task: Task, stored: Stored) -> None:
+        """File the record that was found by value under the task's lineage as well."""
+        parents = parents_of(task.inputs)
+        if task.lineage is None or parents is None or not self._kernel.memo.record:
+            return
+        if stored.result.lineage != task.lineage or stored.parents != parents:
+            entry = self._kernel.store.stage_alias(
+                key=task.lineage, record_id=stored.record_id, target=stored.result.key,
+                parents=parents,
+            )  # fmt: skip
+            self._kernel.writer.commit(None, entry)

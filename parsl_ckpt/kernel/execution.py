@@ -1,0 +1,140 @@
+"""Attempts on their way to executors, and their outcomes on the way back.
+
+attempt ─► launch ─► executor ... finished ─┬─ failed ────────────────► owner
+                                            ├─ not cached ────────────► owner
+                                            └─ cached ─► encode ─► writer ─► owner
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel.attempt import Attempt, Launcher
+from parsl_ckpt.kernel.events import Event
+from parsl_ckpt.kernel.task import Task
+
+if TYPE_CHECKING:
+    from parsl_ckpt.kernel.kernel import Kernel
+
+
+class Execution:
+    """The executors' side of one kernel.
+
+    Args:
+        kernel: the kernel.
+        executors: by label.
+        internal: what join apps run on.
+    """
+
+    def __init__(
+        self, kernel: Kernel, executors: Mapping[str, Launcher], internal: Launcher
+    ) -> None:
+        self._kernel = kernel
+        self._executors = dict(executors)
+        self._everyone = itertools.cycle(self._executors.values())
+        self._internal = internal
+
+    def attempt(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Make the next execution of a task; the same one may be launched again, it is run once."""
+        spec = task.spec
+        task.tries += 1
+        cached = task.key is not None
+        attempt = Attempt(
+            spec.fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
+            encode=cached and self._kernel.memo.record, task=task,
+        )  # fmt: skip
+        if cached and task.opaque:
+            attempt.guard = lambda: self._guard(task, args, kwargs)
+        task.attempt = attempt
+        if task.state is states.UNSCHED:
+            task.state = states.LAUNCHED  # nobody else has seen the task yet
+
+    def launch(self, task: Task) -> None:
+        """Hand the task's attempt to an executor; harmless if that has been done already."""
+        attempt = task.attempt
+        assert attempt is not None
+        spec = task.spec
+        try:
+            if spec.kind == "join":
+                executor = self._internal
+            elif spec.executors:
+                executor = self._executors[spec.executors[(task.tid) % len(spec.executors)]]
+            else:
+                executor = next(self._everyone)
+            executor.launch(attempt, self._finished)
+        except Exception as error:
+            if attempt.claim():
+                self._finished(attempt, None, error)
+        task.launched = True
+        if self._kernel.events.listening:
+            self._kernel.events.emit(Event("task", spec.name, task.tid, states.LAUNCHED))
+
+    def _guard(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Notice arguments that changed between the call and the launch: nothing is filed then."""
+        spec = task.spec
+        try:
+            bound = spec.binder.bind(args, kwargs)  # type: ignore[union-attr, arg-type]
+            same = spec.addresser.address(bound).key == task.key  # type: ignore[union-attr]
+        except Exception:
+            same = False
+        if not same:
+            task.pristine = False
+            self._kernel.problems.warn(
+                spec.name,
+                f"An argument of {spec.name} (task {task.tid}) changed between the call and its "
+                "execution, so its result is not recorded. Pass a copy of what you change.",
+            )
+
+    def _finished(
+        self, attempt: Attempt, value: Any, error: BaseException | None, encoded: Any = None
+    ) -> None:
+        """An attempt has ended; on the thread of whatever ran it."""
+        kernel = self._kernel
+        task: Task = attempt.task
+        if error is not None:
+            kernel.strand.post((kernel.attempt_failed, task, error))
+        elif task.spec.kind == "join":
+            kernel.strand.post((kernel.joining, task, value))
+        elif task.key is None:
+            kernel.strand.post((kernel.done, task, value))
+        else:
+            self.record(task, value, encoded)
+
+    def record(self, task: Task, value: Any, encoded: Any = None) -> None:
+        """Encode a value and hand it to the writer; the future follows when it is committed."""
+        kernel = self._kernel
+        if not (kernel.memo.record and task.pristine):
+            kernel.strand.post((kernel.done, task, value))
+            return
+        task.value = value
+        try:
+            entry = kernel.inputs.entry(task, value, encoded)
+        except Exception as error:
+            kernel.problems.unsaved(task.spec.name, task.tid, error)
+            kernel.strand.post((kernel.done, task, value))
+        else:
+            kernel.writer.commit(task, entry)
+
+    def labels_for(self, app: str, wanted: str | Sequence[str]) -> tuple[str, ...]:
+        """The labels of the executors that may run an app; empty for all.
+
+        Raises:
+            ConfigurationError: there is no executor of a wanted label.
+        """
+        labels = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        if "all" in labels:
+            return ()
+        for label in labels:
+            if label not in self._executors:
+                raise ConfigurationError(
+                    f"The app {app} asks for the executor {label!r}, which this kernel does not "
+                    "have.",
+                    hint=f"It has: {', '.join(sorted(self._executors))}.",
+                    app=app,
+                    label=label,
+                )
+        return labels

@@ -1,0 +1,178 @@
+"""From a call to a task, in the caller's thread: bind, address, look up, enter, launch.
+
+    submit ─┬─ futures among the arguments ── lineage known? ─┬─ hit ──► finished future
+            │                                                 └─ miss ─► link (in turn)
+            ├─ cached ── address ─┬─ hit ──► finished future
+            │                     └─ miss ─► join an equal call, or launch
+            └─ not cached ──────────────────────────────────────────────► launch
+
+*Guarantees.*  The caller may be interrupted between any two bytecodes.  What it leaves behind is a
+table entry whose attempt nobody has begun; whoever joins it or waits for the kernel launches it
+(:meth:`Submission.nudge`), and since an attempt is claimed once, launching it twice does no harm.
+
+*Assumptions.*  ``dict.setdefault``, ``dict.__setitem__`` and queue operations are atomic.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures._base import FINISHED
+from typing import TYPE_CHECKING, Any
+
+from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel.arguments import gather
+from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.events import Event
+from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.hits import Hit
+from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key
+from parsl_ckpt.kernel.memo import all_restored, lineage_of
+from parsl_ckpt.kernel.task import Spec, Task
+
+if TYPE_CHECKING:
+    from parsl_ckpt.kernel.execution import Execution
+    from parsl_ckpt.kernel.kernel import Kernel
+
+
+class Submission:
+    """The callers' side of one kernel."""
+
+    def __init__(self, kernel: Kernel, execution: Execution) -> None:
+        self._kernel = kernel
+        self._execution = execution
+        self._tids = itertools.count()
+
+    def submit(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+        """Enter a call of an app.
+
+        Args:
+            spec: the app.
+            args, kwargs: its arguments; futures may stand in them, at any depth of builtin
+                containers.
+
+        Returns:
+            The future of its outcome. Whatever is wrong with the arguments is the future's error.
+
+        Raises:
+            KernelClosedError: the kernel is ending and the caller is not one of its tasks.
+            Exception: with ``lazyErrors: False``, the first failure of an earlier task.
+        """
+        kernel = self._kernel
+        if kernel.refusal is not None or kernel.failure is not None:
+            self._refuse()
+        future = AppFuture(kernel, next(self._tids))
+        try:
+            found = gather(args, kwargs)
+            task = Task(future.tid, spec, found.args, found.kwargs, future)
+            task.opaque = found.opaque
+            if found.futures:
+                task.inputs = found.futures
+                return self._submit_waiting(task, future)
+            if spec.cache and kernel.caching:
+                return self._submit_cached(task, future)
+        except Exception as error:
+            future._conclude(FINISHED, None, error, states.FAILED)
+            kernel.post_safely(kernel.count_failure, future.tid, spec, error)
+            return future
+        future._task = task
+        self._execution.attempt(task, task.args, task.kwargs)
+        kernel.tasks[task.tid] = task
+        self._execution.launch(task)
+        return future
+
+    def _submit_cached(self, task: Task, future: AppFuture) -> AppFuture:
+        """A cached call whose inputs are all known: a hit, or one to join, or to run."""
+        spec, memo = task.spec, self._kernel.memo
+        address = spec.addresser.address(spec.binder.bind(task.args, task.kwargs))  # type: ignore[union-attr]
+        key = address.key
+        task.address = address
+        task.key = key
+        future._key = key if spec.lineage else None
+        commits = memo.commits
+        stored = None if task.refresh else memo.find(key)
+        if stored is None:
+            future._task = task
+            self._execution.attempt(task, task.args, task.kwargs)
+            other = memo.enter(key, task)
+            if other is not task:
+                if other.spec.executors == spec.executors:
+                    return self._join(other, task, future)
+                task.alone = True
+            elif commits != memo.commits:  # it may have been committed since the look-up
+                stored = memo.find(key)
+                if stored is not None:
+                    self._kernel.post_safely(self._kernel.memo_hit, task, stored)
+                    return future
+            self._kernel.tasks[task.tid] = task
+            self._execution.launch(task)
+            return future
+        self._hit(future, Hit(self._kernel, task, stored))
+        return future
+
+    def _submit_waiting(self, task: Task, future: AppFuture) -> AppFuture:
+        """A call with futures among its arguments: looked up by lineage, else linked to them."""
+        spec, memo = task.spec, self._kernel.memo
+        future._task = task
+        if spec.kind == "lift":
+            return self._submit_lifted(task, future)
+        if spec.cache and self._kernel.caching:
+            task.lineage = lineage_of(task)
+        if task.lineage is not None:
+            future._key = task.lineage if spec.lineage else None
+            if all_restored(task.inputs) and not task.refresh:
+                stored = memo.find_by_lineage(task.lineage, task.inputs)
+                if stored is not None:
+                    self._hit(future, Hit(self._kernel, task, stored))
+                    return future
+            other = memo.enter(task.lineage, task)
+            if other is not task:
+                if other.spec.executors == spec.executors:
+                    return self._join(other, task, future)
+                task.alone = True
+        self._kernel.tasks[task.tid] = task
+        self._kernel.post_safely(self._kernel.link, task)
+        return future
+
+    def _submit_lifted(self, task: Task, future: AppFuture) -> AppFuture:
+        """An item of another future's value: lazy if that is, else computed when that is known."""
+        parent, item = task.args
+        future._key = lifted_key(task.spec, parent, item)
+        if all_restored(task.inputs):
+            future._conclude_lazily(LiftedHit(self._kernel, task))
+            future._record = parent._record
+        else:
+            self._kernel.tasks[task.tid] = task
+            self._kernel.post_safely(self._kernel.link, task)
+        return future
+
+    def _hit(self, future: AppFuture, hit: Hit) -> None:
+        self._kernel.hits.add()
+        hit.mark(future)
+        future._conclude_lazily(hit)
+        if self._kernel.events.listening:
+            app = hit.task.spec.name
+            self._kernel.events.emit(Event("task", app, future.tid, states.MEMO_DONE))
+
+    def _join(self, other: Task, task: Task, future: AppFuture) -> AppFuture:
+        """Wait for the equal call that is under way instead of running a second one."""
+        future._task = other
+        future.from_memo = True
+        self._kernel.post_safely(self._kernel.join_future, other, future)
+        self.nudge(other)
+        return future
+
+    def nudge(self, task: Task) -> None:
+        """Launch, or link, a task again whose caller may have been interrupted before it did."""
+        if task.launched or task.linked:
+            return
+        if task.attempt is not None:
+            self._execution.launch(task)
+        else:
+            self._kernel.post_safely(self._kernel.link, task)
+
+    def _refuse(self) -> None:
+        kernel = self._kernel
+        if kernel.failure is not None:
+            raise kernel.failure
+        if kernel.refusal is not None and worker.pool is None:
+            raise kernel.refusal
