@@ -111,12 +111,12 @@ BY_CLASS[enum.Enum] = _enum
 
 
 def walk_class(value: Any, walk: Walk) -> Any:
-    """The part that stands for the class of a value (``code.py`` knows how)."""
+    """The part that stands for the class of a value (``reach.py`` knows how)."""
     return _class_part(type(value), walk)
 
 
 def _class_part(kind: type, walk: Walk) -> Any:
-    from .code import class_part  # at the first value that needs it: code.py imports this file
+    from .reach import class_part  # reach.py imports this file
 
     globals()["_class_part"] = class_part
     return class_part(kind, walk)

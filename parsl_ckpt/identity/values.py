@@ -330,7 +330,7 @@ def leaf(value: Any) -> bytes:
 
 def named(tag: bytes, *names: str) -> bytes:
     """The leaf of what counts by its name."""
-    return seal(tag, join_leaves([_str(name) for name in names]))
+    return seal(tag, join_leaves([_str(str(name)) for name in names]))
 
 
 # --- which expander a type has --------------------------------------------------------------------

@@ -1,0 +1,246 @@
+"""From a call to its address: binding, leaves, root key.
+
+Rule of this file: everything that does not depend on the arguments is worked out beforehand, because
+this runs in the caller for each call.
+
+The key is blake3 over: the digest of the header (schema, app, code, version, names of the parameters,
+each framed by its length), the lengths of the leaves, the leaves.  The header fixes how many leaves
+there are and which is which, so no two addresses have the same bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from blake3 import blake3
+
+from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
+from .code import CodeIdentity
+from .values import SCALARS, Walk, output_leaf
+from .walk import digest_of
+
+SCHEMA = b"parsl_ckpt address 1"
+
+_EMPTY = inspect.Parameter.empty
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Address:
+    """What a call is: a key, and the leaves that it was made of.
+
+    Attributes:
+        key: 32 bytes, the identity of the call.
+        app: name of the app.
+        code: digest of its code.
+        leaves: one for each parameter that counts.
+        names: their parameters.
+    """
+
+    __slots__ = ("app", "code", "key", "leaves", "names")
+
+    def __init__(
+        self, key: bytes, app: str, code: bytes, leaves: tuple[bytes, ...], names: tuple[str, ...]
+    ) -> None:
+        self.key = key
+        self.app = app
+        self.code = code
+        self.leaves = leaves
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"Address({self.app} {self.key.hex()[:12]})"
+
+
+class Binder:
+    """Arguments in the order of the parameters, defaults applied, as ``inspect`` would bind them.
+
+    Args:
+        fn: what is called.
+        ignore: parameters that do not count.
+        app: its name, for messages.
+
+    Attributes:
+        names: the parameters that count, in order; ``*args`` and ``**kwargs`` each count as one.
+
+    >>> binder = Binder(lambda x, y=2, *, verbose=False: None, ignore=["verbose"])
+    >>> binder.bind((1,), {"verbose": True}), binder.names
+    ((1, 2), ('x', 'y'))
+    """
+
+    def __init__(self, fn: Callable[..., Any], ignore: Iterable[str] = (), app: str = "") -> None:
+        self.app = app or getattr(fn, "__name__", "app")
+        self.signature = _signature(fn)
+        parameters = list(self.signature.parameters.values())
+        ignored = frozenset([ignore] if isinstance(ignore, str) else ignore)
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        unknown = sorted(ignored - {p.name for p in parameters})
+        if unknown and not takes_any:
+            raise ParslCkptError(
+                f"App {self.app!r} has no parameter {unknown[0]!r} that could be ignored.",
+                hint=f"Its parameters are: {', '.join(p.name for p in parameters) or 'none'}.",
+                app=self.app,
+                parameter=unknown[0],
+            )
+        positional = [p for p in parameters if p.kind in _POSITIONAL]
+        self._ignored_extra = ignored
+        self._any_ignored = bool(ignored)
+        self._count = len(positional)
+        self._simple = len(positional) == len(parameters) and not ignored
+        self._defaults = tuple(p.default for p in positional)
+        self._required = sum(p.default is _EMPTY for p in positional)
+        self._places = {
+            p.name: place
+            for place, p in enumerate(positional)
+            if p.kind is p.POSITIONAL_OR_KEYWORD
+        }
+        self._keyword_only = [(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self._star = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self._stars = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        # In Python's order: positional, *args, keyword-only, **kwargs.
+        self._kept = [p.name not in ignored for p in parameters]
+        self.names = tuple(p.name for p in parameters if p.name not in ignored)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values that count, one for each of ``names``.
+
+        Raises:
+            TypeError: the call does not fit the signature; in Python's own words.
+        """
+        if not kwargs and self._simple:
+            given = len(args)
+            if given == self._count:
+                return args
+            if self._required <= given < self._count:
+                return args + self._defaults[given:]
+        return self._bind(args, kwargs)
+
+    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        count = self._count
+        given = len(args)
+        if given > count and self._star is None:
+            self._complain(args, kwargs)
+        values = list(args[:count])
+        if given < count:
+            values += self._defaults[given:]
+        rest = dict(kwargs)
+        if rest:
+            places = self._places
+            for name in kwargs:
+                place = places.get(name)
+                if place is not None:
+                    if place < given:
+                        self._complain(args, kwargs)
+                    values[place] = rest.pop(name)
+        for value in values:
+            if value is _EMPTY:
+                self._complain(args, kwargs)
+        if self._star is not None:
+            values.append(args[count:])
+        for name, default in self._keyword_only:
+            value = rest.pop(name, default)
+            if value is _EMPTY:
+                self._complain(args, kwargs)
+            values.append(value)
+        if self._stars is not None:
+            values.append({name: v for name, v in rest.items() if name not in self._ignored_extra})
+        elif rest:
+            self._complain(args, kwargs)
+        if self._any_ignored:
+            return tuple([v for v, kept in zip(values, self._kept, strict=True) if kept])
+        return tuple(values)
+
+    def _complain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.signature.bind(*args, **kwargs)  # raises with Python's message
+        raise TypeError(f"{self.app}() cannot be called like this")
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except (ValueError, TypeError):  # some functions in C have none
+        return inspect.signature(lambda *args, **kwargs: None)
+
+
+class Addresser:
+    """Makes the addresses of one app's calls.
+
+    Args:
+        app_name: its name.
+        code: its code.
+        binder: its signature; gives the values that :meth:`address` takes.
+        version: what the user says about the app's version.
+    """
+
+    __slots__ = ("_code", "_head", "_output", "app", "binder", "code", "names", "version")
+
+    def __init__(
+        self, app_name: str, code: CodeIdentity, binder: Binder, version: str = ""
+    ) -> None:
+        self.app = app_name
+        self.code = code
+        self.binder = binder
+        self.version = version
+        self.names = binder.names
+        self._output = "outputs" if "outputs" in binder.names else ""
+        self._code = b""
+        self._head = b""
+
+    def address(self, bound: tuple[Any, ...]) -> Address:
+        """The address of a call.
+
+        Args:
+            bound: what ``binder.bind`` gave; :class:`Known` may stand for values.
+
+        Raises:
+            UnidentifiableValueError: naming the app and the parameter.
+        """
+        digest = self.code.digest()
+        head = self._head if digest == self._code else self._header(digest)
+        leaves = []
+        if self._output:
+            leaves = self._leaves(bound)
+        else:
+            get = SCALARS.get
+            for value in bound:
+                encode = get(type(value))
+                if encode is None:
+                    leaves = self._leaves(bound)
+                    break
+                leaves.append(encode(value))
+        key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
+        return Address(key, self.app, digest, tuple(leaves), self.names)
+
+    def _leaves(self, bound: tuple[Any, ...]) -> list[bytes]:
+        leaves: list[bytes] = []
+        try:
+            for name, value in zip(self.names, bound, strict=True):
+                if name == self._output:
+                    leaves.append(output_leaf(value))
+                else:
+                    encode = SCALARS.get(type(value))
+                    leaves.append(Walk().leaf(value) if encode is None else encode(value))
+        except (UnidentifiableValueError, FileIdentityError) as error:
+            parameter = self.names[len(leaves)]
+            fields = error.fields | {"app": self.app, "parameter": parameter}
+            raise type(error)(
+                f"Parameter {parameter!r} of app {self.app!r}: {error.message}",
+                hint=error.hint,
+                **fields,
+            ) from error.__cause__
+        return leaves
+
+    def _header(self, digest: bytes) -> bytes:
+        head = digest_of(
+            SCHEMA,
+            self.app.encode("utf-8", "surrogatepass"),
+            digest,
+            self.version.encode("utf-8", "surrogatepass"),
+            *[name.encode() for name in self.names],
+        )
+        # Two assignments: another thread that sees the first without the second must not use it.
+        self._code = b""
+        self._head = head
+        self._code = digest
+        return head

@@ -1,0 +1,640 @@
+"""Everything that a function's code reaches, as one graph, and the bindings that led there.
+
+Rule of this file: what Python would find under a name at run time is what counts.  The walk goes
+through the live objects (globals, closure cells, attributes of the user's modules and classes), and
+notes each binding it followed, so that ``code.py`` can tell in a microsecond whether the answer still
+holds.  Names are looked up in the order in which Python does.
+
+=====================  ============================================================================
+reached                counts by
+=====================  ============================================================================
+function of a project  its unit (``units.py``), what it reaches, defaults, attributes
+class of a project     its unit, bases, metaclass, the values of its attributes
+module of a project    the attributes that are named after it; used bare, by its whole text
+installed code         the distribution's name, version and RECORD digest
+standard library       its name
+values                 their leaf; functions and classes inside them as above
+apps                   their function
+locks, loggers, …      their kind: what has no identity never refuses here
+=====================  ============================================================================
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+import importlib
+import importlib.util
+import logging
+import sys
+import types
+from collections.abc import Iterable
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+from .kinds import reduced
+from .origin import (
+    INSTALLED,
+    OURS,
+    PROJECT,
+    STANDARD,
+    distribution_of,
+    origin_of,
+    origin_of_module,
+    origin_of_path,
+)
+from .source import own_functions
+from .syntax import Import
+from .units import Unit, class_unit, function_unit, module_digest
+from .values import (
+    _FALLBACK,
+    BY_CLASS,
+    BY_TYPE,
+    IMMUTABLE_SCALARS,
+    SCALARS,
+    Walk,
+    named,
+)
+from .walk import ORDERED, Expanded, Known, digest_of, graph_leaf
+
+MISSING = object()
+_BY_PLACE = frozenset(
+    "__name__ __file__ __doc__ __spec__ __path__ __package__ __loader__ __cached__ __builtins__ "
+    "__debug__".split()
+)  # of a module: they change when a file moves
+_SAFE = frozenset({int, float, str, bool, bytes, complex, type(None)})
+
+
+def installed_leaf(module: str) -> bytes:
+    """The leaf of an installed distribution."""
+    return named(b"n", "distribution", *distribution_of(module))
+
+
+class Reach:
+    """One resolution of everything that an object's code reaches.
+
+    Attributes:
+        namespaces: by id: a namespace and what was found in it under each name.
+        absent: by id: a namespace and the names that were looked for and not found in it.
+        cells: closure cells and what they held.
+        functions: functions whose parts may be replaced in place.
+        sizes: namespaces of classes; a new name in one may matter.
+        mutable: values that may change without a binding changing.
+        units: name → unit, for reports.
+        leaves: name → leaf of what is no unit, for reports.
+    """
+
+    def __init__(self) -> None:
+        self.walk = Walk(opaque=True)
+        self.walk.inline = self
+        self.namespaces: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self.absent: dict[int, tuple[Any, set[str]]] = {}
+        self.cells: dict[int, tuple[CellType, Any]] = {}
+        self.functions: dict[int, FunctionType] = {}
+        self.sizes: list[tuple[Any, int]] = []
+        self.mutable: dict[int, tuple[str, Any]] = {}
+        self.units: dict[str, Unit] = {}
+        self.leaves: dict[str, bytes] = {}
+
+    def leaf(self, root: Any) -> bytes:
+        """The leaf of an object together with everything that it reaches."""
+        self._note_mutable("", root)
+        return graph_leaf(root, self.expand)
+
+    def expand(self, value: Any) -> Expanded:
+        """Functions and classes in full; plain containers at once."""
+        kind = type(value)
+        if kind in (list, tuple, set, frozenset) and _SAFE.issuperset(map(type, value)):
+            return Walk().visit(value)
+        return self.walk.expand(value)
+
+    # --- functions
+
+    def function(self, function: FunctionType) -> Expanded:
+        """The parts of a function."""
+        namespace = function.__globals__
+        module = namespace.get("__name__")
+        origin = PROJECT
+        if isinstance(module, str):
+            origin = origin_of_module(module, namespace.get("__file__"))
+        self.functions[id(function)] = function
+        if origin != PROJECT:
+            return self._foreign_function(function, str(module), origin)
+        unit = function_unit(function)
+        self._report(unit, module, function.__qualname__)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+        parts: list[Any] = [Known(b"h" + unit.digest)]
+        parts += self._reached(unit, cells, namespace, module)
+        if "__class__" in cells:  # super()
+            parts += ["super", self._cell("__class__", cells["__class__"])]
+        parts += self._defaults("", function)
+        attributes = function.__dict__
+        if attributes:
+            parts += self._attributes(function, attributes)
+        return b"q", ORDERED, parts
+
+    def _foreign_function(self, function: FunctionType, module: str, origin: str) -> Expanded:
+        """Installed or standard code: by name, and by what of the user's it wraps."""
+        parts: list[Any] = [origin, module, function.__code__.co_name]
+        if origin == INSTALLED:
+            parts.append(self._distribution(module))
+        wrapped = function.__dict__.get("__wrapped__")
+        if wrapped is not None:
+            parts += ["wrapped", wrapped]
+        registry = function.__dict__.get("registry")
+        if isinstance(registry, types.MappingProxyType):  # functools.singledispatch
+            parts += ["registry", dict(registry)]
+            self.sizes.append((registry, len(registry)))
+        names = function.__code__.co_freevars
+        for name, cell in sorted(zip(names, function.__closure__ or (), strict=False)):
+            content = _content(cell)
+            if _carries_code(content) or _is_frozen(content):
+                parts += [name, self._cell(name, cell)]
+        return b"q", ORDERED, parts
+
+    def _defaults(self, name: str, function: FunctionType) -> list[Any]:
+        parts: list[Any] = []
+        for label, defaults in (
+            ("defaults", function.__defaults__),
+            ("kwdefaults", function.__kwdefaults__),
+        ):
+            if defaults:
+                values = defaults.values() if isinstance(defaults, dict) else defaults
+                for value in values:
+                    self._note_mutable(f"{function.__qualname__}.{label}", value)
+                parts += [name, label, self._each(defaults)]
+        return parts
+
+    def _each(self, defaults: Any) -> Any:
+        if isinstance(defaults, dict):
+            return {name: self.part(value) for name, value in defaults.items()}
+        return [self.part(value) for value in defaults]
+
+    def _attributes(self, function: FunctionType, attributes: dict[str, Any]) -> list[Any]:
+        parts: list[Any] = ["attributes"]
+        for name, value in sorted(attributes.items()):
+            if name.startswith("_parsl"):
+                continue
+            self._bind(attributes, name, value)
+            self._note_mutable(f"{function.__qualname__}.{name}", value)
+            parts += [name, self.part(value)]
+        self.sizes.append((attributes, len(attributes)))
+        return parts
+
+    # --- names
+
+    def _reached(
+        self, unit: Unit, cells: dict[str, CellType], namespace: dict[str, Any], module: Any
+    ) -> list[Any]:
+        """Labels and objects for all names that a unit reaches."""
+        found: dict[str, Any] = {}
+        for chain in unit.chains:
+            label, value = self._name(chain, cells, namespace)
+            if label not in found:
+                found[label] = self.part(value)
+                self._report_value(module, label, value)
+        for wanted in unit.imports:
+            label, value = self._import(wanted, namespace)
+            if label not in found:
+                found[label] = self.part(value)
+                self._report_value(None, label, value)
+        return [part for item in sorted(found.items()) for part in item]
+
+    def _name(
+        self, chain: tuple[str, ...], cells: dict[str, CellType], namespace: dict[str, Any]
+    ) -> tuple[str, Any]:
+        """What a chain of names leads to: the label of what was followed, and the object."""
+        name = chain[0]
+        if name in cells:
+            value = self._cell(name, cells[name])
+        else:
+            key = name if name in namespace else _unmangled(name, namespace)
+            value = namespace.get(key, MISSING)
+            if value is not MISSING and key in _BY_PLACE:
+                return name, Known(named(b"n", "module attribute", key))
+            if value is not MISSING:
+                self._bind(namespace, key, value)
+            else:
+                self._miss(namespace, name)
+                value = getattr(_builtins_of(namespace), name, MISSING)
+                if value is MISSING:
+                    return name, Known(named(b"n", "unresolved", name))
+        return self._attribute_chain(chain[:1], chain[1:], value)
+
+    def _attribute_chain(
+        self, followed: tuple[str, ...], rest: tuple[str, ...], value: Any
+    ) -> tuple[str, Any]:
+        """Follow attributes as long as they belong to the user's modules."""
+        while rest and isinstance(value, ModuleType) and origin_of(value) == PROJECT:
+            attributes = vars(value)
+            name = rest[0]
+            followed, rest = (*followed, name), rest[1:]
+            if name in _BY_PLACE:
+                return ".".join(followed), Known(named(b"n", "module attribute", name))
+            if name in attributes:
+                inner = attributes[name]
+                self._bind(attributes, name, inner)
+            else:
+                self._miss(attributes, name)
+                inner = _late_attribute(value, name)
+            if inner is MISSING:
+                return ".".join(followed), Known(named(b"n", "unresolved", name))
+            value = inner
+        if rest and isinstance(value, FunctionType):  # an attribute of a function
+            self.sizes.append((value.__dict__, len(value.__dict__)))
+        return ".".join(followed), value
+
+    def _import(self, wanted: Import, namespace: dict[str, Any]) -> tuple[str, Any]:
+        """What an import inside a body leads to; only modules of the project are really imported."""
+        name = wanted.module
+        if wanted.level:
+            package = str(namespace.get("__package__") or namespace.get("__name__") or "")
+            try:
+                name = importlib.util.resolve_name("." * wanted.level + name, package)
+            except (ImportError, ValueError):
+                return f"import {name}", Known(named(b"n", "unresolved", name))
+        shown = f"import {'.' * wanted.level}{wanted.module}"
+        origin = _origin_unimported(name)
+        if origin == INSTALLED:
+            return f"import {name.partition('.')[0]}", Known(self._distribution(name))
+        if origin != PROJECT:
+            return shown, Known(named(b"n", origin, name))
+        try:
+            module = importlib.import_module(name)
+        except (Exception, SystemExit):
+            return shown, Known(named(b"n", "unresolved", wanted.module))
+        attributes = wanted.attributes
+        if attributes == ("",):
+            return shown, Known(named(b"n", "imported", wanted.module))
+        if attributes and attributes[0] not in vars(module):
+            try:
+                importlib.import_module(f"{name}.{attributes[0]}")
+            except ImportError:
+                pass
+        label, value = self._attribute_chain((shown,), attributes, module)
+        return label, value
+
+    # --- classes
+
+    def class_(self, cls: type) -> Expanded:
+        """The parts of a class."""
+        origin = origin_of(cls)
+        if origin == INSTALLED:
+            names = cls.__module__, cls.__qualname__
+            return b"k", ORDERED, [origin, *names, Known(self._distribution(cls.__module__))]
+        if origin != PROJECT:
+            return named(b"k", origin, cls.__module__, cls.__qualname__)
+        functions = own_functions(cls)
+        namespace = self._namespace_of(cls, functions.values())
+        unit = class_unit(cls, namespace)
+        parts: list[Any] = [cls.__qualname__, [self.part(base) for base in cls.__bases__]]
+        if type(cls) is not type:
+            parts += ["metaclass", type(cls)]
+        if unit is not None:
+            self._report(unit, cls.__module__, cls.__qualname__)
+            cells = {
+                name: cell
+                for function in functions.values()
+                for name, cell in zip(
+                    function.__code__.co_freevars, function.__closure__ or (), strict=False
+                )
+                if name != "__class__"
+            }
+            parts.append(Known(b"h" + unit.digest))
+            parts += self._reached(unit, cells, namespace, cls.__module__)
+        parts += self._members(cls, functions, unit is not None)
+        return b"k", ORDERED, parts
+
+    def _members(self, cls: type, functions: dict[str, FunctionType], known: bool) -> list[Any]:
+        """What the attributes of a class add to its source, or stand for when there is none."""
+        attributes = vars(cls)
+        self.sizes.append((attributes, len(attributes)))
+        parts: list[Any] = ["members"]
+        skipped: frozenset[str] = frozenset()
+        if issubclass(cls, enum.Enum):
+            members = cls.__members__.items()
+            parts.append([[name, member._value_] for name, member in members])
+            skipped = frozenset(cls.__members__)
+        elif issubclass(cls, tuple) and "_fields" in attributes:
+            parts.append([cls._fields, cls._field_defaults])  # type: ignore[attr-defined]
+            skipped = _NAMED_TUPLE | frozenset(cls._fields)  # type: ignore[attr-defined]
+        elif not known:
+            parts.append([[name, str(kind)] for name, kind in _annotations(cls).items()])
+        for name, value in sorted(attributes.items()):
+            if name in _VOLATILE:
+                continue
+            self._bind(attributes, name, value)
+            if name in skipped or type(value) in _DESCRIPTORS:
+                continue
+            own = [function for label, function in functions.items() if label.split(".")[0] == name]
+            if own:
+                covered = known and all(_belongs(function, cls) for function in own)
+                for function in own:
+                    self.functions[id(function)] = function
+                    if covered:
+                        parts += self._defaults(name, function)
+                if covered or (_is_dunder(name) and known and all(map(_is_generated, own))):
+                    continue
+            elif _is_dunder(name) and not (name == "__slots__" and not known):
+                continue
+            elif name.startswith("_") and name.endswith("_") and issubclass(cls, enum.Enum):
+                continue
+            self._note_mutable(f"{cls.__qualname__}.{name}", value)
+            parts += [name, self.part(value)]
+        return parts
+
+    def _namespace_of(self, cls: type, functions: Iterable[FunctionType]) -> dict[str, Any]:
+        """The globals in which a class was made."""
+        for function in functions:
+            if _belongs(function, cls) and function.__globals__.get("__name__") == cls.__module__:
+                return function.__globals__
+        return dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
+
+    # --- parts and notes
+
+    def part(self, value: Any) -> Any:
+        """The object itself, or a placeholder for what counts by name."""
+        if isinstance(value, ModuleType):
+            return Known(self.module(value))
+        return value
+
+    def module(self, module: ModuleType) -> bytes:
+        """A module used as a value."""
+        origin = origin_of(module)
+        if origin == INSTALLED:
+            return self._distribution(module.__name__)
+        if origin != PROJECT or module.__name__ == "__main__":
+            return named(b"n", "module", module.__name__)
+        return b"n" + digest_of(b"module", module_digest(module))
+
+    def _distribution(self, module: str) -> bytes:
+        leaf = installed_leaf(module)
+        name, version, _ = distribution_of(module)
+        self.leaves[f"{name} {version}".strip()] = leaf
+        return leaf
+
+    def _cell(self, name: str, cell: CellType) -> Any:
+        content = _content(cell)
+        self.cells[id(cell)] = cell, content
+        if content is MISSING:
+            return Known(named(b"n", "empty cell", name))
+        self._note_mutable(name, content)
+        return self.part(content)
+
+    def _bind(self, namespace: Any, name: str, value: Any) -> None:
+        self.namespaces.setdefault(id(namespace), (namespace, {}))[1][name] = value
+        self._note_mutable(name, value)
+
+    def _miss(self, namespace: Any, name: str) -> None:
+        self.absent.setdefault(id(namespace), (namespace, set()))[1].add(name)
+
+    def _note_mutable(self, name: str, value: Any) -> None:
+        if not _is_frozen(value) and not _is_code(value):
+            self.mutable[id(value)] = name, value
+
+    def _report(self, unit: Unit, module: Any, qualname: str) -> None:
+        self.units[f"{module}.{qualname}"] = unit
+
+    def _report_value(self, module: Any, label: str, value: Any) -> None:
+        if _is_code(value) or isinstance(value, Known):
+            return
+        name = f"{module}.{label}" if module else label.removeprefix("import ")
+        encode = SCALARS.get(type(value))
+        if encode is not None:
+            self.leaves[name] = encode(value)
+            return
+        walk = Walk(opaque=True)
+        walk.inline = BY_NAME
+        self.leaves[name] = walk.leaf(value)
+
+
+class _ByName:
+    """Code inside a value that is reported counts by name there: it has a leaf of its own."""
+
+    def function(self, function: FunctionType) -> Expanded:
+        return named(b"q", function.__qualname__)
+
+    def class_(self, cls: type) -> Expanded:
+        return named(b"k", cls.__qualname__)
+
+    def module(self, module: ModuleType) -> bytes:
+        return named(b"n", "module", module.__name__)
+
+
+class _ById:
+    """Code inside a value that is watched within this process is itself, and watched already."""
+
+    def function(self, function: FunctionType) -> Expanded:
+        return b"q%d" % id(function)
+
+    def class_(self, cls: type) -> Expanded:
+        return b"k%d" % id(cls)
+
+    def module(self, module: ModuleType) -> bytes:
+        return b"n%d" % id(module)
+
+
+BY_NAME, BY_ID = _ByName(), _ById()
+
+_NAMED_TUPLE = frozenset(
+    "_fields _field_defaults _make _replace _asdict __new__ __repr__ __getnewargs__ __replace__ "
+    "__match_args__ __orig_bases__ __slots__".split()
+)
+_VOLATILE = frozenset(
+    "__module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ "
+    "__annotate_func__ __annotations_cache__ __firstlineno__ __static_attributes__ _abc_impl "
+    "__abstractmethods__".split()
+)
+_DESCRIPTORS = (
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+)
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _belongs(function: FunctionType, cls: type) -> bool:
+    """Whether a function was defined in the body of a class."""
+    return (
+        function.__qualname__ == f"{cls.__qualname__}.{function.__code__.co_name}"
+        and not function.__code__.co_filename.startswith("<string")
+        and origin_of_path(function.__code__.co_filename) == PROJECT
+    )
+
+
+def _is_generated(function: FunctionType) -> bool:
+    """Made by dataclasses, attrs or enum from what the source of the class says."""
+    filename = function.__code__.co_filename
+    return filename.startswith("<") or origin_of_path(filename) != PROJECT
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    try:
+        return dict(vars(cls).get("__annotations__") or {})
+    except Exception:
+        return {}
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def _builtins_of(namespace: dict[str, Any]) -> Any:
+    found = namespace.get("__builtins__", builtins)
+    return found if isinstance(found, ModuleType) else builtins
+
+
+def _unmangled(name: str, namespace: dict[str, Any]) -> str:
+    """``__helper`` inside a class is ``_Class__helper``; which class is found by looking."""
+    if name.startswith("__") and not name.endswith("__"):
+        for key in namespace:
+            if key.startswith("_") and key.endswith(name):
+                return key
+    return name
+
+
+def _late_attribute(module: ModuleType, name: str) -> Any:
+    try:
+        return getattr(module, name)
+    except Exception:
+        return sys.modules.get(f"{module.__name__}.{name}", MISSING)
+
+
+def _origin_unimported(name: str) -> str:
+    """Whose module it is, without importing anything."""
+    if name in sys.modules:
+        return origin_of_module(name)
+    top = name.partition(".")[0]
+    if origin_of_module(top) == OURS:
+        return OURS
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        spec = None
+    if spec is None:
+        return STANDARD if top in sys.stdlib_module_names else "unresolved"
+    if spec.origin in ("built-in", "frozen"):
+        return STANDARD
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return origin_of_path(places[0]) if places else PROJECT
+
+
+def _is_code(value: Any) -> bool:
+    """Functions, classes and modules: watched by their bindings, not by their content."""
+    return isinstance(value, (FunctionType, type, ModuleType, types.BuiltinFunctionType))
+
+
+def _carries_code(value: Any) -> bool:
+    return isinstance(value, (FunctionType, type)) or (
+        callable(value) and value is not MISSING and not isinstance(value, types.BuiltinMethodType)
+    )
+
+
+_FROZEN = IMMUTABLE_SCALARS | {range, types.BuiltinFunctionType, types.MethodDescriptorType}
+for _module, _names in {
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
+    "decimal": ("Decimal",),
+    "fractions": ("Fraction",),
+    "uuid": ("UUID",),
+    "re": ("Pattern",),
+    "pathlib": ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
+    "zoneinfo": ("ZoneInfo",),
+}.items():
+    _FROZEN |= {getattr(importlib.import_module(_module), name) for name in _names}
+
+
+def _is_frozen(value: Any) -> bool:
+    """Whether a value can never change."""
+    kind = type(value)
+    if kind in _FROZEN or isinstance(value, (enum.Enum, logging.Logger)):
+        return True
+    if kind in (tuple, frozenset):
+        return all(_is_frozen(part) or _is_code(part) for part in value)
+    return kind is object
+
+
+# --- how the walk of values treats code -----------------------------------------------------------
+
+
+def _class_of(value: type, walk: Walk) -> Expanded:
+    if walk.inline is not None:
+        return walk.inline.class_(value)  # type: ignore[no-any-return]
+    origin = origin_of(value)
+    if origin in (STANDARD, OURS):
+        return named(b"k", origin, value.__module__, value.__qualname__)
+    return b"k" + _digest(value)
+
+
+def _function_of(value: FunctionType, walk: Walk) -> Expanded:
+    return walk.inline.function(value) if walk.inline is not None else b"q" + _digest(value)  # type: ignore[no-any-return]
+
+
+def _module_of(value: ModuleType, walk: Walk) -> Expanded:
+    return (walk.inline or Reach()).module(value)  # type: ignore[no-any-return]
+
+
+def _digest(value: Any) -> bytes:
+    from .code import code_digest_of  # code.py is made of this file
+
+    return code_digest_of(value)
+
+
+def class_part(kind: type, walk: Walk) -> Any:
+    """The part that stands for the class of a value: installed and standard ones count by name."""
+    if walk.inline is not None and origin_of(kind) == PROJECT:
+        return kind
+    if origin_of(kind) != PROJECT:
+        return Known(named(b"k", kind.__module__, kind.__qualname__))
+    return Known(b"k" + digest_of(kind.__module__.encode(), kind.__qualname__.encode(), _digest(kind)))
+
+
+def _builtin(value: Any, walk: Walk) -> Expanded:
+    """A function in C: by name; a bound one by what it is bound to as well."""
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, ModuleType):
+        return b"v", ORDERED, ["bound", owner, value.__name__]
+    owner = getattr(value, "__objclass__", None)
+    module = getattr(value, "__module__", None) or getattr(owner, "__module__", None) or "builtins"
+    leaf = named(b"n", "builtin", str(module), str(getattr(value, "__qualname__", value.__name__)))
+    if origin_of_module(str(module)) == INSTALLED:
+        return b"v", ORDERED, [Known(leaf), Known(installed_leaf(str(module)))]
+    return leaf
+
+
+def _logger(value: logging.Logger, walk: Walk) -> Expanded:
+    return named(b"n", "logger", "" if walk.opaque else value.name)
+
+
+def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
+    """Objects around a function (apps, caches, compiled functions) by it; all others reduce."""
+    if callable(value) and origin_of(type(value)) != PROJECT:
+        for name in ("__wrapped__", "py_func"):
+            inner = getattr(value, name, None)
+            if callable(inner):
+                kind = type(value)
+                return b"v", ORDERED, ["wrapper", kind.__module__, kind.__qualname__, inner]
+    if walk.inline is not None and origin_of(type(value)) == OURS:
+        return named(b"n", "ours", type(value).__qualname__)
+    return reduced(value, walk)
+
+
+_FALLBACK[:] = [_wrapper_or_reduced]
+BY_CLASS[type] = _class_of
+BY_CLASS[ModuleType] = _module_of
+BY_CLASS[logging.Logger] = _logger
+BY_TYPE[FunctionType] = _function_of
+for _type in (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+):
+    BY_TYPE[_type] = _builtin
