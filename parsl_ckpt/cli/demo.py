@@ -123,7 +123,7 @@ class _Survey:
         if not checkpoints:
             return 0
         with Store.open(None, sources=checkpoints) as store:
-            return len(store)
+            return sum(results for _, results in store.loaded)
 
 
 def demonstrate(survey: _Survey, console: Console) -> list[Row]:
