@@ -49,6 +49,7 @@ from parsl_ckpt.executors.base import (
     report,
 )
 from parsl_ckpt.executors.cores import available_cores
+from parsl_ckpt.executors.foreign import ForeignPacker, run_packed
 from parsl_ckpt.kernel.attempt import Attempt, Finished, worker
 
 __all__ = ["WrappedExecutor", "wrap"]
@@ -127,6 +128,7 @@ class WrappedExecutor(Executor):
         self.crosses_processes = (
             _is_remote(executor) if crosses_processes is None else bool(crosses_processes)
         )
+        self._packer = ForeignPacker()
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._feeder: threading.Thread | None = None
         self._closed = False
@@ -203,9 +205,7 @@ class WrappedExecutor(Executor):
         """What to submit, and how to read what comes back."""
         if not self.crosses_processes:
             return (_run_here, attempt.fn, attempt.args, attempt.kwargs, self), _as_it_is
-        from parsl_ckpt.executors import transport
-
-        return (transport.run_packed, transport.pack(attempt)), transport.unpack_for(attempt)
+        return (run_packed, self._packer.pack(attempt)), self._packer.unpacker(attempt)
 
     def _done(
         self, attempt: Attempt, unpack: Callable[..., Any], future: concurrent.futures.Future[Any]
