@@ -43,7 +43,7 @@ class Entering:
                 self._enter_cached(task)
             else:
                 self._enter_uncached(task)
-        except Exception as error:
+        except BaseException as error:  # the user's __hash__ or __reduce__ may raise anything
             kernel.strand.post((kernel.fail, task, error, states.FAILED))
 
     def _enter_cached(self, task: Task) -> None:

@@ -36,9 +36,15 @@ class Errands:
             mailbox = self._idle.pop()  # atomic: an idle thread is given out once
         except IndexError:
             mailbox = SimpleQueue()
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._work, args=(mailbox,), name=self._name, daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads, or the interpreter is ending: late is too late
+                logger.warning("No thread can be started for a callback; it is called in place.")
+                _make(call)
+                return
         mailbox.put(call)
 
     def _work(self, mailbox: SimpleQueue[Call]) -> None:
@@ -52,9 +58,13 @@ class Errands:
                     call = mailbox.get()
                 else:
                     return
-            try:
-                call()
-            except BaseException:
-                logger.exception("An exception in a callback was ignored.")
+            _make(call)
             del call  # keep nothing alive while waiting
             self._idle.append(mailbox)
+
+
+def _make(call: Call) -> None:
+    try:
+        call()
+    except BaseException:
+        logger.exception("An exception in a callback was ignored.")

@@ -51,7 +51,7 @@ class Events:
     def __init__(self, name: str) -> None:
         self._name = name
         self._listeners: tuple[Listener, ...] = ()
-        self._failed: set[Listener] = set()
+        self._failed: list[Listener] = []  # a listener need not be hashable
         self._queue: SimpleQueue[Event | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -95,7 +95,7 @@ class Events:
             for listener in self._listeners:
                 try:
                     listener(event)
-                except Exception:
-                    if listener not in self._failed:
-                        self._failed.add(listener)
+                except BaseException:
+                    if not any(one is listener for one in self._failed):
+                        self._failed.append(listener)
                         logger.exception("A listener raised; further errors of it are not shown.")

@@ -56,8 +56,11 @@ class Execution:
     def launch(self, task: Task) -> None:
         """Hand the task's attempt to an executor; harmless if that has been done already."""
         attempt = task.attempt
-        assert attempt is not None
+        if attempt is None:  # it was launched before, and is over already
+            return
         spec = task.spec
+        if self._kernel.events.listening:
+            self._kernel.events.emit(Event("task", spec.name, task.tid, states.LAUNCHED))
         try:
             if spec.kind == "join":
                 executor = self._internal
@@ -67,11 +70,13 @@ class Execution:
                 executor = next(self._everyone)
             executor.launch(attempt, self._finished)
         except Exception as error:
-            if attempt.claim():
-                self._finished(attempt, None, error)
+            # The porter claims and reports it: here Ctrl-C might come between the two.
+            self._kernel.porter.carry(self._not_launched, attempt, error)
         task.launched = True
-        if self._kernel.events.listening:
-            self._kernel.events.emit(Event("task", spec.name, task.tid, states.LAUNCHED))
+
+    def _not_launched(self, attempt: Attempt, error: BaseException) -> None:
+        if attempt.claim():
+            self._finished(attempt, None, error)
 
     def _guard(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Notice arguments that changed between the call and the launch: nothing is filed then."""
@@ -113,7 +118,7 @@ class Execution:
         task.value = value
         try:
             entry = kernel.inputs.entry(task, value, encoded)
-        except Exception as error:
+        except BaseException as error:  # the user's __reduce__ may raise anything
             kernel.problems.unsaved(task.spec.name, task.tid, error)
             kernel.strand.post((kernel.done, task, value))
         else:

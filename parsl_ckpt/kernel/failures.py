@@ -14,8 +14,10 @@ MAX_CHAIN = 20  # a chain of a hundred thousand tasks is told by its ends
 
 
 def failure_of(future: Future[Any]) -> BaseException | None:
-    """What a finished future failed with, or None; a hit is not decoded for this."""
+    """What a finished future failed with, or None; a hit is decoded only if it may fail."""
     if isinstance(future, AppFuture):
+        if future._path and future._lazy is not None:  # the part may not exist
+            future._settle()
         return future._exception
     if future.cancelled():
         return CancelledError()

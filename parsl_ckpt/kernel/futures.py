@@ -1,18 +1,17 @@
 """What a call of an app returns: a ``concurrent.futures.Future`` that costs little and may be lazy.
 
-*Lazy.*  A hit does not decode its value until someone looks: every look goes through ``_state``, so
-the standard library's own functions (``wait``, ``as_completed``, ``asyncio.wrap_future``) look too.
-Whoever looks first decodes; a record that does not decode turns the future back into a pending one
-and its task is run, so nobody ever sees a hit that is none.
+*Lazy.*  A hit does not decode its value until someone looks: every look goes through ``_state``,
+so the standard library's own functions (``wait``, ``as_completed``, ``asyncio.wrap_future``) look
+too.  Whoever looks first decodes; a record that does not decode turns the future back into a
+pending one and its task is run, so nobody ever sees a hit that is none.
 
-*Cheap.*  The condition and the lists of waiters exist only once somebody waits or asks to be
-called.
+*Cheap.*  Everything stands in slots: no instance dictionary, and the condition with its lists of
+waiters exists only once somebody waits or asks to be called.
 
-*Guarantees.*  A future is finished once.  ``_conclude`` is called by the kernel's effects alone,
-and does not run callbacks: it hands them back, so that all futures of a batch are done before any
-callback runs.
+*Guarantees.*  A future is finished once.  Finishing hands back the callbacks instead of running
+them, so that all futures of a batch are done before any callback runs.
 
-*Assumptions.*  Reading and setting one entry of an instance's ``__dict__`` is atomic.
+*Assumptions.*  Reading and setting a slot is atomic.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures._base import CANCELLED_AND_NOTIFIED, PENDING
+from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from parsl_ckpt.errors import KernelError
@@ -52,6 +52,22 @@ class Owner(Protocol):
         """A future of ``value[item]`` or ``value.item``."""
 
 
+class _Waiting:
+    """What a future needs once somebody waits for it."""
+
+    __slots__ = ("callbacks", "condition", "waiters")
+
+    def __init__(self) -> None:
+        self.condition = threading.Condition()
+        self.waiters: list[Any] = []
+        self.callbacks: list[Callback] = []
+
+
+_first = (
+    threading.Lock()
+)  # of several threads that make, or finish, a thing: the first one's counts
+
+
 class AppFuture(Future[Any]):
     """The future outcome of one call of an app.
 
@@ -63,25 +79,33 @@ class AppFuture(Future[Any]):
     names that begin with an underscore are not lifted.
     """
 
-    _lazy: Lazy | None = None
-    _phase: str = PENDING
-    _result: Any = None
-    _exception: BaseException | None = None
-    _task: Task | None = None
-    _status: str = states.UNSCHED
-    from_memo: bool = False
-    # What it is to the kernel: its own key (lineage key where there is one), the key and id of its
-    # record, the leaf of its value, each None until known; and whether it came from the store.
-    _key: bytes | None = None
-    _value_key: bytes | None = None
-    _record: bytes | None = None
-    _leaf: bytes | None = None
-    _restored: bool = False
+    # For the kernel: `_key`, its own key (the lineage key where there is one); `_value_key` and
+    # `_record`, under which its value is recorded; `_path`, the way from that value to this one,
+    # for a part of it; `_leaf`, the identity of its value; `_restored`, it comes from the store.
+    # Each is None until known.
+    __slots__ = (
+        "_exception", "_kernel", "_key", "_lazy", "_leaf", "_path", "_phase", "_record",
+        "_restored", "_result", "_status", "_task", "_value_key", "_wait", "from_memo", "tid",
+    )  # fmt: skip
 
     def __init__(self, kernel: Owner, tid: int) -> None:
-        # Future.__init__ is not called: what it makes is made on first use, in __getattr__.
+        # Future.__init__ is not called: what it makes is made on first use.
         self._kernel = kernel
         self.tid = tid
+        self.from_memo = False
+        self._phase = PENDING
+        self._status = states.UNSCHED
+        self._restored = False
+        self._path: tuple[tuple[Callable[..., Any], Any], ...] = ()
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._lazy: Lazy | None = None
+        self._task: Task | None = None
+        self._wait: _Waiting | None = None
+        self._key: bytes | None = None
+        self._value_key: bytes | None = None
+        self._record: bytes | None = None
+        self._leaf: bytes | None = None
 
     # -- how it stands -----------------------------------------------------------------------------
 
@@ -139,7 +163,8 @@ class AppFuture(Future[Any]):
             CancelledError: the call was cancelled.
             BaseException: whatever the app raised.
         """
-        self._wait(timeout)
+        if self._lazy is not None or self._phase != FINISHED:
+            self._await(timeout)
         if self._exception is not None:
             try:
                 raise self._exception
@@ -149,10 +174,10 @@ class AppFuture(Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the app raised, or None; waits like :meth:`result`."""
-        self._wait(timeout)
+        self._await(timeout)
         return self._exception
 
-    def _wait(self, timeout: float | None) -> None:
+    def _await(self, timeout: float | None) -> None:
         while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for
             condition = self._condition
             with condition:
@@ -164,7 +189,7 @@ class AppFuture(Future[Any]):
                         with pool.blocked():
                             notified = condition.wait(timeout)
                     if not notified:
-                        raise _timeout_error()
+                        raise FuturesTimeoutError
         if self._phase == CANCELLED_AND_NOTIFIED:
             raise CancelledError
 
@@ -174,9 +199,13 @@ class AppFuture(Future[Any]):
         It is called on a thread of its own kind, where it may block and call apps; if the outcome
         is known already, at once and here.  What it raises is logged and ignored.
         """
-        with self._condition:
-            if self._state == PENDING:
-                self._done_callbacks.append(fn)
+        if self._state == PENDING:
+            with self._condition:
+                if self._phase == PENDING and self._lazy is None:
+                    self._done_callbacks.append(fn)
+                    return
+            if self._state == PENDING:  # it became a hit meanwhile, and a false one
+                self.add_done_callback(fn)
                 return
         self._call(fn)
 
@@ -201,21 +230,33 @@ class AppFuture(Future[Any]):
         self._status = status
         self._phase = phase
         self._task = None
-        # A waiter makes the condition first and looks at the phase afterwards; here it is the other
-        # way round, so either it sees the phase or it is seen here.
-        if "_condition" not in self.__dict__:
-            return []
-        return self._wake()
+        # Who waits makes `_wait` first and looks at the phase afterwards; here it is the other way
+        # round, so either the phase is seen there or the waiting is seen here.
+        return [] if self._wait is None else self._wake()
 
-    def _conclude_lazily(self, lazy: Lazy) -> list[Callback]:
-        """Finish it with a value that is decoded when someone looks."""
+    def _conclude_lazily(self, lazy: Lazy) -> bool:
+        """Finish it with a value that is decoded when someone looks.
+
+        Returns:
+            Whether somebody waits, and :meth:`_awaken` is to be called, outside the kernel's turn.
+        """
         self._status = states.MEMO_DONE
         self.from_memo = self._restored = True
         self._lazy = lazy
         self._task = None
-        if "_condition" not in self.__dict__:
-            return []
-        return self._wake()
+        return self._wait is not None
+
+    def _awaken(self) -> list[Callback]:
+        """Decode the value of a hit that is waited for; wake who waits if it is one indeed."""
+        return [] if self._state == PENDING else self._wake()
+
+    def _conclude_once(self, value: Any, error: BaseException | None) -> None:
+        """Finish it with the decoded value of a hit: the first of several threads counts."""
+        with _first:
+            if self._phase == PENDING:
+                self._result = value
+                self._exception = error
+                self._phase = FINISHED
 
     def _wake(self) -> list[Callback]:
         with self._condition:
@@ -226,8 +267,8 @@ class AppFuture(Future[Any]):
                     waiter.add_exception(self)
                 else:
                     waiter.add_result(self)
-            callbacks = self._done_callbacks
-            self._done_callbacks = []
+            waiting = self._waiting()
+            callbacks, waiting.callbacks = waiting.callbacks, []
             self._condition.notify_all()
         return callbacks
 
@@ -238,6 +279,29 @@ class AppFuture(Future[Any]):
                 self.add_done_callback(callback)
             else:
                 self._call(callback)
+
+    # -- what the standard library looks for, made on first use ------------------------------------
+
+    def _waiting(self) -> _Waiting:
+        waiting = self._wait
+        if waiting is None:
+            with _first:
+                if self._wait is None:
+                    self._wait = _Waiting()
+                waiting = self._wait
+        return waiting
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        return self._waiting().condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        return self._waiting().waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callback]:  # type: ignore[override]
+        return self._waiting().callbacks
 
     # -- what it is not ----------------------------------------------------------------------------
 
@@ -266,16 +330,12 @@ class AppFuture(Future[Any]):
             tid=self.tid,
         )
 
-    # -- lifting, and what is made on first use ----------------------------------------------------
+    # -- lifting -----------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> AppFuture:
         return self._kernel.lift(self, "item", key)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_condition":
-            return self.__dict__.setdefault("_condition", threading.Condition())
-        if name in ("_waiters", "_done_callbacks"):
-            return self.__dict__.setdefault(name, [])
         if name.startswith("_"):
             raise AttributeError(f"A future has no attribute {name!r} (such names are not lifted).")
         return self._kernel.lift(self, "attribute", name)
@@ -287,9 +347,3 @@ class AppFuture(Future[Any]):
 
     def __repr__(self) -> str:
         return f"<AppFuture {self.tid} {self.task_status()}>"
-
-
-def _timeout_error() -> BaseException:
-    from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
-
-    return FuturesTimeoutError()

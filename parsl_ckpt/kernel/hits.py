@@ -7,13 +7,14 @@ computed from that record.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
-from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.checkpoint.format import Code
 from parsl_ckpt.checkpoint.store import Entry, Stored
 from parsl_ckpt.identity.values import Known, leaf
-from parsl_ckpt.kernel.arguments import ATOMS
+from parsl_ckpt.kernel.arguments import ATOMS, Arguments
 from parsl_ckpt.kernel.failures import describe
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.memo import Memo, parents_of
@@ -25,59 +26,71 @@ if TYPE_CHECKING:
 
 VALUE_NOTE = "value"  # the note that keeps the leaf of a record's value
 
+_again = threading.Lock()
 
-class Hit:
+
+class Call:
+    """A call whose value is not computed but taken from a record, while nobody has looked at it.
+
+    It knows what to call if the record turns out to be unreadable.
+    """
+
+    __slots__ = ("again", "arguments", "kernel", "spec")
+
+    def __init__(self, kernel: Kernel, spec: Spec, arguments: Arguments) -> None:
+        self.kernel = kernel
+        self.spec = spec
+        self.arguments = arguments
+        self.again: Task | None = None
+
+    def run_again(self, future: AppFuture) -> None:
+        """Make a pending future of a hit that is none.
+
+        May be interrupted anywhere, and called by several threads: the task is made once, whoever
+        comes later posts it again, and it is entered once.
+        """
+        with _again:
+            task = self.again
+            if task is None:
+                task = Task(future.tid, self.spec, self.arguments, future)
+                task.refresh = True
+                future._task = task
+                future.from_memo = future._restored = False
+                self.again = task
+        self.kernel.post_safely(self.kernel.link, task)
+        future._lazy = None
+
+
+class Hit(Call):
     """A recorded outcome whose value is decoded when someone looks at the future."""
 
-    def __init__(self, kernel: Kernel, task: Task, stored: Stored) -> None:
-        self.kernel = kernel
-        self.task = task
-        self.stored = stored
+    __slots__ = ("stored",)
 
-    def mark(self, future: AppFuture) -> None:
-        """Tell the future which record it stands for."""
-        future._value_key = self.stored.result.key
-        future._record = self.stored.record_id
+    def __init__(self, kernel: Kernel, spec: Spec, arguments: Arguments, stored: Stored) -> None:
+        self.kernel = kernel
+        self.spec = spec
+        self.arguments = arguments
+        self.again = None
+        self.stored = stored
 
     def load(self, future: AppFuture) -> bool:
         """Decode the value into the future; where that fails, have the task run instead."""
-        if "_result" not in future.__dict__:
+        if self.again is None:
             try:
-                value = self.value()
+                value = self.kernel.store.value(self.stored)
             except Exception as error:
-                task = self.task
-                self.kernel.problems.unreadable(task.spec.name, task.tid, error)
-                run_again(self, future)
-                return False
-            # Another thread may be here too: the first value is everyone's.
-            future.__dict__.setdefault("_result", value)
-        future._phase = FINISHED
-        return True
-
-    def value(self) -> Any:
-        """The value, decoded afresh."""
-        return self.kernel.store.value(self.stored)
+                self.kernel.problems.unreadable(self.spec.name, future.tid, error)
+            else:
+                future._conclude_once(value, None)
+                return True
+        self.run_again(future)
+        return False
 
 
-def run_again(hit: Any, future: AppFuture) -> None:
-    """Make a pending future of a hit that is none.
-
-    May be interrupted anywhere, and called by several threads: the task is made once, and whoever
-    comes later does the rest again.
-    """
-    false = hit.task
-    task = Task(future.tid, false.spec, false.args, false.kwargs, future)
-    task.inputs = false.inputs
-    task.opaque = false.opaque
-    task.refresh = True
-    kept: Task = hit.__dict__.setdefault("again", task)
-    if kept is task:
-        hit.kernel.tasks[task.tid] = task
-    if kept.state == "unsched":
-        future._task = kept
-        future.from_memo = future._restored = False
-    hit.kernel.post_safely(hit.kernel.link, kept)
-    future._lazy = None
+def mark(future: AppFuture, stored: Stored) -> None:
+    """Tell a future which record it stands for."""
+    future._value_key = stored.result.key
+    future._record = stored.record_id
 
 
 class Inputs:
@@ -87,27 +100,30 @@ class Inputs:
         self._memo = memo
         self._store = memo.store
         self._writer = writer
+        self._codes: set[bytes] = set()
 
     def leaf(self, future: Future[Any]) -> Known:
         """The identity of a future's value, from a note where one was kept, so without the value.
 
         Args:
-            future: a future that is done.
+            future: a future that is done, and has not failed.
         """
         if not (isinstance(future, AppFuture) and future._record):
             return Known(leaf(future.result()))
         known = future._leaf
         if known is None:
-            known = self._store.note(future._record, VALUE_NOTE)
-            if known is None:
-                value = self.pristine(future)
-                known = leaf(value)
-                if type(value) not in ATOMS and self._memo.record:
-                    self._writer.commit(
-                        None, self._store.stage_note(future._record, VALUE_NOTE, known)
-                    )
+            # A note speaks of the whole value of a record, not of its parts.
+            note = None if future._path else self._store.note(future._record, VALUE_NOTE)
+            known = note or self._learn(future, future._record)
             future._leaf = known
         return Known(known)
+
+    def _learn(self, future: AppFuture, record: bytes) -> bytes:
+        value = self.pristine(future)
+        known = leaf(value)
+        if type(value) not in ATOMS and not future._path and self._memo.record:
+            self._writer.commit(None, self._store.stage_note(record, VALUE_NOTE, known))
+        return known
 
     def value(self, future: Future[Any], task: Task) -> Any:
         """The value of a future for a task; as recorded, if the task's outcome is to be filed."""
@@ -121,28 +137,33 @@ class Inputs:
 
     def pristine(self, future: AppFuture) -> Any:
         """The value as it was recorded, whatever the caller has done to the object since."""
-        hit = future._lazy
-        value = future._result if hit is None else None
-        if hit is None and type(value) in ATOMS:
-            return value
+        if future._lazy is None and type(future._result) in ATOMS:
+            return future._result
         key = future._value_key
         stored = self._store.find(key) if key is not None else None
-        if stored is not None and stored.record_id == future._record:
-            return self._store.value(stored)
-        return future.result()
+        if stored is None or stored.record_id != future._record:
+            return future.result()
+        value = self._store.value(stored)
+        for part, item in future._path:
+            value = part(value, item)
+        return value
 
     def entry(self, task: Task, value: Any, encoded: Any) -> Entry:
         """Encode an outcome and make its record, blobs first."""
-        store, address, attempt = self._store, task.address, task.attempt
+        store, spec, address, attempt = self._store, task.spec, task.address, task.attempt
         if encoded is None:
             encoded = store.encode(value)
         parents = parents_of(task.inputs) if task.inputs else ()
+        if address.code not in self._codes:
+            self._record_code(spec, address.code)
+        assert attempt is not None and spec.addresser is not None
         return store.stage(
             encoded,
             key=task.key,
             lineage=task.lineage if parents is not None else None,
-            app=task.spec.name,
+            app=spec.name,
             code=address.code,
+            version=spec.addresser.version,
             names=address.names,
             leaves=address.leaves,
             parents=parents or (),
@@ -151,6 +172,15 @@ class Inputs:
             tries=task.tries,
             worker=attempt.worker,
         )
+
+    def _record_code(self, spec: Spec, digest: bytes) -> None:
+        """Keep what a code digest is made of, once, so that later changes can be explained."""
+        self._codes.add(digest)
+        if self._store.code(digest) is None:
+            assert spec.addresser is not None
+            code = spec.addresser.code
+            record = Code(digest, spec.name, code.leaves(), code.sources())
+            self._writer.commit(None, self._store.stage_record(record))
 
     def record_failure(self, tid: int, spec: Spec, error: BaseException) -> None:
         """Keep a failure for reports; it is never restored."""

@@ -37,15 +37,15 @@ from parsl_ckpt.kernel.events import Event, Events
 from parsl_ckpt.kernel.execution import Execution
 from parsl_ckpt.kernel.failures import not_started, record_of
 from parsl_ckpt.kernel.futures import AppFuture, Callback
-from parsl_ckpt.kernel.hits import Hit, Inputs
+from parsl_ckpt.kernel.hits import Hit, Inputs, mark
 from parsl_ckpt.kernel.joining import await_joined
-from parsl_ckpt.kernel.lifting import lifted_spec
+from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.strand import Porter, Strand, Tally
 from parsl_ckpt.kernel.submission import Submission
-from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.kernel.task import Spec, Task, arguments_of
 from parsl_ckpt.kernel.timer import Clock, Timer
 from parsl_ckpt.kernel.writer import Writer
 
@@ -134,6 +134,7 @@ class Kernel:
             return
         task.linked = True
         task.to(states.PENDING)
+        self.tasks[task.tid] = task
         for future in task.inputs:
             if isinstance(future, AppFuture) and future._kernel is self:
                 producer = future._task
@@ -144,13 +145,16 @@ class Kernel:
                     producer.dependants.append(task)
             else:
                 task.missing += 1
-                self._effects.append(lambda f=future: f.add_done_callback(arrived))  # type: ignore[misc]
-
-        def arrived(_: Future[Any]) -> None:
-            self.post_safely(self.release, task)
-
+                self._effects.append(lambda f=future: self._await(f, task))  # type: ignore[misc]
         if task.missing == 0:
             self._effects.append(lambda: self.entering.enter(task))
+
+    def _await(self, future: Future[Any], task: Task) -> None:
+        """Have a task released by a future that is not ours; a finished one calls back at once."""
+        try:
+            future.add_done_callback(lambda _: self.post_safely(self.release, task))
+        except BaseException as error:
+            self.strand.post((self.fail, task, error, states.FAILED))
 
     def release(self, task: Task) -> None:
         """*In turn.* One more input of the task is known."""
@@ -182,17 +186,23 @@ class Kernel:
         for task, entry in batch:
             if task is not None:
                 task.record_id = entry.record_id
-                self.done(task, task.value)
+                try:
+                    self.done(task, task.value)
+                except Exception as error:  # one bad task must not cost the others of its batch
+                    self._abandon(task, error)
 
     def attempt_failed(self, task: Task, error: BaseException) -> None:
-        """*In turn.*"""
-        self._effects.append(lambda: self._judge(task, error))
+        """*In turn.* Have it decided whether there is another try; a handler may take its time."""
+        if self._retry.handler is None:
+            self._effects.append(lambda: self._judge(task, error))
+        else:
+            self._effects.append(lambda: self.errands.run(lambda: self._judge(task, error)))
 
     def _judge(self, task: Task, error: BaseException) -> None:
         """Have the policy, which is the user's code, decide on another try."""
         try:
             cost = self._retry.cost(error, record_of(task))
-        except Exception as handler_error:
+        except BaseException as handler_error:
             handler_error.__cause__ = error
             self.strand.post((self.fail, task, handler_error, states.FAILED))
         else:
@@ -219,18 +229,19 @@ class Kernel:
             return
         task.to(state)
         task.error = error
-        self.count_failure(task.tid, task.spec, error, state)
+        self._note_failure(task.tid, task.spec, error)
         self._close_task(task)
 
-    def count_failure(
-        self, tid: int, spec: Spec, error: BaseException, state: str = states.FAILED
-    ) -> None:
+    def count_unentered(self, tid: int, spec: Spec, error: BaseException) -> None:
+        """*In turn.* A call failed before it became a task."""
+        self.counts[states.FAILED] += 1
+        self._note_failure(tid, spec, error)
+
+    def _note_failure(self, tid: int, spec: Spec, error: BaseException) -> None:
         """*In turn.*"""
         if not self._lazy_errors and self.failure is None:
             self.failure = error
             self.strand.post((self._stop_unbegun,))
-        if tid not in self.tasks:
-            self.counts[state] += 1
         self._effects.append(lambda: self.inputs.record_failure(tid, spec, error))
 
     def _stop_unbegun(self) -> None:
@@ -266,7 +277,6 @@ class Kernel:
         """*In turn.* A part of a future's value, which stands for the same record."""
         if task.state not in states.FINAL_STATES:
             task.to(states.LAUNCHED)
-            task.record_id = task.inputs[0]._record or b""  # type: ignore[attr-defined]
             self.done(task, value)
 
     def memo_hit(self, task: Task, stored: Stored) -> None:
@@ -282,8 +292,6 @@ class Kernel:
         if task.state in states.FINAL_STATES:
             return
         task.state = states.MEMO_DONE
-        self.tasks.pop(task.tid, None)
-        self.memo.leave(task)
         for future in task.futures:
             future._task = other
             future.from_memo = True
@@ -295,13 +303,11 @@ class Kernel:
                 other.dependants = [dependant]
             else:
                 other.dependants.append(dependant)
+        self._forget(task)
 
     def _close_task(self, task: Task) -> None:
         """*In turn.* Conclude the futures, release the dependants, forget the task."""
         self.counts[task.state] += 1
-        self.tasks.pop(task.tid, None)
-        if task.key is not None or task.lineage is not None:
-            self.memo.leave(task)
         for future in task.futures:
             self._conclude(task, future)
         if task.dependants is not None:
@@ -311,6 +317,13 @@ class Kernel:
         task.attempt = None
         if self.events.listening:
             self.events.emit(Event("task", task.spec.name, task.tid, task.state))
+        self._forget(task)
+
+    def _forget(self, task: Task) -> None:
+        """*In turn.* Take a task that is over from the tables."""
+        if task.key is not None or task.lineage is not None:
+            self.memo.leave(task)
+        self.tasks.pop(task.tid, None)
         if not self.tasks and self._idle:
             for waiter in self._idle:
                 waiter.set()
@@ -318,12 +331,16 @@ class Kernel:
 
     def _conclude(self, task: Task, future: AppFuture) -> None:
         """*In turn.* Give a future the outcome of its task."""
-        future._value_key = task.key
-        future._record = task.record_id
+        if task.spec.kind == "lift":
+            mark_part(task.spec, *task.args, future)
+        else:
+            future._value_key = task.key
+            future._record = task.record_id
         if task.stored is not None:
-            hit = Hit(self, task, task.stored)
-            hit.mark(future)
-            callbacks = future._conclude_lazily(hit)
+            mark(future, task.stored)
+            callbacks = []
+            if future._conclude_lazily(Hit(self, task.spec, arguments_of(task), task.stored)):
+                self._effects.append(lambda: self._awaken(future))
         elif task.state is states.CANCELLED:
             callbacks = future._conclude(
                 CANCELLED_AND_NOTIFIED, None, CancelledError(), states.CANCELLED
@@ -333,6 +350,12 @@ class Kernel:
         if callbacks:
             self._callbacks.append((future, callbacks))
 
+    def _awaken(self, future: AppFuture) -> None:
+        """Tell those who wait for a future that became a hit, if it is one indeed."""
+        callbacks = future._awaken()
+        if callbacks:
+            self.errands.run(lambda: future._run_callbacks(callbacks))
+
     def _handle(self, batch: list[Post]) -> list[Callable[[], None]]:
         """Make the calls of a batch, in turn; give what is to be done outside."""
         for post in batch:
@@ -340,8 +363,9 @@ class Kernel:
                 post[0](*post[1:])
             except Exception as error:
                 logger.exception("A kernel event failed; this is a bug in parsl_ckpt.")
-                if len(post) > 1 and isinstance(post[1], Task):
-                    self._abandon(post[1], error)
+                for subject in post[1:2]:
+                    if isinstance(subject, Task):
+                        self._abandon(subject, error)
         effects = self._effects
         if effects:
             self._effects = []
@@ -366,18 +390,20 @@ class Kernel:
 
     def _cancel(self, future: AppFuture, reply: SimpleQueue[bool]) -> None:
         """*In turn.*"""
+        reply.put(self._detach(future))
+
+    def _detach(self, future: AppFuture) -> bool:
+        """*In turn.* Let go of a future, and of its task if nobody else waits for that."""
         task = future._task
         if task is None or future._phase != PENDING or future not in task.futures:
-            reply.put(False)
-        elif len(task.futures) > 1:
-            task.futures.remove(future)
-            callbacks = future._conclude(
-                CANCELLED_AND_NOTIFIED, None, CancelledError(), states.CANCELLED
-            )
-            self._callbacks.append((future, callbacks))
-            reply.put(True)
-        else:
-            reply.put(self.give_up(task))
+            return False
+        if len(task.futures) == 1:
+            return self.give_up(task)
+        task.futures.remove(future)
+        cancelled = CancelledError()
+        callbacks = future._conclude(CANCELLED_AND_NOTIFIED, None, cancelled, states.CANCELLED)
+        self._callbacks.append((future, callbacks))
+        return True
 
     def give_up(self, task: Task) -> bool:
         """*In turn.* Cancel a task that no worker has begun."""

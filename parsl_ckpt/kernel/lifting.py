@@ -1,20 +1,21 @@
-"""``future[key]`` and ``future.name``: futures of a part of another future's value."""
+"""``future[key]`` and ``future.name``: futures of a part of another future's value.
+
+A part stands for its whole's record and the path that leads to it, so that tasks which take a part
+are looked up by lineage, and get the part as it was recorded.
+"""
 
 from __future__ import annotations
 
 import operator
-from concurrent.futures._base import FINISHED, PENDING
-from typing import TYPE_CHECKING, Any
+from concurrent.futures._base import PENDING
+from typing import Any
 
 from blake3 import blake3
 
 from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.hits import run_again
-from parsl_ckpt.kernel.task import Spec, Task
-
-if TYPE_CHECKING:
-    from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.hits import Call
+from parsl_ckpt.kernel.task import Spec
 
 _SPECS = {
     "item": Spec(name="item of a future", fn=operator.getitem, kind="lift"),
@@ -38,25 +39,29 @@ def lifted_key(spec: Spec, parent: Any, item: Any) -> bytes | None:
     return blake3(b"lift" + spec.name.encode() + b"\0" + parent._key + part).digest()
 
 
-class LiftedHit:
+def mark_part(spec: Spec, parent: Any, item: Any, future: AppFuture) -> None:
+    """Tell the future of a part which record it is a part of."""
+    if isinstance(parent, AppFuture) and parent._record:
+        future._value_key = parent._value_key
+        future._record = parent._record
+        future._path = (*parent._path, (spec.fn, item))
+
+
+class LiftedHit(Call):
     """A part of a recorded value; neither is decoded until someone looks."""
 
-    def __init__(self, kernel: Kernel, task: Task) -> None:
-        self.kernel = kernel
-        self.task = task
+    __slots__ = ()
 
     def load(self, future: AppFuture) -> bool:
         """Take the part; if the whole has to be computed after all, wait for it like any other."""
-        parent, item = self.task.args
-        if parent._state == PENDING:
-            run_again(self, future)
+        parent, item = self.arguments.args
+        if self.again is not None or parent._state == PENDING:
+            self.run_again(future)
             return False
-        if future._exception is None and "_result" not in future.__dict__:
-            try:
-                value = self.task.spec.fn(parent.result(), item)
-            except Exception as error:
-                future._exception = error
-            else:
-                future.__dict__.setdefault("_result", value)
-        future._phase = FINISHED
+        try:
+            value = self.spec.fn(parent.result(), item)
+        except Exception as error:
+            future._conclude_once(None, error)
+        else:
+            future._conclude_once(value, None)
         return True

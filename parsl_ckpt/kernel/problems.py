@@ -70,8 +70,8 @@ class Problems:
         self._events.emit(Event("problem", app=app, text=text))
         try:
             warnings.warn(text, CheckpointWarning, stacklevel=4)
-        except CheckpointWarning:  # warnings are errors here; this one must not fail a task
-            logger.error(text)
+        except BaseException:  # an error here, or a hook that raises: it must not fail a task
+            logger.error("%s", text)
 
     def not_saved(self, directory: str, held: int, lost: int, new: bool) -> Exception | None:
         """The error that says what is not in the checkpoint, or None if all is.

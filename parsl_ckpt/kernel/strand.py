@@ -5,8 +5,9 @@
 
 *Guarantees.*  At most one thread is in ``handle`` at any moment.  Items are handled in the order in
 which they were posted.  An item that was posted is handled: a thread that finds the turn taken may
-leave, because whoever has the turn looks into the inbox again after giving it up.  Effects run
-outside the turn, so they may block, post and raise.
+leave, because whoever has the turn looks into the inbox again after giving it up, and before it
+begins an effect.  Effects run outside the turn, one after another, so they may block, post and
+raise; what is posted meanwhile does not wait for them.
 
 *Assumptions.*  No asynchronous exception reaches a posting thread while it has the turn; the main
 thread, where Ctrl-C raises, therefore goes through :class:`Porter`.
@@ -22,11 +23,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
+
+ROUNDS = 64  # batches in a row before an effect gets its time, should posting never cease
 
 
 class Strand(Generic[Item]):
@@ -50,31 +53,44 @@ class Strand(Generic[Item]):
         From within an effect it only queues: the loop that runs the effect goes on to it, so that a
         chain of any length takes no more stack than one link.
         """
-        inbox, turn = self._inbox, self._turn
+        inbox = self._inbox
         inbox.append(item)
         if self._inside and threading.get_ident() in self._inside:
             return
+        effects: deque[Callable[[], None]] = deque()
+        self._take_turns(effects)
+        if effects:
+            self._run(effects)
+
+    def _take_turns(self, effects: deque[Callable[[], None]]) -> None:
+        """Handle what is in the inbox, unless another thread is at it; add the effects."""
+        inbox, turn = self._inbox, self._turn
+        rounds = 0
         while inbox and turn.acquire(False):
-            effects: Iterable[Callable[[], None]] = ()
             try:
                 # Only as many as there are now: a batch must end even if posting never does.
-                effects = self._handle([inbox.popleft() for _ in range(len(inbox))])
-            except Exception:
+                effects.extend(self._handle([inbox.popleft() for _ in range(len(inbox))]))
+            except BaseException:
                 logger.exception("A batch of kernel events failed; this is a bug in parsl_ckpt.")
             finally:
                 turn.release()
-            if effects:
-                self._run(effects)
+            rounds += 1
+            if rounds >= ROUNDS and effects:
+                return
 
-    def _run(self, effects: Iterable[Callable[[], None]]) -> None:
+    def _run(self, effects: deque[Callable[[], None]]) -> None:
         me = threading.get_ident()
         self._inside.add(me)
         try:
-            for effect in effects:
+            while effects:
+                effect = effects.popleft()
                 try:
                     effect()
-                except Exception:
+                except BaseException:  # a SystemExit of the user's code must not take others along
                     logger.exception("A kernel effect failed; this is a bug in parsl_ckpt.")
+                del effect  # keep nothing alive while others run
+                if self._inbox:
+                    self._take_turns(effects)
         finally:
             self._inside.discard(me)
 
@@ -107,7 +123,8 @@ class Tally:
 class Porter:
     """A thread that carries calls in from threads where Ctrl-C may strike between two bytecodes.
 
-    ``carry`` is one atomic queue operation: the call is made, or it never was.
+    ``carry`` is one atomic queue operation: the call is made, or it never was.  What is carried
+    after :meth:`close` is made too, by a thread that lives just long enough.
 
     Args:
         name: name of the thread.
@@ -116,22 +133,45 @@ class Porter:
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None]
         self._queue = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._closed = False
+        self._late = threading.Lock()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def carry(self, call: Callable[..., object], *args: Any) -> None:
         """Have ``call(*args)`` made on the porter's thread; calls must not block for long."""
         self._queue.put((call, args))
+        if self._closed:
+            threading.Thread(target=self._work_late, name=self._name, daemon=True).start()
 
     def close(self) -> None:
         """Let the thread end after what was carried so far."""
+        with self._late:
+            if self._closed:
+                return
+            self._closed = True  # first: what is put after the None finds it set
         self._queue.put(None)
 
     def _work(self) -> None:
         while (errand := self._queue.get()) is not None:
-            call, args = errand
-            try:
-                call(*args)
-            except Exception:
-                logger.exception("A kernel event failed; this is a bug in parsl_ckpt.")
-            del errand, call, args  # keep nothing alive while waiting
+            _make(*errand)
+            del errand  # keep nothing alive while waiting
+
+    def _work_late(self) -> None:
+        with self._late:  # one at a time, so that the order is kept
+            while True:
+                try:
+                    errand = self._queue.get_nowait()
+                except Empty:
+                    return
+                if errand is None:  # meant for the thread that still works
+                    self._queue.put(None)
+                    return
+                _make(*errand)
+
+
+def _make(call: Callable[..., object], args: tuple[Any, ...]) -> None:
+    try:
+        call(*args)
+    except BaseException:  # it must outlive everything
+        logger.exception("A kernel event failed; this is a bug in parsl_ckpt.")

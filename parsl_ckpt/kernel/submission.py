@@ -19,13 +19,14 @@ import itertools
 from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
-from parsl_ckpt.kernel.arguments import gather
+from parsl_ckpt.kernel.arguments import Arguments, gather
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.hits import Hit
-from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key
+from parsl_ckpt.kernel.hits import Hit, mark
+from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key, mark_part
 from parsl_ckpt.kernel.memo import all_restored, lineage_of
 from parsl_ckpt.kernel.task import Spec, Task
 
@@ -62,98 +63,104 @@ class Submission:
             self._refuse()
         future = AppFuture(kernel, next(self._tids))
         try:
-            found = gather(args, kwargs)
-            task = Task(future.tid, spec, found.args, found.kwargs, future)
-            task.opaque = found.opaque
-            if found.futures:
-                task.inputs = found.futures
-                return self._submit_waiting(task, future)
+            arguments = gather(args, kwargs)
+            if arguments.futures:
+                return self._submit_waiting(spec, arguments, future)
             if spec.cache and kernel.caching:
-                return self._submit_cached(task, future)
+                return self._submit_cached(spec, arguments, future)
         except Exception as error:
             future._conclude(FINISHED, None, error, states.FAILED)
-            kernel.post_safely(kernel.count_failure, future.tid, spec, error)
+            kernel.post_safely(kernel.count_unentered, future.tid, spec, error)
             return future
+        task = Task(future.tid, spec, arguments, future)
         future._task = task
-        self._execution.attempt(task, task.args, task.kwargs)
+        self._execution.attempt(task, args, kwargs)
         kernel.tasks[task.tid] = task
         self._execution.launch(task)
         return future
 
-    def _submit_cached(self, task: Task, future: AppFuture) -> AppFuture:
+    def _submit_cached(self, spec: Spec, arguments: Arguments, future: AppFuture) -> AppFuture:
         """A cached call whose inputs are all known: a hit, or one to join, or to run."""
-        spec, memo = task.spec, self._kernel.memo
-        address = spec.addresser.address(spec.binder.bind(task.args, task.kwargs))  # type: ignore[union-attr]
+        kernel, memo = self._kernel, self._kernel.memo
+        addresser = spec.addresser
+        bound = addresser.binder.bind(arguments.args, arguments.kwargs)  # type: ignore[union-attr]
+        address = addresser.address(bound)  # type: ignore[union-attr]
         key = address.key
+        if spec.lineage:
+            future._key = key
+        commits = memo.commits
+        stored = memo.find(key)
+        if stored is not None:
+            return self._hit(future, spec, arguments, stored)
+        task = Task(future.tid, spec, arguments, future)
         task.address = address
         task.key = key
-        future._key = key if spec.lineage else None
-        commits = memo.commits
-        stored = None if task.refresh else memo.find(key)
-        if stored is None:
-            future._task = task
-            self._execution.attempt(task, task.args, task.kwargs)
-            other = memo.enter(key, task)
-            if other is not task:
-                if other.spec.executors == spec.executors:
-                    return self._join(other, task, future)
-                task.alone = True
-            elif commits != memo.commits:  # it may have been committed since the look-up
-                stored = memo.find(key)
-                if stored is not None:
-                    self._kernel.post_safely(self._kernel.memo_hit, task, stored)
-                    return future
-            self._kernel.tasks[task.tid] = task
-            self._execution.launch(task)
-            return future
-        self._hit(future, Hit(self._kernel, task, stored))
+        future._task = task
+        self._execution.attempt(task, arguments.args, arguments.kwargs)
+        other = memo.enter(key, task)
+        if other is not task:
+            if other.spec.executors == spec.executors:
+                return self._join(other, future)
+            task.alone = True
+        elif commits != memo.commits:  # it may have been committed since the look-up
+            stored = memo.find(key)
+            if stored is not None:
+                kernel.post_safely(kernel.memo_hit, task, stored)
+                return future
+        kernel.tasks[task.tid] = task
+        self._execution.launch(task)
         return future
 
-    def _submit_waiting(self, task: Task, future: AppFuture) -> AppFuture:
+    def _submit_waiting(self, spec: Spec, arguments: Arguments, future: AppFuture) -> AppFuture:
         """A call with futures among its arguments: looked up by lineage, else linked to them."""
-        spec, memo = task.spec, self._kernel.memo
-        future._task = task
+        kernel, memo = self._kernel, self._kernel.memo
         if spec.kind == "lift":
-            return self._submit_lifted(task, future)
-        if spec.cache and self._kernel.caching:
+            return self._submit_lifted(spec, arguments, future)
+        task = Task(future.tid, spec, arguments, future)
+        if spec.cache and kernel.caching:
             task.lineage = lineage_of(task)
         if task.lineage is not None:
             future._key = task.lineage if spec.lineage else None
-            if all_restored(task.inputs) and not task.refresh:
+            if all_restored(task.inputs):
                 stored = memo.find_by_lineage(task.lineage, task.inputs)
                 if stored is not None:
-                    self._hit(future, Hit(self._kernel, task, stored))
-                    return future
+                    return self._hit(future, spec, arguments, stored)
+            future._task = task
             other = memo.enter(task.lineage, task)
             if other is not task:
                 if other.spec.executors == spec.executors:
-                    return self._join(other, task, future)
+                    return self._join(other, future)
                 task.alone = True
+        return self._wait(task, future)
+
+    def _submit_lifted(self, spec: Spec, arguments: Arguments, future: AppFuture) -> AppFuture:
+        """A part of another future's value: lazy if that is, else computed when that is known."""
+        parent, item = arguments.args
+        future._key = lifted_key(spec, parent, item)
+        if all_restored(arguments.futures):
+            mark_part(spec, parent, item, future)
+            future._conclude_lazily(LiftedHit(self._kernel, spec, arguments))
+            return future
+        return self._wait(Task(future.tid, spec, arguments, future), future)
+
+    def _wait(self, task: Task, future: AppFuture) -> AppFuture:
+        future._task = task
         self._kernel.tasks[task.tid] = task
         self._kernel.post_safely(self._kernel.link, task)
         return future
 
-    def _submit_lifted(self, task: Task, future: AppFuture) -> AppFuture:
-        """An item of another future's value: lazy if that is, else computed when that is known."""
-        parent, item = task.args
-        future._key = lifted_key(task.spec, parent, item)
-        if all_restored(task.inputs):
-            future._conclude_lazily(LiftedHit(self._kernel, task))
-            future._record = parent._record
-        else:
-            self._kernel.tasks[task.tid] = task
-            self._kernel.post_safely(self._kernel.link, task)
+    def _hit(
+        self, future: AppFuture, spec: Spec, arguments: Arguments, stored: Stored
+    ) -> AppFuture:
+        kernel = self._kernel
+        kernel.hits.add()
+        mark(future, stored)
+        future._conclude_lazily(Hit(kernel, spec, arguments, stored))
+        if kernel.events.listening:
+            kernel.events.emit(Event("task", spec.name, future.tid, states.MEMO_DONE))
         return future
 
-    def _hit(self, future: AppFuture, hit: Hit) -> None:
-        self._kernel.hits.add()
-        hit.mark(future)
-        future._conclude_lazily(hit)
-        if self._kernel.events.listening:
-            app = hit.task.spec.name
-            self._kernel.events.emit(Event("task", app, future.tid, states.MEMO_DONE))
-
-    def _join(self, other: Task, task: Task, future: AppFuture) -> AppFuture:
+    def _join(self, other: Task, future: AppFuture) -> AppFuture:
         """Wait for the equal call that is under way instead of running a second one."""
         future._task = other
         future.from_memo = True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import IllegalTransitionError
+from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -127,18 +128,17 @@ class Task:
         self,
         tid: int,
         spec: Spec,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        arguments: Arguments,
         future: AppFuture,
     ) -> None:
         self.tid = tid
         self.spec = spec
-        self.args = args
-        self.kwargs = kwargs
+        self.args = arguments.args
+        self.kwargs = arguments.kwargs
+        self.inputs: tuple[Future[Any], ...] = arguments.futures
+        self.opaque = arguments.opaque
         self.futures = [future]
         self.state = UNSCHED
-        self.inputs: tuple[Future[Any], ...] = ()
-        self.opaque = False
         self.key: bytes | None = None
         self.lineage: bytes | None = None
         self.address: Any = None
@@ -179,3 +179,11 @@ class Task:
         if self.state == LAUNCHED and attempt is not None and attempt.claimed:
             return RUNNING
         return self.state
+
+
+def arguments_of(task: Task) -> Arguments:
+    """The arguments of a task as they were gathered."""
+    arguments = Arguments(task.args, task.kwargs)
+    arguments.futures = task.inputs
+    arguments.opaque = task.opaque
+    return arguments

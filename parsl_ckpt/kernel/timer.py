@@ -69,12 +69,13 @@ class Timer:
         while True:
             with self._changed:
                 while not self._closed and (not self._heap or self._heap[0][0] > self.now()):
-                    self._changed.wait(self._heap[0][0] - self.now() if self._heap else None)
+                    left = self._heap[0][0] - self.now() if self._heap else threading.TIMEOUT_MAX
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
                 if self._closed:
                     return
                 call = heapq.heappop(self._heap)[2]
             try:
                 call()
-            except Exception:
+            except BaseException:  # the thread must outlive whatever is called
                 logger.exception("A timed call failed; this is a bug in parsl_ckpt.")
             del call
