@@ -194,7 +194,6 @@ class _Bar:
         self._rich = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
             rich_progress.BarColumn(),
-            rich_progress.MofNCompleteColumn(),
             rich_progress.TextColumn("{task.fields[outcome]}"),
             rich_progress.TimeElapsedColumn(),
             console=console or Console(file=file),
@@ -212,7 +211,7 @@ class _Bar:
             self._task,
             total=now.total or None,
             completed=now.done,
-            outcome=sentence(now),
+            outcome=f"{now.done:,}/{now.total:,}, {sentence(now)}",
             refresh=True,
         )
 
