@@ -10,6 +10,7 @@ several writers, mapping a file that someone else still writes.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Union
@@ -79,6 +80,10 @@ class Readable(ABC):
 class Backend(ABC):
     """A place that keeps directories of files.  Paths are strings joined by ``/``."""
 
+    def absolute(self, path: str) -> str:
+        """The same place, however the process's working directory changes."""
+        return path
+
     @abstractmethod
     def make_directory(self, path: str, *, durable: bool = False) -> None:
         """Make a directory and its parents, accessible to the owner only; existing is fine."""
@@ -144,7 +149,5 @@ class Backend(ABC):
 
     def discard(self, path: str) -> None:
         """Remove a file if that is possible; nothing depends on it."""
-        try:
+        with contextlib.suppress(OSError):
             self.remove(path)
-        except OSError:
-            pass

@@ -7,6 +7,7 @@ next record that needs it.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from typing import Any
@@ -102,7 +103,10 @@ class Blobs:
 
         helper = threading.Thread(target=digest_it, name="parsl_ckpt-digest", daemon=True)
         file, temporary = self._begin(f"{directory}/blobs/")
-        helper.start()
+        try:
+            helper.start()
+        except RuntimeError:  # no more threads: there are too many, or the interpreter is ending
+            digest_it()
         path: str | None = None
 
         def fill() -> None:
@@ -119,11 +123,13 @@ class Blobs:
         except _AlreadyThere:
             return answer[0], len(view), None
         finally:
-            helper.join()
+            if helper.ident is not None:
+                helper.join()
         return answer[0], len(view), _path(directory, answer[0])
 
     def _target(self, helper: threading.Thread, answer: list[bytes], directory: str) -> str:
-        helper.join()
+        if helper.ident is not None:
+            helper.join()
         path = _path(directory, answer[0])
         self._backend.make_directory(path.rpartition("/")[0], durable=self._durable)
         return path
@@ -181,6 +187,18 @@ class Blobs:
             self._checked[path] = stamp
 
 
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True  # the threads that digest do not exist here, and would be waited for
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class _AlreadyThere(Exception):
     pass
 
@@ -191,7 +209,7 @@ def _path(directory: str, digest: bytes) -> str:
 
 
 def _digest(view: memoryview) -> bytes:
-    if len(view) >= _SEVERAL_THREADS:
+    if len(view) >= _SEVERAL_THREADS and not _forked:
         return blake3(view, max_threads=blake3.AUTO).digest()
     return blake3(view).digest()
 

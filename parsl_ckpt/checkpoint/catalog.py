@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,6 +91,7 @@ class Catalog:
         self.removed: set[bytes] = set()
         self.problems: list[Problem] = []
         self.opened = OpenFiles()
+        self.mine: set[str] = set()  # names of the segments that this process writes or wrote
         self._on_problem = on_problem
         self._told: set[tuple[str, str, int]] = set()
         self._lock = threading.RLock()
@@ -147,7 +149,7 @@ class Catalog:
         fresh: dict[str, Segment] = {}
         for source, directory in enumerate(self.directories):
             for name in self._names(directory):
-                if name in self.segments:
+                if name in self.segments or name in self.mine:
                     continue
                 parsed = parse_name(name)
                 if parsed is not None:
@@ -203,10 +205,8 @@ class Catalog:
         with self._lock:
             self._adopt([index])
         if keep_in is not None and len(entries) >= KEEP_SCAN:
-            try:
-                self._write_index_file(keep_in, [entries], covered, removed)
-            except OSError:
-                pass  # the next reader walks again
+            with contextlib.suppress(OSError):  # else the next reader walks again
+                index.path = self._write_index_file(keep_in, [entries], covered, removed)
 
     def add_sealed(self, segment: Segment) -> bool:
         """Take in a segment that has just been sealed; False if its index cannot be read."""
@@ -227,21 +227,26 @@ class Catalog:
         with self._lock:
             self._adopt([index])
 
-    def merge_into(self, directory: str, *, own: bool) -> bool:
-        """Merge indexes where there are many, into a file in ``directory``.
+    def merge_into(self, directory: str) -> bool:
+        """Merge indexes where there are several, into a file in ``directory``.
 
-        Args:
-            directory: where the merged index is written.
-            own: the segments of that directory are merged, however few they are.
+        Those of single segments of that directory are merged; and beyond ``MANY_INDEXES`` in all,
+        the smaller ones, wherever they are.
 
         Returns:
             Whether there was anything to merge.
+
+        Raises:
+            OSError: the merged index could not be written.
+            BadPage: a page is damaged.
         """
         indexes = [index for index in self.indexes if len(index)]
         chosen = [
             index
             for index in indexes
-            if own and all(s is not None and s.directory == directory for s in index.segments)
+            if len(index.segments) == 1
+            and index.segments[0] is not None
+            and index.segments[0].directory == directory
         ]
         if len(indexes) - max(len(chosen) - 1, 0) > MANY_INDEXES:
             chosen = sorted(indexes, key=len)[: len(indexes) - KEEP_LARGEST]
@@ -274,6 +279,9 @@ class Catalog:
         merged.segments = list(segments)
         with self._lock:
             self.indexes = (*(index for index in self.indexes if index not in chosen), merged)
+        for index in chosen:
+            if index.path is not None and index.path.startswith(directory + "/"):
+                self.backend.discard(index.path)  # who has it open goes on reading it
         return True
 
     def close(self) -> None:
@@ -389,7 +397,11 @@ class Catalog:
                 pages = reader.map()[trailer.pages_offset : trailer.pages_offset + length]
             else:
                 pages = memoryview(reader.read(trailer.pages_offset, length))
-            return open_index(trailer, head, pages)
+            index = open_index(trailer, head, pages)
+            index.path = path
+            return index
+        except FileNotFoundError:
+            return None  # merged into another one meanwhile
         except (OSError, FormatError, ValueError) as error:
             self.report("index", path, f"The index {path} is left aside: {error}")
             return None

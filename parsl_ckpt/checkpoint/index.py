@@ -95,15 +95,17 @@ class Index:
     Attributes:
         meta: what it covers.
         segments: the opened segment for each covered one; None for those that are gone.
+        path: its file, if it is not part of a segment.
     """
 
-    __slots__ = ("_good", "_last", "_sums", "_words", "fences", "meta", "segments")
+    __slots__ = ("_good", "_last", "_sums", "_words", "fences", "meta", "path", "segments")
 
     def __init__(
         self, meta: Meta, fences: Sequence[int], sums: bytes, pages: memoryview
     ) -> None:
         self.meta = meta
         self.segments: list[Segment | None] = [None] * len(meta.segments)
+        self.path: str | None = None
         self.fences = fences
         self._sums = sums
         self._words = _as_words(pages)
@@ -331,6 +333,8 @@ def _as_bytes(words: array[int]) -> bytes:
 
 
 def _as_words(data: memoryview) -> Sequence[int]:
+    if not len(data):
+        return array("Q")  # an empty view cannot be cast
     if sys.byteorder == "little":
         return data.cast("B").cast("Q")
     words = array("Q", data.tobytes())

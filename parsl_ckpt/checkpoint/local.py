@@ -12,9 +12,21 @@ from collections.abc import Sequence
 
 from .backend import Backend, Buffer, Owner, Readable, Writable
 
+
+
+def open_files(most: int, share: int) -> int:
+    """How many files one part of the store may keep open: ``most``, or its share of the limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return most
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else max(min(most, soft // share), 4)
+
+
 # A mapping keeps a file descriptor (before Python 3.13) and an entry in the kernel's table of maps.
 # Beyond this many, files are read into memory instead.
-MAP_BUDGET = 512
+MAP_BUDGET = open_files(512, 4)
 MAP_MINIMUM = 1 << 20  # below this, reading is cheaper than mapping
 _WRITE_LIMIT = 1 << 30  # Linux writes at most 2 GB at once
 
@@ -144,6 +156,9 @@ def _unmapped() -> None:
 
 class LocalBackend(Backend):
     """Files and directories of this machine, or of a file system it has mounted."""
+
+    def absolute(self, path: str) -> str:
+        return os.path.abspath(path)
 
     def make_directory(self, path: str, *, durable: bool = False) -> None:
         if os.path.isdir(path):

@@ -12,6 +12,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +36,7 @@ from .format import (
     ID_SIZE,
     Record,
 )
-from .local import MAP_MINIMUM
+from .local import MAP_MINIMUM, open_files
 
 SUFFIX = ".seg"
 _NAME = re.compile(r"(\d{6,12})-([0-9a-f]{32})\.seg")
@@ -137,6 +139,8 @@ class SegmentWriter:
         identity = self.identity
         parts: list[bytes] = []
         offsets: list[int] = []
+        # Until the new offset is known: an exception at any instruction ends this segment.
+        self.failed = True
         for entry in entries:
             keys = entry.keys
             payload = entry.payload
@@ -152,8 +156,9 @@ class SegmentWriter:
             parts.append(payload)
             offsets.append(at)
             at += FRAME_HEADER_SIZE + len(payload)
-        self._write(b"".join(parts))
+        self._write(parts[0] + parts[1] + parts[2] if len(parts) == 3 else b"".join(parts))
         self.offset = at
+        self.failed = False
         return offsets
 
     def append_index(self, make: Callable[[int], bytes]) -> None:
@@ -163,8 +168,10 @@ class SegmentWriter:
         header = fmt.frame_header(
             self.identity, self.offset, fmt.INDEX, len(payload), record_id
         )
+        self.failed = True
         self._write(header + payload)
         self.offset += len(header) + len(payload)
+        self.failed = False
 
     def sync(self) -> None:
         """Put on disk what was written.  After a failure nothing is known about it: never again."""
@@ -184,11 +191,8 @@ class SegmentWriter:
         try:
             self.file.write(data)
         except BaseException:
-            self.failed = True
-            try:
+            with contextlib.suppress(OSError):  # else it stays as a torn tail, which readers know
                 self.file.truncate(self.offset)
-            except OSError:
-                pass  # a torn tail, which readers know
             raise
         self.dirty = True
 
@@ -274,7 +278,13 @@ class Segment:
         """The open file; for big sealed segments also the map that frames are read from."""
         reader = self._reader
         if reader is None:
-            reader = self._backend.open(self.path)
+            try:
+                reader = self._backend.open(self.path)
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                self._opened.clear()  # too many open files: let go of ours
+                reader = self._backend.open(self.path)
             if self.sealed and reader.size() >= MAP_MINIMUM:
                 self._view = reader.map()
             self._reader = reader
@@ -310,8 +320,8 @@ class Segment:
 class OpenFiles:
     """Keeps the number of open segments within what a process may have open."""
 
-    def __init__(self, limit: int = 128) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit or open_files(128, 16)  # each may keep a map as well
         self._segments: dict[int, Segment] = {}
 
     def add(self, segment: Segment) -> None:

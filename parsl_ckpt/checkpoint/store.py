@@ -171,10 +171,15 @@ class Store:
                 f"durability is {durability!r}.", hint='Use "process" or "power".', field="durability"
             )
         backend = backend or LocalBackend()
-        own = None if path is None else os.fspath(path)
+        given: dict[str, str] = {}
+        own = None
+        if path is not None:
+            own = backend.absolute(os.fspath(path))
+            given[own] = os.fspath(path)
         catalog = Catalog(backend, (), on_problem)
         for source in sources:
-            directory = os.fspath(source)
+            directory = backend.absolute(os.fspath(source))
+            given.setdefault(directory, os.fspath(source))
             if directory != own and _usable(catalog, backend, directory, trust, named):
                 catalog.directories.append(directory)
         if own is not None:
@@ -193,7 +198,7 @@ class Store:
         )  # fmt: skip
         catalog.load(own)
         store.loaded = [
-            (directory, count)
+            (given[directory], count)
             for directory, count in catalog.counts()
             if directory != own or count
         ]
@@ -302,6 +307,8 @@ class Store:
         """
         with self._lock:
             self._writing.hold(entries)
+            for entry in entries:
+                self._forget_recent(entry)
 
     def publish(self) -> int:
         """Make held records visible, in order; returns how many there were.
@@ -340,7 +347,7 @@ class Store:
         if self.path is None:
             return False
         with self._lock:
-            return self.catalog.merge_into(self.path, own=True)
+            return self.catalog.merge_into(self.path)
 
     def refresh(self) -> None:
         """See what other processes have appended since."""
@@ -382,7 +389,7 @@ class Store:
         if recent is not None:
             return recent
         held = self._writing.find_held(key)
-        if held is not None:
+        if held is not None and held.record_id not in self.catalog.removed:
             if type(held.record) is Result:
                 return Stored(held.record, held.record_id, held.record.parents, self.path or "")
             if type(held.record) is Alias:

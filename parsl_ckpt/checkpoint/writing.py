@@ -6,43 +6,46 @@
                     └── failed ─► given up ─► catalog (index in memory)
     hold ─► memory ── beyond hold_bytes ─► spool (hidden name) ── publish ─► renamed, catalog
 
-Guarantees: an offset enters ``_places`` only after its bytes were written.  What a lookup finds moves from
-``_places`` to the catalog's indexes in this order: first added there, then dropped here, so that a reader
-that looks here first always finds it.
+Guarantees: an offset enters ``places`` only after its bytes were written.  What a lookup finds moves
+from ``places`` to the catalog's indexes in this order: first added there, then dropped here, so that
+a reader that looks here first always finds it.  After a failed write or sync another segment is
+begun.
 
-Assumptions: the store's lock is held by every caller of append, hold, publish, seal and close.  ``sync``
-and the lookups run beside them.
+Assumptions: the store's lock is held by every caller of append, hold, publish, seal and close.
+``sync`` and the lookups run beside them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from parsl_ckpt.errors import StoreClosedError, StoreWriteError
+from parsl_ckpt.errors import FormatError, StoreClosedError, StoreWriteError
 
 from . import format as fmt
 from .backend import Backend
-from .format import ID_SIZE
-from .index import OFFSET_BITS, PAGE_SIZE, Covered, write_index
+from .format import RESULT
+from .index import PAGE_SIZE, Covered, write_index
 from .segment import Entry, Segment, SegmentWriter, parse_name, segment_name
 
 if TYPE_CHECKING:
     from .blobs import Blobs
     from .catalog import Catalog
 
-_PENDING_BLOBS = 4096
-
 
 class OpenSegment:
     """A segment being written, with the index of what is in it so far."""
+
+    __slots__ = ("older", "places", "reader", "records", "removed", "writer")
 
     def __init__(self, writer: SegmentWriter, reader: Segment) -> None:
         self.writer = writer
         self.reader = reader
         self.places: dict[bytes, int] = {}  # key -> offset of its newest record
-        self.older: list[tuple[bytes, int]] = []  # what was superseded within this segment
+        self.older: dict[bytes, list[int]] = {}  # what was superseded within this segment
         self.removed: list[bytes] = []
         self.records = 0
 
@@ -52,30 +55,44 @@ class OpenSegment:
             for key in entry.keys:
                 before = places.setdefault(key, offset)
                 if before != offset:
-                    self.older.append((key, before))
+                    self.older.setdefault(key, []).append(before)
                     places[key] = offset
-            if entry.kind == fmt.RESULT:
+            if entry.kind == RESULT:
                 self.records += 1
             elif entry.kind == fmt.TOMBSTONE:
                 record: Any = entry.record
                 self.removed.extend(record.record_ids)
 
+    def at(self, key: bytes) -> Iterator[tuple[Segment, int]]:
+        """Where records with this key are, newest first."""
+        offset = self.places.get(key)
+        if offset is not None:
+            yield self.reader, offset
+            for before in reversed(self.older.get(key, ())):
+                yield self.reader, before
+
     def entries(self) -> list[int]:
         number = int.from_bytes
         entries = [number(key[:8], "little") << 64 | at for key, at in self.places.items()]
-        entries += [number(key[:8], "little") << 64 | at for key, at in self.older]
+        for key, places in self.older.items():
+            prefix = number(key[:8], "little") << 64
+            entries += [prefix | at for at in places]
         entries.sort()
         return entries
 
     def covered(self, *, sealed: bool) -> Covered:
         end = self.writer.offset
         return Covered(
-            self.writer.name, self.writer.identity, end, end if sealed else 0, sealed, self.records
-        )
+            self.writer.name, self.writer.identity, end, end, sealed, self.records,
+        )  # fmt: skip
 
 
 class Writing:
-    """What a store has open for writing."""
+    """What a store has open for writing.
+
+    Attributes:
+        held_count: number of records that wait for :meth:`publish`.
+    """
 
     def __init__(
         self,
@@ -96,13 +113,14 @@ class Writing:
         self._rotate_records = rotate_records
         self._rotate_bytes = rotate_bytes
         self._open: OpenSegment | None = None
-        self._spool: OpenSegment | None = None
+        self._spools: tuple[OpenSegment, ...] = ()
         self._held: list[Entry] = []
         self._held_under: dict[bytes, Entry] = {}
         self._held_size = 0
-        self._unsynced: list[SegmentWriter] = []
-        self._blobs: list[str] = []
-        self._sync_lock = threading.Lock()
+        self.held_count = 0
+        self._unsynced: deque[str] = deque()  # segments that ended
+        self._blobs: deque[str] = deque()
+        self._sync_lock = threading.Lock()  # held while a file is synced, or closed
         self._closed = False
 
     # --- lookups (any thread, no lock) ------------------------------------------------------------
@@ -113,46 +131,51 @@ class Writing:
         return current.reader if current is not None else None
 
     def find_open(self, key: bytes) -> tuple[Segment, int] | None:
-        for current in (self._spool, self._open):
-            if current is not None:
-                offset = current.places.get(key)
-                if offset is not None:
-                    return current.reader, offset
+        """Where the newest record with this key is in what is open."""
+        for spool in reversed(self._spools):
+            offset = spool.places.get(key)
+            if offset is not None:
+                return spool.reader, offset
+        current = self._open
+        if current is not None:
+            offset = current.places.get(key)
+            if offset is not None:
+                return current.reader, offset
         return None
 
     def places(self, key: bytes) -> Iterator[tuple[Segment, int]]:
         """Where records with this key are in what is open, newest first."""
-        for current in (self._spool, self._open):
-            if current is not None:
-                offset = current.places.get(key)
-                if offset is not None:
-                    yield current.reader, offset
-                for other, at in reversed(current.older):
-                    if other == key:
-                        yield current.reader, at
+        for spool in reversed(self._spools):
+            yield from spool.at(key)
+        current = self._open
+        if current is not None:
+            yield from current.at(key)
 
     def find_held(self, key: bytes) -> Entry | None:
         return self._held_under.get(key)
 
     def held_under(self, key: bytes) -> Iterator[Entry]:
-        if self._held:
-            for entry in reversed(self._held[:]):
-                if key in entry.keys:
-                    yield entry
+        for entry in reversed(self._held[:]):
+            if key in entry.keys:
+                yield entry
 
     # --- appending --------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> None:
         if not entries:
             return
-        current = self._open
         try:
+            current = self._open
             if current is None or current.writer.failed:
-                current = self._begin()
+                current = self._begin_again()
             writer = current.writer
             offsets = writer.append(entries)
             if self._durable:
                 writer.sync()
+            elif writer.failed:  # a sync beside us failed: nobody will sync this segment any more
+                current = self._begin_again()
+                writer = current.writer
+                offsets = writer.append(entries)
         except OSError as error:
             self._give_up()
             raise self._failed(error) from error
@@ -177,26 +200,26 @@ class Writing:
             for key in entry.keys:
                 self._held_under[key] = entry
             self._held_size += entry.size + 400
+            self.held_count += 1
         if self._held_size > self._hold_bytes:
             self._spill()
 
     def publish(self) -> int:
+        if not self.held_count:
+            return 0
         self._require()
         count = self.held_count
-        spool = self._spool
-        if spool is not None:
-            self.seal()  # what was appended before is older than what is in the spool
-            self._publish_spool(spool)
-        held = self._held
-        for start in range(0, len(held), 1024):
-            self.append(held[start : start + 1024])
+        if self._spools:
+            self.seal()  # what was appended before is older than what is in the spools
+            for spool in self._spools:
+                self._publish_spool(spool)
+                self._spools = tuple(other for other in self._spools if other is not spool)
+        while self._held:
+            self.append(self._held[:1024])
+            del self._held[:1024]
         self._drop_held()
+        self.held_count = 0
         return count
-
-    @property
-    def held_count(self) -> int:
-        spool = self._spool
-        return len(self._held) + (spool.records if spool is not None else 0)
 
     # --- syncing ----------------------------------------------------------------------------------
 
@@ -214,18 +237,23 @@ class Writing:
             self._blobs.append(path)
 
     def sync(self, blobs: Blobs) -> None:
+        failure: OSError | None = None
         with self._sync_lock:
-            paths, self._blobs = self._blobs, []
-            writers, self._unsynced = self._unsynced, []
+            # Records after the blobs that they name, so that this order holds on the disk as well.
             current = self._open
-            if current is not None and current.writer.dirty:
-                writers.append(current.writer)
-            failure: OSError | None = None
-            for path in paths:
+            writers = [current.writer] if current is not None and current.writer.dirty else []
+            for _ in range(len(self._blobs)):
                 try:
-                    blobs.sync(path)
+                    blobs.sync(self._blobs.popleft())
                 except FileNotFoundError:
                     continue  # removed meanwhile
+                except OSError as error:
+                    failure = error
+            for _ in range(len(self._unsynced)):
+                try:
+                    self._backend.sync_file(self._unsynced.popleft())
+                except FileNotFoundError:
+                    continue
                 except OSError as error:
                     failure = error
             for writer in writers:
@@ -234,8 +262,8 @@ class Writing:
                     self._backend.sync_directory(writer.directory)
                 except OSError as error:
                     failure = error
-            if failure is not None:
-                raise self._failed(failure) from failure
+        if failure is not None:
+            raise self._failed(failure) from failure
 
     def close(self, blobs: Blobs) -> None:
         if self._closed:
@@ -248,25 +276,20 @@ class Writing:
                         step()
                     except StoreWriteError as error:
                         failure = failure or error
-                try:
-                    self._catalog.merge_into(self._path, own=True)
-                except (OSError, StoreWriteError, ValueError):
-                    pass  # lookups go through more indexes, that is all
-                except Exception as error:  # a damaged page
-                    self._catalog.report("index", self._path, f"Indexes were not merged: {error}")
+                self._merge(self._path)
         finally:
             self._closed = True
-            for current in (self._open, self._spool):
+            for current in (self._open, *self._spools):
                 if current is not None:
-                    current.writer.close()
-            self._open = self._spool = None
-            for writer in self._unsynced:
-                writer.close()
+                    self._close(current.writer)
+            self._open = None
+            self._spools = ()
+            self._drop_held()
         if failure is not None:
             raise failure
 
     def forked(self) -> None:
-        """In a child: what the parent writes is read only, and its held records are the parent's."""
+        """In a child: what its parent writes is only read; what its parent holds is the parent's."""
         self._sync_lock = threading.Lock()
         current, self._open = self._open, None
         if current is not None:
@@ -274,12 +297,13 @@ class Writing:
                 current.reader, current.entries(), current.covered(sealed=False)
             )
             current.writer.close()
-        if self._spool is not None:
-            self._spool.writer.close()
-            self._spool = None
+        for spool in self._spools:
+            spool.writer.close()
+        self._spools = ()
         self._drop_held()
-        self._unsynced = []
-        self._blobs = []
+        self.held_count = 0
+        self._unsynced = deque()
+        self._blobs = deque()
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -290,46 +314,45 @@ class Writing:
             )
         return self._path
 
-    def _begin(self, *, hidden: bool = False) -> OpenSegment:
+    def _begin_again(self) -> OpenSegment:
+        """Begin a segment, after one that failed or as the first."""
+        self._give_up()
         path = self._require()
         self._backend.make_directory(path, durable=self._durable)
         sequence = self._next_sequence(path)
-        if hidden:
-            writer = SegmentWriter(
-                self._backend, path, lambda identity: f".spool-{identity.hex()}"
-            )
-        else:
-            writer = SegmentWriter(
-                self._backend, path, lambda identity: segment_name(sequence, identity)
-            )
-        if self._durable and not hidden:
+        writer = SegmentWriter(
+            self._backend, path, lambda identity: segment_name(sequence, identity)
+        )
+        if self._durable:
             try:
                 self._backend.sync_directory(path)
             except BaseException:
                 writer.close()
                 self._backend.discard(writer.path)
                 raise
-        segment = self._reader(path, writer.name, writer.identity, sequence)
-        opened = OpenSegment(writer, segment)
-        if not hidden:
-            self._open = opened
-        return opened
+        reader = self._reader(path, writer.name, writer.identity, sequence)
+        self._open = current = OpenSegment(writer, reader)
+        return current
+
+    def _begin_spool(self) -> OpenSegment:
+        path = self._require()
+        self._backend.make_directory(path, durable=self._durable)
+        writer = SegmentWriter(self._backend, path, lambda identity: f".spool-{identity.hex()}")
+        reader = self._reader(path, writer.name, writer.identity, 1 << 40)
+        return OpenSegment(writer, reader)
 
     def _reader(self, path: str, name: str, identity: bytes, sequence: int) -> Segment:
         catalog = self._catalog
+        catalog.mine.add(name)
         rank = (len(catalog.directories), sequence, name)
         return Segment(self._backend, path, name, identity, rank, catalog.opened)
 
     def _next_sequence(self, path: str) -> int:
-        names: Iterable[str] = [*self._backend.list(path), *self._catalog.segments]
-        own = [
-            parsed[0]
-            for name in names
-            if (parsed := parse_name(name)) is not None
-        ]
-        return max(own, default=-1) + 1
+        names: Iterable[str] = [*self._backend.list(path), *self._catalog.mine]
+        used = [parsed[0] for name in names if (parsed := parse_name(name)) is not None]
+        return max(used, default=-1) + 1
 
-    def _seal(self, current: OpenSegment) -> bool:
+    def _seal(self, current: OpenSegment) -> None:
         writer = current.writer
         covered = current.covered(sealed=True)
 
@@ -342,32 +365,26 @@ class Writing:
 
         sealed = False
         if not writer.failed:
-            try:
+            with contextlib.suppress(OSError):
                 writer.append_index(make)
                 sealed = True
-            except OSError:
-                pass
         if self._durable and sealed:
-            try:
+            with contextlib.suppress(OSError):  # the records were synced when they were appended
                 writer.sync()
-            except OSError:
-                pass  # the records were synced when they were appended
         if writer.dirty and not writer.failed:
-            self._unsynced.append(writer)
-        else:
-            writer.close()
+            self._unsynced.append(writer.path)
+        self._close(writer)
         if not (sealed and self._catalog.add_sealed(self._settled(current))):
             self._catalog.add_entries(
                 current.reader, current.entries(), current.covered(sealed=False)
             )
-        return sealed
 
     def _settled(self, current: OpenSegment) -> Segment:
-        """The segment as others will read it, now that nobody writes it any more."""
+        """The segment as it is read now that nobody writes it any more."""
         writer = current.writer
-        parsed = parse_name(writer.name)
-        sequence = parsed[0] if parsed else current.reader.rank[1]
-        return self._reader(writer.directory, writer.name, writer.identity, sequence)
+        return self._reader(
+            writer.directory, writer.name, writer.identity, current.reader.rank[1]
+        )
 
     def _give_up(self) -> None:
         """Leave a segment that failed as it is; what it holds is read on."""
@@ -376,22 +393,23 @@ class Writing:
             return
         self._catalog.add_entries(current.reader, current.entries(), current.covered(sealed=False))
         self._open = None
-        current.writer.close()
+        self._close(current.writer)
+
+    def _close(self, writer: SegmentWriter) -> None:
+        with self._sync_lock, contextlib.suppress(OSError):
+            writer.close()
 
     def _spill(self) -> None:
         """Move what is held in memory to a file that readers do not see yet."""
+        self._held_size = 0  # after a failure it is tried again when as much has come in
         try:
-            if self._spool is None:
-                self._spool = self._begin(hidden=True)
-            spool = self._spool
+            if not self._spools or self._spools[-1].writer.failed:
+                self._spools = (*self._spools, self._begin_spool())
+            spool = self._spools[-1]
             for start in range(0, len(self._held), 1024):
                 some = self._held[start : start + 1024]
                 spool.add(some, spool.writer.append(some))
         except OSError as error:
-            spool_ = self._spool
-            if spool_ is not None and spool_.writer.failed:
-                # What is in it is still published; memory holds the rest again.
-                self._held_size = 0
             raise self._failed(error) from error
         self._drop_held()
 
@@ -412,12 +430,18 @@ class Writing:
         spool.reader = self._reader(path, name, writer.identity, sequence)
         self._seal(spool)
         self._catalog.removed.update(spool.removed)
-        self._spool = None
 
     def _drop_held(self) -> None:
         self._held = []
         self._held_under = {}
         self._held_size = 0
+
+    def _merge(self, path: str) -> None:
+        try:
+            self._catalog.merge_into(path)
+        except (OSError, FormatError) as error:
+            # Lookups go through more indexes, that is all.
+            self._catalog.report("index", path, f"Indexes were not merged: {error}")
 
     def _failed(self, error: OSError) -> StoreWriteError:
         return StoreWriteError(
@@ -425,6 +449,3 @@ class Writing:
             hint="Make room or mend the directory; what was written earlier is safe.",
             path=self._path,
         )
-
-
-__all__ = ["ID_SIZE", "OFFSET_BITS", "OpenSegment", "Writing"]
