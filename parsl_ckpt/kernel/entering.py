@@ -6,14 +6,13 @@ decode values and hash them.
 
 from __future__ import annotations
 
-from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING
 
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
-from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.hits import InputPending
 from parsl_ckpt.kernel.memo import parents_of
 from parsl_ckpt.kernel.task import Task
 
@@ -43,6 +42,8 @@ class Entering:
                 self._enter_cached(task)
             else:
                 self._enter_uncached(task)
+        except InputPending:
+            kernel.strand.post((kernel.relink, task))
         except BaseException as error:  # the user's __hash__ or __reduce__ may raise anything
             kernel.strand.post((kernel.fail, task, error, states.FAILED))
 
@@ -73,13 +74,7 @@ class Entering:
 
     def _enter_uncached(self, task: Task) -> None:
         kernel = self._kernel
-        values = {}
-        for future in task.inputs:
-            values[future] = kernel.inputs.value(future, task)
-            if isinstance(future, AppFuture) and future._phase == PENDING:
-                # A hit that turned out to be none: its task runs now, and is waited for.
-                kernel.strand.post((kernel.relink, task))
-                return
+        values = {future: kernel.inputs.value(future, task) for future in task.inputs}
         args, kwargs = substitute(task.args, task.kwargs, values)
         if task.spec.kind == "lift":
             kernel.strand.post((kernel.lifted, task, task.spec.fn(*args)))

@@ -56,7 +56,8 @@ class Execution:
     def launch(self, task: Task) -> None:
         """Hand the task's attempt to an executor; harmless if that has been done already."""
         attempt = task.attempt
-        if attempt is None:  # it was launched before, and is over already
+        if attempt is None:  # it was launched before, by whoever joined it, and is over already
+            self._kernel.post_safely(self._kernel.forget, task)
             return
         spec = task.spec
         if self._kernel.events.listening:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.format import Code
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 VALUE_NOTE = "value"  # the note that keeps the leaf of a record's value
 
 _again = threading.Lock()
+
+
+class InputPending(Exception):
+    """An input that was a hit turned out to be none: its task runs, and is to be waited for."""
 
 
 class Call:
@@ -56,9 +61,12 @@ class Call:
                 task.refresh = True
                 future._task = task
                 future.from_memo = future._restored = False
+                future._record = future._value_key = future._leaf = None
+                future._path = ()
                 self.again = task
         self.kernel.post_safely(self.kernel.link, task)
-        future._lazy = None
+        if future._lazy is self:
+            future._lazy = None
 
 
 class Hit(Call):
@@ -107,9 +115,12 @@ class Inputs:
 
         Args:
             future: a future that is done, and has not failed.
+
+        Raises:
+            InputPending: it is not done after all.
         """
         if not (isinstance(future, AppFuture) and future._record):
-            return Known(leaf(future.result()))
+            return Known(leaf(_live(future)))
         known = future._leaf
         if known is None:
             # A note speaks of the whole value of a record, not of its parts.
@@ -126,24 +137,33 @@ class Inputs:
         return known
 
     def value(self, future: Future[Any], task: Task) -> Any:
-        """The value of a future for a task; as recorded, if the task's outcome is to be filed."""
-        if isinstance(future, AppFuture):
-            if future._lazy is not None:
-                future._settle()
-            if task.key is not None and future._record:
-                return self.pristine(future)
-            return future._result
-        return future.result()
+        """The value of a future for a task; as recorded, if the task's outcome is to be filed.
+
+        Raises:
+            InputPending: it is not done after all.
+        """
+        if task.key is not None and isinstance(future, AppFuture) and future._record:
+            return self.pristine(future)
+        return _live(future)
 
     def pristine(self, future: AppFuture) -> Any:
-        """The value as it was recorded, whatever the caller has done to the object since."""
+        """The value as it was recorded, whatever the caller has done to the object since.
+
+        Raises:
+            InputPending: its record cannot be read, so it is computed again.
+        """
         if future._lazy is None and type(future._result) in ATOMS:
-            return future._result
+            return _live(future)
         key = future._value_key
         stored = self._store.find(key) if key is not None else None
-        if stored is None or stored.record_id != future._record:
-            return future.result()
-        value = self._store.value(stored)
+        try:
+            if stored is None or stored.record_id != future._record:
+                raise LookupError
+            value = self._store.value(stored)
+        except Exception:
+            value = _live(future)
+            future._record = None  # from here on it stands for itself, not for a record
+            return value
         for part, item in future._path:
             value = part(value, item)
         return value
@@ -188,3 +208,10 @@ class Inputs:
             text, trace = describe(error)
             entry = self._store.stage_failure(app=spec.name, tid=tid, error=text, trace=trace)
             self._writer.commit(None, entry)
+
+
+def _live(future: Future[Any]) -> Any:
+    """The value that the caller sees; does not wait."""
+    if isinstance(future, AppFuture) and future._state == PENDING:
+        raise InputPending
+    return future.result()

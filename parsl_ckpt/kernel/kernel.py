@@ -130,7 +130,10 @@ class Kernel:
 
     def link(self, task: Task) -> None:
         """*In turn.* Have the task released when its inputs are known."""
-        if task.linked or task.state in states.FINAL_STATES:
+        if task.state in states.FINAL_STATES:
+            self.forget(task)
+            return
+        if task.linked:
             return
         task.linked = True
         task.to(states.PENDING)
@@ -303,7 +306,7 @@ class Kernel:
                 other.dependants = [dependant]
             else:
                 other.dependants.append(dependant)
-        self._forget(task)
+        self.forget(task)
 
     def _close_task(self, task: Task) -> None:
         """*In turn.* Conclude the futures, release the dependants, forget the task."""
@@ -317,9 +320,9 @@ class Kernel:
         task.attempt = None
         if self.events.listening:
             self.events.emit(Event("task", task.spec.name, task.tid, task.state))
-        self._forget(task)
+        self.forget(task)
 
-    def _forget(self, task: Task) -> None:
+    def forget(self, task: Task) -> None:
         """*In turn.* Take a task that is over from the tables."""
         if task.key is not None or task.lineage is not None:
             self.memo.leave(task)

@@ -7,6 +7,7 @@ are looked up by lineage, and get the part as it was recorded.
 from __future__ import annotations
 
 import operator
+from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from typing import Any
 
@@ -30,7 +31,7 @@ def lifted_spec(kind: str) -> Spec:
 
 def lifted_key(spec: Spec, parent: Any, item: Any) -> bytes | None:
     """The lineage key of a part, if the whole has one and the key of the part can be identified."""
-    if not isinstance(parent, AppFuture) or parent._key is None:
+    if not isinstance(parent, AppFuture) or parent._key is None or isinstance(item, Future):
         return None
     try:
         part = leaf(item)
@@ -40,8 +41,8 @@ def lifted_key(spec: Spec, parent: Any, item: Any) -> bytes | None:
 
 
 def mark_part(spec: Spec, parent: Any, item: Any, future: AppFuture) -> None:
-    """Tell the future of a part which record it is a part of."""
-    if isinstance(parent, AppFuture) and parent._record:
+    """Tell the future of a part which record it is a part of; an item may be a future itself."""
+    if isinstance(parent, AppFuture) and parent._record and not isinstance(item, Future):
         future._value_key = parent._value_key
         future._record = parent._record
         future._path = (*parent._path, (spec.fn, item))

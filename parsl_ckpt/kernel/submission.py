@@ -137,7 +137,7 @@ class Submission:
         """A part of another future's value: lazy if that is, else computed when that is known."""
         parent, item = arguments.args
         future._key = lifted_key(spec, parent, item)
-        if all_restored(arguments.futures):
+        if len(arguments.futures) == 1 and all_restored(arguments.futures):
             mark_part(spec, parent, item, future)
             future._conclude_lazily(LiftedHit(self._kernel, spec, arguments))
             return future
