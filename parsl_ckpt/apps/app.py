@@ -12,19 +12,19 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 from parsl_ckpt.apps.mapping import map_calls
 from parsl_ckpt.errors import AppDefinitionError, NestedAppError, NoDataFlowKernelError
 from parsl_ckpt.identity.address import Addresser, Binder
-from parsl_ckpt.identity.code import CodeIdentity
+from parsl_ckpt.identity.code import CodeIdentity, Mode
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.task import Spec
 
-CODE_MODES = ("closure", "function", "name")
+CODE_MODES = get_args(Mode)
 
 
 class AppBase:
@@ -58,6 +58,7 @@ class AppBase:
                 parameter="code",
             )
         self.kind = kind
+        self.__wrapped__ = fn
         self._name = name
         self._options: dict[str, Any] = {
             "kind": kind, "cache": cache, "executors": executors,
@@ -142,7 +143,8 @@ class AppBase:
         addresser = None
         if cache:
             assert self._binder is not None
-            identity = CodeIdentity(fn, options["code"] or kernel.code_default)
+            mode: Mode = options["code"] or kernel.code_default
+            identity = CodeIdentity(fn, mode)
             addresser = Addresser(self._name, identity, self._binder, options["version"])
         self._spec = Spec(
             name=self._name,
@@ -157,7 +159,7 @@ class AppBase:
         )
         return self._spec
 
-    def _refuse(self) -> Any:
+    def _refuse(self) -> NoReturn:
         if worker.in_process_worker:
             raise NestedAppError(
                 f"The app {self._name} was called inside a worker process, where there is no "

@@ -300,7 +300,7 @@ class AppFuture(Future[Any]):
         return self._waiting().waiters
 
     @property
-    def _done_callbacks(self) -> list[Callback]:  # type: ignore[override]
+    def _done_callbacks(self) -> list[Callback]:
         return self._waiting().callbacks
 
     # -- what it is not ----------------------------------------------------------------------------

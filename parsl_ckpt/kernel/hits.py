@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.format import Code
 from parsl_ckpt.checkpoint.store import Entry, Stored
-from parsl_ckpt.identity.values import Known, leaf
+from parsl_ckpt.identity.values import leaf
+from parsl_ckpt.identity.walk import Known
 from parsl_ckpt.kernel.arguments import ATOMS, Arguments
 from parsl_ckpt.kernel.failures import describe
 from parsl_ckpt.kernel.futures import AppFuture
@@ -65,7 +66,7 @@ class Call:
                 future._path = ()
                 self.again = task
         self.kernel.post_safely(self.kernel.link, task)
-        if future._lazy is self:
+        if future._lazy is self:  # type: ignore[comparison-overlap]  # subclasses are Lazy
             future._lazy = None
 
 

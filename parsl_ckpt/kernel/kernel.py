@@ -29,6 +29,7 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
 from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Launcher
 from parsl_ckpt.kernel.entering import Entering
@@ -82,7 +83,7 @@ class Kernel:
         lookup: bool = True,
         record: bool = True,
         lazy_errors: bool = True,
-        code_default: str = "closure",
+        code_default: Mode = "closure",
         clock: Clock | None = None,
     ) -> None:
         self.store = store
@@ -335,7 +336,7 @@ class Kernel:
     def _conclude(self, task: Task, future: AppFuture) -> None:
         """*In turn.* Give a future the outcome of its task."""
         if task.spec.kind == "lift":
-            mark_part(task.spec, *task.args, future)
+            mark_part(task.spec, task.args[0], task.args[1], future)
         else:
             future._value_key = task.key
             future._record = task.record_id

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from parsl_ckpt.checkpoint.store import Store, Stored
-from parsl_ckpt.identity.values import Known
+from parsl_ckpt.identity.walk import Known
 from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Task
