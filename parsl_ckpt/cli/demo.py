@@ -92,7 +92,9 @@ class _Survey:
     def report(self) -> Path:
         return self.run_dir / "survey.json"
 
-    def start(self) -> subprocess.Popen[bytes]:
+    @contextlib.contextmanager
+    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The survey under way; it is killed if it still is at the end of the block."""
         command = [sys.executable, str(self.script), "--run-dir", str(self.run_dir)]
         command += ["--json", str(self.report), "--top", str(self.options.top)]
         if self.options.workers:
@@ -100,11 +102,20 @@ class _Survey:
         if self.options.root:
             command += ["--root", str(self.options.root)]
         # Its progress bar goes to our standard error; its tables are left to us.
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                if sys.stderr.isatty():
+                    sys.stderr.write("\x1b[?25h\n")  # the dead could not show the cursor again
+                    sys.stderr.flush()
 
     def finish(self) -> dict[str, Any]:
         """Run it to its end; what it reports."""
-        with self.start() as process:
+        with self.started() as process:
             process.wait()
         if process.returncode != 0:
             raise DemoError(
@@ -164,18 +175,10 @@ def demonstrate(survey: _Survey, console: Console) -> list[Row]:
 def _killed(survey: _Survey, expected: int, at_least: int) -> Row:
     """Start the survey and kill it as soon as enough of it is in its checkpoint."""
     began = time.monotonic()
-    with survey.start() as process:
-        try:
-            while (recorded := survey.recorded()) < at_least:
-                if process.poll() is not None:
-                    break
-                time.sleep(LOOK)
-        finally:
-            process.kill()
-        process.wait()
-    if sys.stderr.isatty():
-        sys.stderr.write("\x1b[?25h\n")  # the dead could not show the cursor again
-        sys.stderr.flush()
+    recorded = 0
+    with survey.started() as process:
+        while process.poll() is None and (recorded := survey.recorded()) < at_least:
+            time.sleep(LOOK)
     seconds = time.monotonic() - began
     if process.returncode != -signal.SIGKILL:
         raise DemoError(
