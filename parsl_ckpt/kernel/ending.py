@@ -76,7 +76,7 @@ class Ending:
             lambda: self._drain(deadline),
             lambda: self._shut_down_executors(deadline),
             self._flush,
-            kernel.store.close,
+            lambda: kernel.store.close(publish=kernel.writer.saves_at_end),
             self._close,
         )
         try:

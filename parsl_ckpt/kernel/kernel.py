@@ -444,6 +444,9 @@ class Kernel:
 
     def _when_idle(self, waiter: Any) -> None:
         """*In turn.*"""
+        for task in list(self.tasks.values()):
+            if task.state in states.FINAL_STATES:  # its caller entered it after it was over
+                self.forget(task)
         if self.tasks:
             self._idle.append(waiter)
         else:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl_ckpt.checkpoint.store import Entry, Store
-from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel import modes
 from parsl_ckpt.kernel.strand import Strand
 from parsl_ckpt.kernel.timer import Clock
@@ -75,8 +75,9 @@ class Writer:
         self._flushed_at = clock.now()
         self._failed_at: float | None = None
         self._sync_due = False
-        self.unsaved = 0  # entries held because the store could not take them
+        self._held = 0  # entries that wait for the next flush
         self.lost = 0  # entries that could not even be held
+        self.saves_at_end = mode is not None
         if mode == "periodic":
             clock.call_later(period, self._tick)
 
@@ -90,67 +91,87 @@ class Writer:
         self._strand.post(request)
         return request
 
+    @property
+    def unsaved(self) -> int:
+        """Number of entries that are held because the store could not write them."""
+        return 0 if self._failed_at is None else self._held
+
     # -- in turn -----------------------------------------------------------------------------------
 
     def _handle(self, batch: list[tuple[Any, Entry] | Flush]) -> list[Effect]:
         committed = [item for item in batch if not isinstance(item, Flush)]
         requests = [item for item in batch if isinstance(item, Flush)]
-        through = self._mode == "task_exit" and self._failed_at is None
+        effects: list[Effect] = []  # first what is told, then whose turn it is to go on
         if committed:
             entries = [entry for _, entry in committed]
-            if through:
-                self._append(entries)
+            if self._through():
+                self._append(entries, effects)
             else:
-                self._hold(entries)
-        now = self._clock.now()
-        events = [request.event for request in requests] or [modes.RESULT]
-        since = now - self._flushed_at
-        if not through and any(
-            modes.flush_due(self._mode, event, since, self._period) for event in events
-        ):
-            asked = bool(requests)
-            if asked or self._failed_at is None or now - self._failed_at >= RETRY_SECONDS:
-                self._publish(now)
-        effects: list[Effect] = []
+                self._hold(entries, effects)
+        if not self._through() and self._due(requests):
+            self._publish(effects)
         if committed:
             effects.append(lambda: self._committed(committed))
         for request in requests:
             effects.append(request.done.set)
         return effects
 
-    def _append(self, entries: list[Entry]) -> None:
+    def _through(self) -> bool:
+        return self._mode == "task_exit" and self._failed_at is None
+
+    def _due(self, requests: list[Flush]) -> bool:
+        now = self._clock.now()
+        since = now - self._flushed_at
+        if requests:
+            events = {request.event for request in requests}
+            return any(modes.flush_due(self._mode, event, since, self._period) for event in events)
+        if self._failed_at is not None and now - self._failed_at < RETRY_SECONDS:
+            return False
+        return modes.flush_due(self._mode, modes.RESULT, since, self._period)
+
+    # Whatever the store raises, it must not cost the tasks their results: so `except Exception`.
+
+    def _append(self, entries: list[Entry], effects: list[Effect]) -> None:
         try:
             self._store.append(entries)
-        except (OSError, ParslCkptError) as error:
-            self._failed(error)
-            self._hold(entries)
+        except Exception as error:
+            self._fail(error, effects)
+            self._hold(entries, effects)
         else:
             self._schedule_sync()
 
-    def _hold(self, entries: list[Entry]) -> None:
+    def _hold(self, entries: list[Entry], effects: list[Effect]) -> None:
         try:
             self._store.hold(entries)
-        except (OSError, ParslCkptError) as error:
+        except StoreWriteError as error:  # no room in the spool: they stay in memory
+            self._held += len(entries)
+            self._tell("the spool of the checkpoint could not be written", error, effects)
+        except Exception as error:
             self.lost += len(entries)
-            self._problem(f"{len(entries)} result(s) could not be kept for the checkpoint", error)
+            self._tell("results could not be kept for the checkpoint", error, effects)
         else:
-            if self._failed_at is not None:
-                self.unsaved += len(entries)
+            self._held += len(entries)
 
-    def _publish(self, now: float) -> None:
-        self._flushed_at = now
+    def _publish(self, effects: list[Effect]) -> None:
+        self._flushed_at = self._clock.now()
         try:
             self._store.publish()
-        except (OSError, ParslCkptError) as error:
-            self._failed(error)
+        except Exception as error:
+            self._fail(error, effects)
         else:
             self._failed_at = None
-            self.unsaved = 0
+            self._held = 0
             self._schedule_sync()
 
-    def _failed(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, effects: list[Effect]) -> None:
         self._failed_at = self._clock.now()
-        self._problem("the checkpoint could not be written; results are held in memory", error)
+        text = "the checkpoint could not be written; results are held in memory"
+        self._tell(text, error, effects)
+        if self._mode == "task_exit":  # what it promises is late: do not wait for another result
+            self._clock.call_later(RETRY_SECONDS, self._flush_later)
+
+    def _tell(self, text: str, error: BaseException, effects: list[Effect]) -> None:
+        effects.append(lambda: self._problem(text, error))
 
     # -- out of turn -------------------------------------------------------------------------------
 
@@ -163,9 +184,12 @@ class Writer:
         self._sync_due = False  # first: what is written from now on is the next sync's
         try:
             self._store.sync()
-        except (OSError, ParslCkptError) as error:
+        except Exception as error:
             self._problem("the checkpoint could not be synced to the disk", error)
 
     def _tick(self) -> None:
         self._clock.call_later(self._period, self._tick)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
         self._run(lambda: self.flush(modes.TICK))
