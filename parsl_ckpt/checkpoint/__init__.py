@@ -9,9 +9,10 @@ from .codec import Encoded, decode, encode
 from .format import Alias, Code, Failure, Note, Record, Result, Run, Tombstone
 from .local import LocalBackend
 from .memory import MemoryBackend
+from .reading import Stored
 from .rundir import claim, get_all_checkpoints, get_last_checkpoint
 from .segment import Entry
-from .store import Store, Stored
+from .store import Store
 
 __all__ = [
     "Alias",

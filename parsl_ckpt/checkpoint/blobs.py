@@ -1,8 +1,8 @@
 """Large payloads: files named by the digest of what they hold, under ``blobs/xx/``.
 
-Rules of this file: a blob appears under its name wholly or not at all (temporary name, rename), is never
-changed, and is believed only after its size and digest.  One that turns out bad is written anew by the
-next record that needs it.
+Rules of this file: a blob appears under its name wholly or not at all (temporary name, rename), is
+never changed, and is believed only after its size and digest.  One that turns out bad is written
+anew by the next record that needs it.
 """
 
 from __future__ import annotations

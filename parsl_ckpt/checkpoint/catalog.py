@@ -1,10 +1,11 @@
-"""What can be read: the segments of several checkpoint directories, and the indexes that cover them.
+"""What can be read: the segments of several directories, and the indexes that cover them.
 
 Rules of this file:
 
-* Opening reads names, index heads and nothing else of what is sealed.  Segments without an index are
-  walked, headers only, and that index is kept in the reader's own directory for the next one.
-* Segments are matched with merged indexes by name and id, never by path: run directories may be moved.
+* Opening reads names, index heads and nothing else of what is sealed.  Segments without an index
+  are walked, headers only, and that index is kept in the reader's own directory for the next one.
+* Segments are matched with merged indexes by name and id, never by path: run directories may be
+  moved.
 * Damage never stops anything: a bad index is replaced by a walk, and reported once.
 * Readers take no lock.  ``indexes`` is a tuple that is replaced as a whole.
 """
@@ -52,8 +53,8 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     """Something that was found wrong with a checkpoint, and worked around.
 
     Attributes:
-        kind: ``"damage"`` (bytes of a segment), ``"index"`` (of an index), ``"record"`` (a record that
-            does not decode), ``"blob"``, ``"directory"`` (not readable), ``"untrusted"``.
+        kind: ``"damage"`` (bytes of a segment), ``"index"`` (of an index), ``"record"`` (a record
+            that does not decode), ``"blob"``, ``"directory"`` (not readable), ``"untrusted"``.
         path: the file or directory.
         text: one sentence.
         offset: where in the file, if that is known.
@@ -320,7 +321,7 @@ class Catalog:
         self.indexes = (*rest, *indexes)
 
     def _bind(self, index: Index, uncovered: dict[str, Segment]) -> bool:
-        """Point an index at the segments that are here; True if it covers any that no other does."""
+        """Point an index at the segments that are here; True if it covers any anew."""
         useful = False
         for place, cover in enumerate(index.meta.segments):
             segment = self.segments.get(cover.name)
@@ -493,7 +494,8 @@ class Catalog:
                 return
             segments = [segment for segment in index.segments if segment is not None]
             for segment in segments:
-                self.report("index", segment.path, f"An index of {segment.path} is damaged: {error}")
+                text = f"An index of {segment.path} is damaged: {error}"
+                self.report("index", segment.path, text)
             self.indexes = tuple(other for other in self.indexes if other is not index)
             whole = []
             if len(segments) > 1:  # merged: each may have its own

@@ -9,8 +9,8 @@ pickle protocol 5, large buffers out of band
 dill  for what pickle refuses: lambdas, closures, local classes
 ===== ======================================================================================
 
-Classes and functions of ``__main__`` are named, never copied, wherever a name finds them: what comes
-home is then an instance of the class that the script knows.
+Classes and functions of ``__main__`` are named, never copied, wherever a name finds them: what
+comes home is then an instance of the class that the script knows.
 """
 
 from __future__ import annotations

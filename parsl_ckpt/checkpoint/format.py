@@ -8,16 +8,17 @@ The specification in words, with a worked example, is ``docs/format.rst``.  In s
 Rules that the readers rely on:
 
 * The header's checksum covers the segment's random id and the frame's offset.  Bytes of a user's
-  value, or a frame copied from elsewhere, are therefore never taken for a frame when reading resumes
-  after damage.
-* ``record_id`` is the first 16 bytes of the payload's BLAKE3, so the checksum of a record is also its
-  name.
-* The header carries the first 8 bytes of up to two keys, so that an index is built from headers alone.
+  value, or a frame copied from elsewhere, are therefore never taken for a frame when reading
+  resumes after damage.
+* ``record_id`` is the first 16 bytes of the payload's BLAKE3, so the checksum of a record is also
+  its name.
+* The header carries the first 8 bytes of up to two keys, so that an index is built from headers
+  alone.
 * Nothing is done on the word of a length before the checksum over it has been verified.
 
-All integers are little-endian.  Unknown kinds are skipped; a frame with an unknown flag is unreadable
-and skipped.  Payload structs are arrays: later versions add fields at the end, earlier readers ignore
-them.
+All integers are little-endian.  Unknown kinds are skipped; a frame with an unknown flag is
+unreadable and skipped.  Payload structs are arrays: later versions add fields at the end, earlier
+readers ignore them.
 """
 
 from __future__ import annotations
@@ -230,7 +231,9 @@ KIND_OF: dict[type, int] = {
     Result: RESULT, Failure: FAILURE, Alias: ALIAS, Note: NOTE, Code: CODE, Run: RUN,
     Tombstone: TOMBSTONE,
 }  # fmt: skip
-_DECODERS: dict[int, Any] = {kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()}
+_DECODERS: dict[int, Any] = {
+    kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()
+}
 decode_result = msgspec.msgpack.Decoder(Result).decode
 _encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
 

@@ -1,18 +1,19 @@
-"""Indexes: from the first 8 bytes of a key to the places of its records.  Sorted, mapped, checksummed.
+"""Indexes: from the first 8 bytes of a key to the places of its records.
 
-One layout serves three: the index that ends a sealed segment, the merged index over many segments, and
-the index of a segment that was scanned because its writer died before sealing it::
+One layout serves three: the index that ends a sealed segment, the merged index over many segments,
+and the index of a segment that was scanned because its writer died before sealing it::
 
     pages    4096 bytes each, at a multiple of 4096: 256 key prefixes, then 256 locators
     head     length of meta, meta (MessagePack), first prefix of each page, checksum of each page
-    trailer  72 bytes: magic, id, where the pages are, how many, length and digest of the head, checksum
+    trailer  72 bytes: magic, id, where the pages are, how many, length and digest of the head,
+             checksum
 
-Opening reads trailer and head; pages are mapped, and each is verified when it is first touched.  A locator
-is segment number (24 bits) and offset (40 bits); segments are numbered from the oldest to the newest, so
-entries that are sorted as numbers are sorted by age within a key.
+Opening reads trailer and head; pages are mapped, and each is verified when it is first touched.  A
+locator is segment number (24 bits) and offset (40 bits); segments are numbered from the oldest to
+the newest, so entries that are sorted as numbers are sorted by age within a key.
 
-After LevelDB's table format (index block and footer), with fixed-width entries so that a page is searched
-by :func:`bisect.bisect_left` over the mapped memory.
+After LevelDB's table format (index block and footer), with fixed-width entries so that a page is
+searched by :func:`bisect.bisect_left` over the mapped memory.
 """
 
 from __future__ import annotations

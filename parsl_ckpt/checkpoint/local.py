@@ -9,9 +9,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from .backend import Backend, Buffer, Owner, Readable, Writable
-
 
 
 def open_files(most: int, share: int) -> int:
@@ -27,6 +27,7 @@ def open_files(most: int, share: int) -> int:
 # A mapping keeps a file descriptor (before Python 3.13) and an entry in the kernel's table of maps.
 # Beyond this many, files are read into memory instead.
 MAP_BUDGET = open_files(512, 4)
+_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 MAP_MINIMUM = 1 << 20  # below this, reading is cheaper than mapping
 _WRITE_LIMIT = 1 << 30  # Linux writes at most 2 GB at once
 
@@ -125,11 +126,7 @@ class LocalReader(Readable):
         size = self.size()
         if size >= MAP_MINIMUM and _mapped < MAP_BUDGET:
             with contextlib.suppress(OSError, ValueError):
-                mapped = (
-                    mmap.mmap(self._fd, size, access=access, trackfd=False)  # type: ignore[call-arg, unused-ignore]
-                    if sys.version_info >= (3, 13)
-                    else mmap.mmap(self._fd, size, access=access)
-                )
+                mapped = mmap.mmap(self._fd, size, access=access, **_MAP_OPTIONS)
                 with _mapped_lock:
                     _mapped += 1
                 weakref.finalize(mapped, _unmapped).atexit = False

@@ -2,11 +2,11 @@
 
 Rules of this file:
 
-* Exact types only: a value comes back equal to what went in, types included.  Whatever is not carried
-  exactly (subclasses, mutable things referred to twice, cycles, deep nesting) raises
+* Exact types only: a value comes back equal to what went in, types included.  Whatever is not
+  carried exactly (subclasses, mutable things referred to twice, cycles, deep nesting) raises
   :class:`NotPlain`, and the caller turns to pickle or says so.
-* Decoding runs no code of a value's class: enum members and dataclasses are found by name in modules
-  and rebuilt field by field.  A module is imported only if the caller allows it.
+* Decoding runs no code of a value's class: enum members and dataclasses are found by name in
+  modules and rebuilt field by field.  A module is imported only if the caller allows it.
 * A length is compared with the bytes that are there before anything is allocated for it.
 
 Every value is a tag byte and what it says; lengths are unsigned 32-bit, little-endian.  Large bytes

@@ -1,7 +1,7 @@
 """Run directories: claiming a number for a run, and finding the checkpoints of earlier ones.
 
-``runinfo/000``, ``runinfo/001``, ... ``runinfo/1000`` are ordered as numbers.  A number is claimed by
-an exclusive mkdir, which one of any number of simultaneous starts wins, on every file system.
+``runinfo/000``, ``runinfo/001``, ... ``runinfo/1000`` are ordered as numbers.  A number is claimed
+by an exclusive mkdir, which one of any number of simultaneous starts wins, on every file system.
 """
 
 from __future__ import annotations

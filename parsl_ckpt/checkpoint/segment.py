@@ -5,8 +5,8 @@ Rules of this file:
 * One writer appends to a file that only it writes; its name is random, so that writers never meet.
 * After a failed write what was written of it is cut away, or stays as a torn tail; either way the
   writer is finished and another segment is begun.
-* A reader believes a frame only after both checksums.  A short or torn tail is normal: the writer died,
-  or is still writing.
+* A reader believes a frame only after both checksums.  A short or torn tail is normal: the writer
+  died, or is still writing.
 * A segment that its writer may still be writing is read by position and never mapped.
 """
 
@@ -69,6 +69,8 @@ class Entry(msgspec.Struct, gc=False):
 
 class DamagedFrame(FormatError):
     """What stands at an offset is not a whole frame; ``size`` bytes are lost."""
+
+    size: int
 
 
 class Frame(NamedTuple):
@@ -303,9 +305,8 @@ class Segment:
     def walk(self, start: int = 0, size: int | None = None) -> Walk:
         """A walk over the frames from ``start``, which must be the beginning of one."""
         reader = self.open()
-        return Walk(
-            reader, self.identity, start or FILE_HEADER_SIZE, reader.size() if size is None else size
-        )
+        size = reader.size() if size is None else size
+        return Walk(reader, self.identity, start or FILE_HEADER_SIZE, size)
 
     def _damaged(self, offset: int, size: int) -> DamagedFrame:
         return DamagedFrame(

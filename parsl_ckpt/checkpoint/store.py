@@ -8,25 +8,25 @@
 
 Guarantees:
 
-* When :meth:`Store.append` returns, the bytes are with the operating system (``durability="process"``)
-  or on the disk (``"power"``).  When it raises, nothing earlier is lost and the next append begins a new
-  segment.
+* When :meth:`Store.append` returns, the bytes are with the operating system
+  (``durability="process"``) or on the disk (``"power"``).  When it raises, nothing earlier is lost
+  and the next append begins a new segment.
 * :meth:`Store.find` may be called by any thread at any time and takes no lock.  It gives the newest
-  record that is whole, or None; damage is reported once in :attr:`Store.problems` and costs only the
-  records it belongs to.
+  record that is whole, or None; damage is reported once in :attr:`Store.problems` and costs only
+  the records it belongs to.
 * Any number of processes may read and write in one run directory; each writer has files of its own.
 
 Assumptions: appending to a file that only this process writes, atomic rename, exclusive creation.
-``append``, ``hold``, ``publish``, ``seal`` and ``close`` serialise themselves; ``sync`` runs beside them.
+``append``, ``hold``, ``publish``, ``seal`` and ``close`` serialise themselves; ``sync`` runs beside
+them.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from blake3 import blake3
@@ -34,11 +34,8 @@ from blake3 import blake3
 from parsl_ckpt.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
-    FormatError,
     StoreClosedError,
     StoreWriteError,
-    UnreadableRecordError,
-    UnserializableValueError,
 )
 
 from . import codec as codecs
@@ -47,48 +44,19 @@ from .backend import Backend
 from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .codec import Encoded
-from .format import Alias, Code, Failure, Note, Record, Result, Run, Tombstone
+from .format import Alias, Failure, Note, Record, Result, Run, Tombstone
 from .local import LocalBackend
-from .plain import NotPlain, encode_plain
-from .segment import DamagedFrame, Entry, Segment
+from .mapping import Mapping, address, key_of
+from .reading import Stored
+from .segment import Entry
 from .trust import Trust, distrusted, refuse
-from .unplain import decode_plain
 from .writing import Writing
 
 Durability = Literal["process", "power"]
 RECENT_BYTES = 4 << 20
 
 
-class Stored:
-    """A result that was found.
-
-    Attributes:
-        result: the record.
-        record_id: its name.
-        parents: (own key, record id) of the inputs of the call that was asked for; those of the
-            alias, if it was found through one.
-        directory: the checkpoint that it is in, where its blobs are.
-    """
-
-    __slots__ = ("directory", "parents", "record_id", "result")
-
-    def __init__(
-        self,
-        result: Result,
-        record_id: bytes,
-        parents: tuple[tuple[bytes, bytes], ...],
-        directory: str,
-    ) -> None:
-        self.result = result
-        self.record_id = record_id
-        self.parents = parents
-        self.directory = directory
-
-    def __repr__(self) -> str:
-        return f"<Stored {self.result.app or 'value'} {self.record_id.hex()}>"
-
-
-class Store:
+class Store(Mapping):
     """A checkpoint directory to write to, and any number of earlier ones to read.
 
     Attributes:
@@ -113,15 +81,11 @@ class Store:
         writing: Writing,
         catalog: Catalog,
     ) -> None:
-        self.path = path
+        blobs = Blobs(backend, durable=durability == "power")
+        super().__init__(path, pickle, catalog, writing, blobs)
         self.sources = list(sources)
-        self.pickle = pickle
         self.durability = durability
-        self.catalog = catalog
         self._backend = backend
-        self._writing = writing
-        self._blobs = Blobs(backend, durable=durability == "power")
-        self._recent: dict[bytes, Stored] = {}
         self._recent_bytes = 0
         self._lock = threading.RLock()
         self._closed = False
@@ -150,14 +114,14 @@ class Store:
             path: the checkpoint directory to write to, made when something is written; records that
                 it holds already are read.  None: nothing can be written.
             sources: earlier checkpoint directories, oldest first; only read.
-            durability: ``"process"``: what is appended survives the death of the process; ``"power"``:
-                also the loss of power.
+            durability: ``"process"``: what is appended survives the death of the process;
+                ``"power"``: also the loss of power.
             backend: where the files are; the file system unless given.
             pickle: values may be pickled and unpickled.
             hold_bytes: how much :meth:`hold` keeps in memory before it uses a spool file.
             trust: ``"owner"`` opens only what belongs to this user alone, ``"any"`` everything.
-            named: the sources were named by the user: one that is missing or not to be trusted is an
-                error; otherwise it is left out and listed in ``problems``.
+            named: the sources were named by the user: one that is missing or not to be trusted is
+                an error; otherwise it is left out and listed in ``problems``.
             on_problem: called once for each problem that is found.
             rotate_records: number of records after which a new segment is begun.
             rotate_bytes: size after which a new segment is begun.
@@ -168,7 +132,9 @@ class Store:
         """
         if durability not in ("process", "power"):
             raise ConfigurationError(
-                f"durability is {durability!r}.", hint='Use "process" or "power".', field="durability"
+                f"durability is {durability!r}.",
+                hint='Use "process" or "power".',
+                field="durability",
             )
         backend = backend or LocalBackend()
         given: dict[str, str] = {}
@@ -193,7 +159,7 @@ class Store:
             rotate_records=rotate_records, rotate_bytes=rotate_bytes,
         )  # fmt: skip
         store = cls(
-            own, catalog.directories[: -1 if own is not None else None], backend, durability, pickle,
+            own, [d for d in catalog.directories if d != own], backend, durability, pickle,
             writing, catalog,
         )  # fmt: skip
         catalog.load(own)
@@ -357,8 +323,11 @@ class Store:
         """Remove records: they are never found again, in whatever segment they are."""
         self.append([self.stage_record(Tombstone(record_ids, reason))])
 
-    def close(self) -> None:
+    def close(self, publish: bool = True) -> None:
         """Publish what is held, seal, sync, merge indexes, and let go of all files.
+
+        Args:
+            publish: False drops what is held.
 
         Raises:
             StoreWriteError: something could not be written; everything else was done.
@@ -369,196 +338,16 @@ class Store:
             self._closed = True
             _open_stores.discard(self)
             try:
-                self._writing.close(self._blobs)
+                self._writing.close(self._blobs, publish)
             finally:
                 self._recent.clear()
                 self.catalog.close()
-
-    # --- reading ----------------------------------------------------------------------------------
-
-    def find(self, key: bytes) -> Stored | None:
-        """The newest whole result under a value key, a lineage key or an alias.
-
-        Args:
-            key: 32 bytes.
-
-        Returns:
-            What was found; its value is not decoded, its blobs are not touched.
-        """
-        recent = self._recent.get(key)
-        if recent is not None:
-            return recent
-        held = self._writing.find_held(key)
-        if held is not None and held.record_id not in self.catalog.removed:
-            if type(held.record) is Result:
-                return Stored(held.record, held.record_id, held.record.parents, self.path or "")
-            if type(held.record) is Alias:
-                found = self._resolve(held.record)
-                if found is not None:
-                    return found
-        place = self._writing.find_open(key)
-        if place is not None:
-            found = self._read(*place, key)
-            if found is not None:
-                return found
-            for place in self._writing.places(key):
-                found = self._read(*place, key)
-                if found is not None:
-                    return found
-        for place in self.catalog.candidates(key):
-            found = self._read(*place, key)
-            if found is not None:
-                return found
-        return None
-
-    def value(self, stored: Stored) -> Any:
-        """Decode a result, afresh each time.
-
-        Raises:
-            UnreadableRecordError: a blob is missing or damaged, or the value does not decode.
-        """
-        result = stored.result
-        if not result.blobs:
-            try:
-                return codecs.decode(result.codec, result.value, (), self.pickle)
-            except FormatError as error:
-                self._unreadable(stored, error)
-                raise
-        try:
-            blobs: list[Any] = [
-                self._blobs.read(stored.directory, digest, size) for digest, size in result.blobs
-            ]
-        except UnreadableRecordError as error:
-            self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
-            raise
-        codec, data = result.codec, result.value
-        if codec & fmt.SPILLED:
-            codec &= ~fmt.SPILLED
-            data = bytes(blobs.pop(0))
-        try:
-            return codecs.decode(codec, data, blobs, self.pickle)
-        except FormatError as error:
-            self._unreadable(stored, error)
-            raise
-
-    def note(self, record_id: bytes, name: str) -> bytes | None:
-        """What was noted last about a record under a name."""
-        for record in self.lookup(record_id):
-            if type(record) is Note and record.record_id == record_id and record.name == name:
-                return record.leaf
-        return None
-
-    def code(self, digest: bytes) -> Code | None:
-        """What a code digest was made of."""
-        for record in self.lookup(digest):
-            if type(record) is Code and record.digest == digest:
-                return record
-        return None
-
-    def failures(self, key: bytes) -> list[Failure]:
-        """Failures recorded under a key, newest first."""
-        return [
-            record
-            for record in self.lookup(key)
-            if type(record) is Failure and key in (record.key, record.lineage)
-        ]
-
-    def runs(self) -> list[tuple[str, Run]]:
-        """(directory, event) for all run records, newest first."""
-        return [
-            (segment.directory, record)
-            for segment, _, record in self._at(fmt.RUN_KEY)
-            if type(record) is Run
-        ]
-
-    def lookup(self, key: bytes) -> Iterator[Record]:
-        """Records of every kind that are indexed under a key's first 8 bytes, newest first.
-
-        The caller compares the whole key.
-        """
-        for entry in self._writing.held_under(key):
-            yield entry.record
-        for _, _, record in self._at(key):
-            yield record
-
-    def records(self) -> Iterator[tuple[str, bytes, Record]]:
-        """(directory, record id, record) of everything whole, from the oldest on."""
-        for segment, _, record_id, record in self._everything():
-            yield segment.directory, record_id, record
-
-    # --- by itself: a mapping ---------------------------------------------------------------------
-
-    def get(self, key: Hashable, default: Any = None) -> Any:
-        """The value under a key, or ``default``.  A record that cannot be read counts as absent."""
-        stored = self.find(address(key))
-        if stored is None:
-            return default
-        try:
-            return self.value(stored)
-        except UnreadableRecordError:
-            return default
-
-    def put(self, key: Hashable, value: Any, **fields: Any) -> None:
-        """Record a value under a key.
-
-        Args:
-            key: 32 bytes (an address), or any plain value.
-            value: what to record.
-            fields: further fields of :class:`~parsl_ckpt.checkpoint.format.Result`.
-
-        Raises:
-            UnserializableValueError: the key or the value cannot be encoded.
-            StoreWriteError: it could not be written.
-        """
-        self.append([self.entry(key, value, **fields)])
-
-    def entry(self, key: Hashable, value: Any, **fields: Any) -> Entry:
-        """What :meth:`put` appends, for appending many at once."""
-        encoded = codecs.encode(value, self.pickle)
-        if type(key) is bytes and len(key) == 32:
-            return self.stage(encoded, key=key, began=time.time(), **fields)
-        plain = _plain_key(key)
-        return self.stage(
-            encoded, key=blake3(b"key " + plain).digest(), names=("key",), leaves=(plain,),
-            began=time.time(), **fields,
-        )  # fmt: skip
-
-    def __contains__(self, key: Hashable) -> bool:
-        return self.find(address(key)) is not None
-
-    def __iter__(self) -> Iterator[Any]:
-        """Keys of all results that are found, each once: as they were put, else as addresses."""
-        for segment, offset, _, record in self._everything():
-            if type(record) is Result and self._newest(record.key) == (segment.path, offset):
-                yield key_of(record)
-
-    def items(self) -> Iterator[tuple[Any, Any]]:
-        """(key, value) of all results that can be read."""
-        for key in self:
-            try:
-                stored = self.find(address(key))
-                if stored is not None:
-                    yield key, self.value(stored)
-            except UnreadableRecordError:
-                continue
-
-    def __len__(self) -> int:
-        """Number of keys; walks over all records."""
-        return sum(1 for _ in self)
-
-    def __bool__(self) -> bool:
-        return True
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    @property
-    def problems(self) -> list[Problem]:
-        """What was found wrong and worked around."""
-        return list(self.catalog.problems)
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -586,96 +375,6 @@ class Store:
             ) from error
         return Result(codec=codec, value=data, blobs=tuple(blobs), **fields)
 
-    def _read(self, segment: Segment, offset: int, key: bytes) -> Stored | None:
-        """The result at a place, if it is whole, has this key and is not removed."""
-        try:
-            kind, record_id, payload = segment.frame(offset)
-            if kind == _RESULT:
-                if record_id in self.catalog.removed:
-                    return None
-                result = _decode_result(payload)
-                if result.key == key or result.lineage == key:
-                    return Stored(result, record_id, result.parents, segment.directory)
-            elif kind == fmt.ALIAS and record_id not in self.catalog.removed:
-                alias: Any = fmt.decode_record(kind, payload)
-                if alias.key == key:
-                    return self._resolve(alias)
-        except DamagedFrame as error:
-            self.catalog.report("damage", segment.path, str(error), offset, error.size)  # type: ignore[attr-defined]
-        except OSError as error:
-            self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
-        except Exception as error:
-            self.catalog.report("record", segment.path, f"A record does not decode: {error}", offset)
-        return None
-
-    def _resolve(self, alias: Alias) -> Stored | None:
-        """The result that an alias names."""
-        for segment, offset in self._places(alias.target_key):
-            found = self._frame(segment, offset)
-            if (
-                found is not None
-                and found[0] == alias.record_id
-                and type(found[1]) is Result
-                and found[0] not in self.catalog.removed
-            ):
-                return Stored(found[1], found[0], alias.parents, segment.directory)
-        held = self._writing.find_held(alias.target_key)
-        if held is not None and held.record_id == alias.record_id and type(held.record) is Result:
-            return Stored(held.record, held.record_id, alias.parents, self.path or "")
-        return None
-
-    def _places(self, key: bytes) -> Iterator[tuple[Segment, int]]:
-        yield from self._writing.places(key)
-        yield from self.catalog.candidates(key)
-
-    def _at(self, key: bytes) -> Iterator[tuple[Segment, bytes, Record]]:
-        for segment, offset in self._places(key):
-            found = self._frame(segment, offset)
-            if found is not None and found[0] not in self.catalog.removed:
-                yield segment, found[0], found[1]
-
-    def _frame(self, segment: Segment, offset: int) -> tuple[bytes, Record] | None:
-        try:
-            kind, record_id, payload = segment.frame(offset)
-            record = fmt.decode_record(kind, payload) if kind != fmt.INDEX else None
-        except DamagedFrame as error:
-            self.catalog.report("damage", segment.path, str(error), offset, error.size)  # type: ignore[attr-defined]
-            return None
-        except (FormatError, OSError) as error:
-            self.catalog.report("record", segment.path, str(error), offset)
-            return None
-        return None if record is None else (record_id, record)
-
-    def _newest(self, key: bytes) -> tuple[str, int] | None:
-        for segment, offset in self._places(key):
-            if self._read(segment, offset, key) is not None:
-                return segment.path, offset
-        return None
-
-    def _everything(self) -> Iterator[tuple[Segment, int, bytes, Record]]:
-        for segment in self._all_segments():
-            try:
-                for frame in segment.walk():
-                    found = self._frame(segment, frame.offset)
-                    if found is not None:
-                        yield segment, frame.offset, *found
-            except OSError as error:
-                self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
-
-    def _all_segments(self) -> list[Segment]:
-        segments = {s.path: s for s in list(self.catalog.segments.values())}
-        own = self._writing.open_segment
-        if own is not None:
-            segments[own.path] = own
-        return sorted(segments.values(), key=lambda segment: segment.rank)
-
-    def _unreadable(self, stored: Stored, error: FormatError) -> None:
-        self.catalog.report(
-            "record", stored.directory,
-            f"A record of {stored.result.app or 'a value'} cannot be read: {error}",
-            int.from_bytes(stored.record_id[:6], "little"),
-        )  # fmt: skip
-
     def _forget_recent(self, entry: Entry) -> None:
         if entry.kind == fmt.TOMBSTONE:
             self._recent.clear()
@@ -693,40 +392,6 @@ class Store:
     def _forked(self) -> None:
         self._lock = threading.RLock()
         self._writing.forked()
-
-
-# --- keys of the mapping --------------------------------------------------------------------------
-
-
-def address(key: Hashable) -> bytes:
-    """The 32 bytes that a key of the mapping is filed under."""
-    if type(key) is bytes and len(key) == 32:
-        return key
-    return blake3(b"key " + _plain_key(key)).digest()
-
-
-def key_of(result: Result) -> Any:
-    """The key that a result was put under, else its address."""
-    if result.names == ("key",) and not result.app and result.leaves:
-        try:
-            plain = result.leaves[0]
-            if blake3(b"key " + plain).digest() == result.key:
-                return decode_plain(plain, imports=False)
-        except FormatError:
-            pass
-    return result.key
-
-
-def _plain_key(key: Hashable) -> bytes:
-    try:
-        plain, buffers = encode_plain(key)
-    except NotPlain as reason:
-        raise UnserializableValueError(
-            f"A key holds {reason}.", hint="Use plain values as keys.", type=type(key).__name__
-        ) from None
-    if buffers:
-        raise UnserializableValueError("A key is too large.", hint="Use its digest.", type="key")
-    return plain
 
 
 # --- opening --------------------------------------------------------------------------------------
@@ -766,11 +431,10 @@ def _read_only() -> StoreClosedError:
     )
 
 
-__all__ = ["Entry", "Store", "Stored", "address", "key_of"]
+__all__ = ["Durability", "Entry", "Store", "Stored", "address", "key_of"]
 
 _RESULT = fmt.RESULT
 _encode_result = fmt._encode
-_decode_result = fmt.decode_result
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 

@@ -1,6 +1,7 @@
 """Whose checkpoints are opened: a checkpoint with pickles in it is code of whoever could write it.
 
-Rule: ours are those that belong to this user (or to root, who can do anything anyway) and that nobody
+Rule: ours are those that belong to this user (or to root, who can do anything anyway) and that
+    nobody
 else can write to.
 """
 

@@ -6,10 +6,11 @@
                     └── failed ─► given up ─► catalog (index in memory)
     hold ─► memory ── beyond hold_bytes ─► spool (hidden name) ── publish ─► renamed, catalog
 
-Guarantees: an offset enters ``places`` only after its bytes were written.  What a lookup finds moves
-from ``places`` to the catalog's indexes in this order: first added there, then dropped here, so that
-a reader that looks here first always finds it.  After a failed write or sync another segment is
-begun.
+Guarantees: an offset enters ``places`` only after its bytes were written.  What a lookup finds
+    moves
+from ``places`` to the catalog's indexes in this order: first added there, then dropped here, so
+that a reader that looks here first always finds it.  After a failed write or sync another segment
+is begun.
 
 Assumptions: the store's lock is held by every caller of append, hold, publish, seal and close.
 ``sync`` and the lookups run beside them.
@@ -265,13 +266,14 @@ class Writing:
         if failure is not None:
             raise self._failed(failure) from failure
 
-    def close(self, blobs: Blobs) -> None:
+    def close(self, blobs: Blobs, publish: bool = True) -> None:
         if self._closed:
             return
         failure: StoreWriteError | None = None
         try:
             if self._path is not None:
-                for step in (self.publish, self.seal, lambda: self.sync(blobs)):
+                steps = (self.seal, lambda: self.sync(blobs))
+                for step in (self.publish, *steps) if publish else steps:
                     try:
                         step()
                     except StoreWriteError as error:
@@ -289,7 +291,7 @@ class Writing:
             raise failure
 
     def forked(self) -> None:
-        """In a child: what its parent writes is only read; what its parent holds is the parent's."""
+        """In a child: what its parent writes is only read; what that holds is not the child's."""
         self._sync_lock = threading.Lock()
         current, self._open = self._open, None
         if current is not None:

@@ -1,0 +1,279 @@
+"""Reading a store: from keys to results, from results to values.
+
+Rule of this file: no lock is taken and nothing is believed.  A record that is damaged, removed or
+of another key is passed over for the next older one; what was wrong is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from parsl_ckpt.errors import FormatError, UnreadableRecordError
+
+from . import codec as codecs
+from . import format as fmt
+from .blobs import Blobs
+from .catalog import Catalog, Problem
+from .format import Alias, Code, Failure, Note, Record, Result, Run
+from .segment import DamagedFrame, Segment
+from .writing import Writing
+
+
+class Stored:
+    """A result that was found.
+
+    Attributes:
+        result: the record.
+        record_id: its name.
+        parents: (own key, record id) of the inputs of the call that was asked for; those of the
+            alias, if it was found through one.
+        directory: the checkpoint that it is in, where its blobs are.
+    """
+
+    __slots__ = ("directory", "parents", "record_id", "result")
+
+    def __init__(
+        self,
+        result: Result,
+        record_id: bytes,
+        parents: tuple[tuple[bytes, bytes], ...],
+        directory: str,
+    ) -> None:
+        self.result = result
+        self.record_id = record_id
+        self.parents = parents
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<Stored {self.result.app or 'value'} {self.record_id.hex()}>"
+
+
+class Reading:
+    """The reading half of a store."""
+
+    def __init__(
+        self, path: str | None, pickle: bool, catalog: Catalog, writing: Writing, blobs: Blobs
+    ) -> None:
+        self.path = path
+        self.pickle = pickle
+        self.catalog = catalog
+        self._writing = writing
+        self._blobs = blobs
+        # The newest results appended here.  Only appends change it, under the store's lock.
+        self._recent: dict[bytes, Stored] = {}
+
+    def find(self, key: bytes) -> Stored | None:
+        """The newest whole result under a value key, a lineage key or an alias.
+
+        Args:
+            key: 32 bytes.
+
+        Returns:
+            What was found; its value is not decoded, its blobs are not touched.
+        """
+        recent = self._recent.get(key)
+        if recent is not None:
+            return recent
+        held = self._writing.find_held(key)
+        if held is not None and held.record_id not in self.catalog.removed:
+            if type(held.record) is Result:
+                return Stored(held.record, held.record_id, held.record.parents, self.path or "")
+            if type(held.record) is Alias:
+                found = self._resolve(held.record)
+                if found is not None:
+                    return found
+        place = self._writing.find_open(key)
+        if place is not None:
+            found = self._read(*place, key)
+            if found is not None:
+                return found
+            for place in self._writing.places(key):
+                found = self._read(*place, key)
+                if found is not None:
+                    return found
+        for place in self.catalog.candidates(key):
+            found = self._read(*place, key)
+            if found is not None:
+                return found
+        return None
+
+    def value(self, stored: Stored) -> Any:
+        """Decode a result, afresh each time.
+
+        Raises:
+            UnreadableRecordError: a blob is missing or damaged, or the value does not decode.
+        """
+        result = stored.result
+        if not result.blobs:
+            try:
+                return codecs.decode(result.codec, result.value, (), self.pickle)
+            except FormatError as error:
+                self._unreadable(stored, error)
+                raise
+        try:
+            blobs: list[Any] = [
+                self._blobs.read(stored.directory, digest, size) for digest, size in result.blobs
+            ]
+        except UnreadableRecordError as error:
+            self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
+            raise
+        codec, data = result.codec, result.value
+        if codec & fmt.SPILLED:
+            codec &= ~fmt.SPILLED
+            data = bytes(blobs.pop(0))
+        try:
+            return codecs.decode(codec, data, blobs, self.pickle)
+        except FormatError as error:
+            self._unreadable(stored, error)
+            raise
+
+    def note(self, record_id: bytes, name: str) -> bytes | None:
+        """What was noted last about a record under a name."""
+        for record in self.lookup(record_id):
+            if type(record) is Note and record.record_id == record_id and record.name == name:
+                return record.leaf
+        return None
+
+    def code(self, digest: bytes) -> Code | None:
+        """What a code digest was made of."""
+        for record in self.lookup(digest):
+            if type(record) is Code and record.digest == digest:
+                return record
+        return None
+
+    def failures(self, key: bytes) -> list[Failure]:
+        """Failures recorded under a key, newest first."""
+        return [
+            record
+            for record in self.lookup(key)
+            if type(record) is Failure and key in (record.key, record.lineage)
+        ]
+
+    def runs(self) -> list[tuple[str, Run]]:
+        """(directory, event) for all run records, newest first."""
+        return [
+            (segment.directory, record)
+            for segment, _, record in self._at(fmt.RUN_KEY)
+            if type(record) is Run
+        ]
+
+    def lookup(self, key: bytes) -> Iterator[Record]:
+        """Records of every kind that are indexed under a key's first 8 bytes, newest first.
+
+        The caller compares the whole key.
+        """
+        for entry in self._writing.held_under(key):
+            yield entry.record
+        for _, _, record in self._at(key):
+            yield record
+
+    def records(self) -> Iterator[tuple[str, bytes, Record]]:
+        """(directory, record id, record) of everything whole, from the oldest on."""
+        for segment, _, record_id, record in self._everything():
+            yield segment.directory, record_id, record
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What was found wrong and worked around."""
+        return list(self.catalog.problems)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _read(self, segment: Segment, offset: int, key: bytes) -> Stored | None:
+        """The result at a place, if it is whole, has this key and is not removed."""
+        try:
+            kind, record_id, payload = segment.frame(offset)
+            if kind == _RESULT:
+                if record_id in self.catalog.removed:
+                    return None
+                result = _decode_result(payload)
+                if result.key == key or result.lineage == key:
+                    return Stored(result, record_id, result.parents, segment.directory)
+            elif kind == fmt.ALIAS and record_id not in self.catalog.removed:
+                alias: Any = fmt.decode_record(kind, payload)
+                if alias.key == key:
+                    return self._resolve(alias)
+        except DamagedFrame as error:
+            self._damaged(segment, offset, error)
+        except OSError as error:
+            self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
+        except Exception as error:
+            text = f"A record does not decode: {error}"
+            self.catalog.report("record", segment.path, text, offset)
+        return None
+
+    def _resolve(self, alias: Alias) -> Stored | None:
+        """The result that an alias names."""
+        for segment, offset in self._places(alias.target_key):
+            found = self._frame(segment, offset)
+            if (
+                found is not None
+                and found[0] == alias.record_id
+                and type(found[1]) is Result
+                and found[0] not in self.catalog.removed
+            ):
+                return Stored(found[1], found[0], alias.parents, segment.directory)
+        held = self._writing.find_held(alias.target_key)
+        if held is not None and held.record_id == alias.record_id and type(held.record) is Result:
+            return Stored(held.record, held.record_id, alias.parents, self.path or "")
+        return None
+
+    def _places(self, key: bytes) -> Iterator[tuple[Segment, int]]:
+        yield from self._writing.places(key)
+        yield from self.catalog.candidates(key)
+
+    def _at(self, key: bytes) -> Iterator[tuple[Segment, bytes, Record]]:
+        for segment, offset in self._places(key):
+            found = self._frame(segment, offset)
+            if found is not None and found[0] not in self.catalog.removed:
+                yield segment, found[0], found[1]
+
+    def _frame(self, segment: Segment, offset: int) -> tuple[bytes, Record] | None:
+        try:
+            kind, record_id, payload = segment.frame(offset)
+            record = fmt.decode_record(kind, payload) if kind != fmt.INDEX else None
+        except DamagedFrame as error:
+            self._damaged(segment, offset, error)
+            return None
+        except (FormatError, OSError) as error:
+            self.catalog.report("record", segment.path, str(error), offset)
+            return None
+        return None if record is None else (record_id, record)
+
+    def _newest(self, key: bytes) -> tuple[str, int] | None:
+        for segment, offset in self._places(key):
+            if self._read(segment, offset, key) is not None:
+                return segment.path, offset
+        return None
+
+    def _everything(self) -> Iterator[tuple[Segment, int, bytes, Record]]:
+        for segment in self._all_segments():
+            try:
+                for frame in segment.walk():
+                    found = self._frame(segment, frame.offset)
+                    if found is not None:
+                        yield segment, frame.offset, *found
+            except OSError as error:
+                self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
+
+    def _all_segments(self) -> list[Segment]:
+        segments = {s.path: s for s in list(self.catalog.segments.values())}
+        own = self._writing.open_segment
+        if own is not None:
+            segments[own.path] = own
+        return sorted(segments.values(), key=lambda segment: segment.rank)
+
+    def _damaged(self, segment: Segment, offset: int, error: DamagedFrame) -> None:
+        self.catalog.report("damage", segment.path, str(error), offset, error.size)
+
+    def _unreadable(self, stored: Stored, error: FormatError) -> None:
+        self.catalog.report(
+            "record", stored.directory,
+            f"A record of {stored.result.app or 'a value'} cannot be read: {error}",
+            int.from_bytes(stored.record_id[:6], "little"),
+        )  # fmt: skip
+
+
+_RESULT = fmt.RESULT
+_decode_result = fmt.decode_result
