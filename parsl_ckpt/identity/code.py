@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from operator import attrgetter, is_, itemgetter
+from operator import is_, itemgetter
 from types import FunctionType, MethodType
 from typing import Any, Literal
 
@@ -27,10 +27,6 @@ Mode = Literal["closure", "function", "name"]
 WATCHED = 4096
 """A reached container of more parts than this (or a megabyte of array) is not digested at each call."""
 
-_code_of = attrgetter("__code__")
-_defaults_of = attrgetter("__defaults__")
-_kwdefaults_of = attrgetter("__kwdefaults__")
-
 
 class _State:
     """A digest and what it rests on."""
@@ -43,7 +39,7 @@ class _State:
         self._bound: list[tuple[Callable[[Any], Any], Any, tuple[Any, ...]]] = []
         self._absent: list[tuple[Any, tuple[str, ...]]] = []
         self._cells: tuple[Any, ...] = ()
-        self._functions: tuple[Any, ...] | None = None
+        self._functions: tuple[tuple[Any, Any, Any, Any], ...] = ()
         self._sizes: list[tuple[Any, int]] = []
         self._watched: list[tuple[Any, bytes]] = []
         if reach is not None:
@@ -58,12 +54,9 @@ class _State:
             self._bound.append((itemgetter(*names), namespace, expected))
         self._absent = [(names, tuple(missing)) for names, missing in reach.absent.values()]
         self._cells = tuple(reach.cells.values())
-        functions = tuple(reach.functions.values())
-        self._functions = (
-            functions,
-            tuple(map(_code_of, functions)),
-            tuple(map(_defaults_of, functions)),
-            tuple(map(_kwdefaults_of, functions)),
+        self._functions = tuple(
+            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
+            for function in reach.functions.values()
         )
         self._sizes = list(reach.sizes)
         for name, value in reach.mutable.values():
@@ -95,13 +88,11 @@ class _State:
         for cell, content in self._cells:
             if _content(cell) is not content:
                 return False
-        parts = self._functions
-        if parts is not None:
-            functions, codes, defaults, kwdefaults = parts
-            if not (
-                all(map(is_, map(_code_of, functions), codes))
-                and all(map(is_, map(_defaults_of, functions), defaults))
-                and all(map(is_, map(_kwdefaults_of, functions), kwdefaults))
+        for function, code, defaults, kwdefaults in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not kwdefaults
             ):
                 return False
         for namespace, size in self._sizes:

@@ -135,7 +135,8 @@ def _generic(value: Any, walk: Walk) -> Expanded:
         return b"V", SORTED, ["Union", *arguments]
     if origin is typing.Annotated:
         return b"v", ORDERED, ["Annotated", *arguments]
-    return b"v", ORDERED, ["generic", origin, list(arguments)]
+    builtin = isinstance(value, types.GenericAlias)  # list[int] is not typing.List[int]
+    return b"v", ORDERED, ["generic", builtin, origin, list(arguments)]
 
 
 def _typing_name(value: Any) -> str:
@@ -186,6 +187,8 @@ def reduced(value: Any, walk: Walk) -> Expanded:
     except Exception as error:
         raise Refused(value, str(error)) from error
     if isinstance(result, str):
+        if callable(value) and hasattr(value, "__qualname__"):  # a compiled function
+            return named(b"n", "builtin", getattr(value, "__module__", ""), value.__qualname__)
         return b"O", ORDERED, [walk_class(value, walk), str(getattr(value, "__module__", "")), result]
     if not isinstance(result, tuple) or not 2 <= len(result) <= 6:
         raise Refused(value, "its __reduce_ex__ gives neither a name nor a tuple")

@@ -159,9 +159,12 @@ class Reach:
             ("kwdefaults", function.__kwdefaults__),
         ):
             if defaults:
-                values = defaults.values() if isinstance(defaults, dict) else defaults
-                for value in values:
-                    self._note_mutable(f"{function.__qualname__}.{label}", value)
+                if isinstance(defaults, dict):
+                    for key, value in defaults.items():
+                        self._bind(defaults, key, value)
+                else:
+                    for value in defaults:
+                        self._note_mutable(f"{function.__qualname__}.{label}", value)
                 parts += [name, label, self._each(defaults)]
         return parts
 

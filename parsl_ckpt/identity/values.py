@@ -37,7 +37,7 @@ from .walk import (
 Encoder = Callable[[Any], bytes]
 Expander = Callable[[Any, "Walk"], Expanded]
 
-NODE_LIMIT = 5_000_000
+NODE_LIMIT = 1_000_000
 """A value that keeps on unfolding (an object that reduces to new objects) is given up here."""
 
 # --- scalars --------------------------------------------------------------------------------------
@@ -187,6 +187,7 @@ class Refused(Exception):
 
 
 _OPEN = b""
+_PLAIN = {list: b"[", tuple: b"(", dict: b"{"}  # walked without asking for their expander
 
 
 class Walk:
@@ -244,12 +245,9 @@ class Walk:
             return known
         seen[key] = _OPEN
         self._kept.append(value)  # while it lives, its id() is its own
-        if kind is dict:
-            leaf = self._dict(value)
-        elif kind is list:
-            leaf = seal(b"[", self._stream(value))
-        elif kind is tuple:
-            leaf = seal(b"(", self._stream(value))
+        tag = _PLAIN.get(kind)
+        if tag is not None:
+            leaf = seal(tag, self._stream(value)) if kind is not dict else self._dict(value)
         else:
             expanded = self.expand(value)
             if type(expanded) is bytes:
@@ -354,7 +352,10 @@ def _expander_of(kind: type) -> Expander:
         top = base.__module__.partition(".")[0] if isinstance(base.__module__, str) else ""
         if top in LAZY:
             LAZY.pop(top)(top)
-    custom = id_for_memo.dispatch(kind)
+    try:
+        custom = id_for_memo.dispatch(kind)
+    except Exception:  # a metaclass whose classes cannot be compared
+        custom = _by_leaf
     if custom is not _by_leaf:
         expander = _custom(custom)
     else:
@@ -467,6 +468,9 @@ def _register_and_forget(cls: Any, func: Any = None) -> Any:
     for kind in [kind for kind in SCALARS if kind is not Known]:
         if id_for_memo.dispatch(kind) is not _by_leaf:
             del SCALARS[kind]
+    for kind in list(_PLAIN):
+        if id_for_memo.dispatch(kind) is not _by_leaf:
+            del _PLAIN[kind]
     return answer
 
 

@@ -8,11 +8,10 @@ framed leaves of its parts, so a shared part is digested once, and a part whose 
 
 Cycles.  A value that contains itself has no finite encoding, but it is determined by its infinite
 unfolding.  Each strongly connected component is refined, as automata are minimised: all its nodes
-start alike, each round names a node after its parts' names of the round before, and when a round
-separates nothing further, a node is its name together with the table of all names.  That does not
-depend on where the walk entered, on sharing, or on the order of sets, and takes
-O(rounds * edges); back references by depth would take exponential time in entangled graphs.
-(Source of the idea: Moore's minimisation of automata; colour refinement.)
+start alike, those whose parts have different names get different names, and when nothing is
+separated further, a node is its name together with the table of all names.  That does not depend on
+where the walk entered or on the order of sets; back references by depth would take exponential time
+in entangled graphs.  (Source of the idea: Hopcroft's minimisation of automata; colour refinement.)
 """
 
 from __future__ import annotations
@@ -208,35 +207,64 @@ def _close(component: list[_Node]) -> None:
         only.open = False
         only.parts = []
         return
-    names: dict[int, bytes] = {id(node): b"" for node in component}  # no leaf is empty
-    classes = 1
-    while True:
-        later = {
-            id(node): combine(
-                node.tag,
-                node.arrangement,
-                [
-                    part
-                    if type(part) is bytes
-                    else names[id(part)]
-                    if part.open  # type: ignore[union-attr]
-                    else part.leaf  # type: ignore[misc, union-attr]
-                    for part in node.parts
-                ],
-            )
-            for node in component
-        }
-        count = len(set(later.values()))
-        if count == classes:
-            break
-        classes, names = count, later
-    # Old names are the states, new names their transitions: the table is the whole automaton.
-    table = digest_of(*sorted({names[key] + later[key] + FRAME[len(later[key])] for key in later}))
+    names, moves = _refine(component)
+    # Names are the states, moves their transitions: the table is the whole automaton.
+    rows = {names[key] + moves[key] + FRAME[len(moves[key])] for key in names}
+    table = digest_of(*sorted(rows))
     for node in component:
-        node.leaf = seal(b"C", join_leaves((later[id(node)], table)))
+        node.leaf = seal(b"C", join_leaves((names[id(node)] or b"-", table)))
     for node in component:
         node.open = False
         node.parts = []
+
+
+def _refine(component: list[_Node]) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """Names that are equal exactly for nodes with the same unfolding, and what each leads to.
+
+    Only nodes next to a renamed one are looked at again, and when a class splits its largest part
+    keeps the name (if one is the largest), so that each node is renamed O(log n) times (Hopcroft).
+    """
+    names = {id(node): b"" for node in component}  # no leaf is empty
+    moves: dict[int, bytes] = {}
+    parents: dict[int, list[_Node]] = {}
+    for node in component:
+        for part in node.parts:
+            if type(part) is _Node and part.open:
+                parents.setdefault(id(part), []).append(node)
+    sizes = {b"": len(component)}
+    dirty = {id(node): node for node in component}
+    turn = 0
+    while dirty:
+        turn += 1
+        split: dict[bytes, dict[bytes, list[_Node]]] = {}
+        for key, node in dirty.items():
+            parts = [_name_of(part, names) for part in node.parts]
+            moves[key] = combine(node.tag, node.arrangement, parts)
+            split.setdefault(names[key], {}).setdefault(moves[key], []).append(node)
+        dirty = {}
+        for name, groups in split.items():
+            unmoved = sizes[name] - sum(map(len, groups.values()))
+            if len(groups) + bool(unmoved) == 1:
+                continue
+            largest = max(unmoved, *map(len, groups.values()))
+            alone = [unmoved, *map(len, groups.values())].count(largest) == 1
+            for move, group in groups.items():
+                if alone and len(group) == largest:
+                    continue
+                fresh = digest_of(b"%d" % turn, name, move)
+                sizes[name] -= len(group)
+                sizes[fresh] = len(group)
+                for node in group:
+                    names[id(node)] = fresh
+                    for parent in parents[id(node)]:
+                        dirty[id(parent)] = parent
+    return names, moves
+
+
+def _name_of(part: bytes | _Node, names: dict[int, bytes]) -> bytes:
+    if type(part) is bytes:
+        return part
+    return names[id(part)] if part.open else part.leaf  # type: ignore[union-attr, return-value]
 
 
 def _leaf_of(part: bytes | _Node) -> bytes:
