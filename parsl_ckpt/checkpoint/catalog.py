@@ -23,7 +23,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from .backend import Backend, Writable
-from .format import FILE_HEADER_SIZE, ID_SIZE
+from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE, ID_SIZE
 from .index import (
     MAX_SEGMENTS,
     OFFSET_BITS,
@@ -456,20 +456,18 @@ class Catalog:
             )  # fmt: skip
         walk = segment.walk(0, size)
         sealed = False
-        to_number = int.from_bytes
-        for frame in walk:
-            kind = frame.kind
-            if kind == fmt.INDEX:
-                sealed = sealed or frame.end == size
-                continue
+        for offset, kind, keys, length, _, first, second in walk.headers():
             if kind == fmt.RESULT:
                 records += 1
+            elif kind == fmt.INDEX:
+                sealed = sealed or offset + FRAME_HEADER_SIZE + length == size
+                continue
             elif kind == fmt.TOMBSTONE:
-                removed.extend(self._tombstone(segment, frame.offset))
-            if frame.keys:
-                entries.append(to_number(frame.first, "little") << 64 | base | frame.offset)
-                if frame.keys > 1:
-                    entries.append(to_number(frame.second, "little") << 64 | base | frame.offset)
+                removed.extend(self._tombstone(segment, offset))
+            if keys:
+                entries.append(first << 64 | base | offset)
+                if keys > 1:
+                    entries.append(second << 64 | base | offset)
         for offset, lost in walk.damage:
             self.report(
                 "damage", segment.path,

@@ -46,6 +46,8 @@ ID_SIZE = 16
 FRAME_MAGIC = b"\xc5PF\x01"
 # magic, kind, flags, number of keys, reserved, payload length, record id, two key prefixes
 FRAME_FIELDS = struct.Struct("<4sBBBBQ16s8s8s")
+# kind, number of keys, payload length, record id, two key prefixes as numbers
+FRAME_NUMBERS = struct.Struct("<4xBxBxQ16sQQ")
 FRAME_FIELDS_SIZE = FRAME_FIELDS.size
 CHECKSUM_SIZE = 8
 FRAME_HEADER_SIZE = FRAME_FIELDS_SIZE + CHECKSUM_SIZE

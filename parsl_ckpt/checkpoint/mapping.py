@@ -20,7 +20,7 @@ from .segment import Entry
 from .unplain import decode_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .codec import Encoded
 
@@ -32,7 +32,7 @@ class Mapping(Reading):
 
         def encode(self, value: Any) -> Encoded: ...
 
-        def stage(self, encoded: Encoded, **fields: Any) -> Entry: ...
+        stage: Callable[..., Entry]
 
         def append(self, entries: Sequence[Entry]) -> None: ...
 

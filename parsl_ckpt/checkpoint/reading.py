@@ -16,7 +16,7 @@ from . import format as fmt
 from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .format import Alias, Code, Failure, Note, Record, Result, Run
-from .segment import DamagedFrame, Segment
+from .segment import DamagedFrame, Entry, Segment
 from .writing import Writing
 
 
@@ -61,7 +61,7 @@ class Reading:
         self._writing = writing
         self._blobs = blobs
         # The newest results appended here.  Only appends change it, under the store's lock.
-        self._recent: dict[bytes, Stored] = {}
+        self._recent: dict[bytes, Entry] = {}
 
     def find(self, key: bytes) -> Stored | None:
         """The newest whole result under a value key, a lineage key or an alias.
@@ -72,15 +72,13 @@ class Reading:
         Returns:
             What was found; its value is not decoded, its blobs are not touched.
         """
-        recent = self._recent.get(key)
-        if recent is not None:
-            return recent
-        held = self._writing.find_held(key)
-        if held is not None and held.record_id not in self.catalog.removed:
-            if type(held.record) is Result:
-                return Stored(held.record, held.record_id, held.record.parents, self.path or "")
-            if type(held.record) is Alias:
-                found = self._resolve(held.record)
+        entry = self._recent.get(key) or self._writing.find_held(key)
+        if entry is not None and entry.record_id not in self.catalog.removed:
+            record: Any = entry.record
+            if entry.kind == _RESULT:
+                return Stored(record, entry.record_id, record.parents, self.path or "")
+            if entry.kind == fmt.ALIAS:
+                found = self._resolve(record)
                 if found is not None:
                     return found
         place = self._writing.find_open(key)
@@ -250,10 +248,10 @@ class Reading:
     def _everything(self) -> Iterator[tuple[Segment, int, bytes, Record]]:
         for segment in self._all_segments():
             try:
-                for frame in segment.walk():
-                    found = self._frame(segment, frame.offset)
+                for offset, *_ in segment.walk().headers():
+                    found = self._frame(segment, offset)
                     if found is not None:
-                        yield segment, frame.offset, *found
+                        yield segment, offset, *found
             except OSError as error:
                 self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
 

@@ -33,6 +33,7 @@ from .format import (
     FRAME_FIELDS_SIZE,
     FRAME_HEADER_SIZE,
     FRAME_MAGIC,
+    FRAME_NUMBERS,
     ID_SIZE,
     Record,
 )
@@ -81,8 +82,8 @@ class Frame(NamedTuple):
     keys: int
     length: int
     record_id: bytes
-    first: bytes
-    second: bytes
+    first: int
+    second: int
 
     @property
     def end(self) -> int:
@@ -139,6 +140,8 @@ class SegmentWriter:
         """
         at = self.offset
         identity = self.identity
+        if len(entries) == 1:
+            return self._append_one(entries[0], at, identity)
         parts: list[bytes] = []
         offsets: list[int] = []
         # Until the new offset is known: an exception at any instruction ends this segment.
@@ -158,10 +161,27 @@ class SegmentWriter:
             parts.append(payload)
             offsets.append(at)
             at += FRAME_HEADER_SIZE + len(payload)
-        self._write(parts[0] + parts[1] + parts[2] if len(parts) == 3 else b"".join(parts))
+        self._write(b"".join(parts))
         self.offset = at
         self.failed = False
         return offsets
+
+    def _append_one(self, entry: Entry, at: int, identity: bytes) -> list[int]:
+        """The same without the lists: one record at a time is the common case."""
+        self.failed = True
+        keys = entry.keys
+        payload = entry.payload
+        count = len(keys)
+        fields = FRAME_FIELDS.pack(
+            FRAME_MAGIC, entry.kind, 0, count, 0, len(payload), entry.record_id,
+            keys[0] if count else b"", keys[1] if count > 1 else b"",
+        )  # fmt: skip
+        self._write(
+            fields + blake3(identity + at.to_bytes(8, "little") + fields).digest(8) + payload
+        )
+        self.offset = at + FRAME_HEADER_SIZE + len(payload)
+        self.failed = False
+        return [at]
 
     def append_index(self, make: Callable[[int], bytes]) -> None:
         """End the segment with an index frame; ``make`` gets the offset of its payload."""
@@ -358,23 +378,27 @@ class Walk:
         self.damage: list[tuple[int, int]] = []
 
     def __iter__(self) -> Iterator[Frame]:
+        for header in self.headers():
+            yield Frame(*header)
+
+    def headers(self) -> Iterator[tuple[int, int, int, int, bytes, int, int]]:
+        """The fields of :class:`Frame` as plain tuples, which are several times faster to make."""
+        # A million turns of this loop are one start after a crash: numbers stand for their names.
+        assert (FRAME_FIELDS_SIZE, CHECKSUM_SIZE, FRAME_HEADER_SIZE) == (48, 8, 56)
         read, identity, size = self._reader.read, self._identity, self._size
-        unpack = FRAME_FIELDS.unpack_from
+        unpack, digest = FRAME_NUMBERS.unpack_from, blake3
         at = base = self.end
         buffer = b""
-        while at + FRAME_HEADER_SIZE <= size:
+        while at + 56 <= size:
             begin = at - base
-            header = buffer[begin : begin + FRAME_HEADER_SIZE]
-            if len(header) < FRAME_HEADER_SIZE:
+            header = buffer[begin : begin + 56]
+            if len(header) < 56:
                 buffer, base = read(at, _CHUNK), at
                 header = buffer[:FRAME_HEADER_SIZE]
                 if len(header) < FRAME_HEADER_SIZE:
                     break
             if (
-                blake3(identity + at.to_bytes(8, "little") + header[:FRAME_FIELDS_SIZE]).digest(
-                    CHECKSUM_SIZE
-                )
-                != header[FRAME_FIELDS_SIZE:]
+                digest(identity + at.to_bytes(8, "little") + header[:48]).digest(8) != header[48:]
                 or header[:4] != FRAME_MAGIC
             ):
                 found = self._search(at + 1)
@@ -385,11 +409,11 @@ class Walk:
                 self.damage.append((at, found - at))
                 at = found
                 continue
-            _, kind, _flags, keys, _, length, record_id, first, second = unpack(header)
-            end = at + FRAME_HEADER_SIZE + length
+            kind, keys, length, record_id, first, second = unpack(header)
+            end = at + 56 + length
             if end > size:
                 break
-            yield Frame(at, kind, keys, length, record_id, first, second)
+            yield at, kind, keys, length, record_id, first, second
             self.end = at = end
         self.torn = size - at
 

@@ -180,27 +180,45 @@ class Store(Mapping):
         """
         return codecs.encode(value, self.pickle)
 
-    def stage(self, encoded: Encoded, **fields: Any) -> Entry:
+    def stage(
+        self,
+        encoded: Encoded,
+        *,
+        key: bytes,
+        lineage: bytes | None = None,
+        app: str = "",
+        code: bytes = b"",
+        version: str = "",
+        names: tuple[str, ...] = (),
+        leaves: tuple[bytes, ...] = (),
+        parents: tuple[tuple[bytes, bytes], ...] = (),
+        began: float = 0.0,
+        seconds: float = 0.0,
+        tries: int = 1,
+        worker: str = "",
+    ) -> Entry:
         """Make a result ready to be appended; large payloads are written as blobs here.
 
         Args:
             encoded: the encoded value.
-            fields: the other fields of :class:`~parsl_ckpt.checkpoint.format.Result`.
+            key, lineage, app, code, version, names, leaves, parents, began, seconds, tries, worker:
+                the fields of :class:`~parsl_ckpt.checkpoint.format.Result`.
 
         Raises:
             StoreWriteError: a blob could not be written.
         """
-        data = encoded.data
+        codec, data = encoded.codec, encoded.data
+        blobs: tuple[tuple[bytes, int], ...] = ()
         if encoded.buffers or len(data) > fmt.INLINE_LIMIT:
-            record = self._stage_large(encoded, fields)
-        else:
-            record = Result(codec=encoded.codec, value=data, **fields)
+            codec, data, blobs = self._write_blobs(encoded)
+        record = Result(
+            key, lineage, app, code, version, names, leaves, parents, codec, data, blobs, began,
+            seconds, tries, worker,
+        )  # fmt: skip
         try:
             payload = _encode_result(record)
         except UnicodeEncodeError:
             payload = fmt.encode_record(record)
-        key = record.key
-        lineage = record.lineage
         return Entry(
             _RESULT,
             (key,) if lineage is None or lineage == key else (key, lineage),
@@ -252,13 +270,10 @@ class Store(Mapping):
         with self._lock:
             self._writing.append(entries)
             recent = self._recent
-            path = self.path or ""
             for entry in entries:
                 if entry.kind == _RESULT:
-                    result: Any = entry.record
-                    stored = Stored(result, entry.record_id, result.parents, path)
                     for key in entry.keys:
-                        recent[key] = stored
+                        recent[key] = entry
                     self._recent_bytes += len(entry.payload) + 600
                 else:
                     self._forget_recent(entry)
@@ -351,7 +366,8 @@ class Store(Mapping):
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _stage_large(self, encoded: Encoded, fields: dict[str, Any]) -> Result:
+    def _write_blobs(self, encoded: Encoded) -> tuple[int, bytes, tuple[tuple[bytes, int], ...]]:
+        """What is left to stand in the record, once the large payloads are written as blobs."""
         if self.path is None:
             raise _read_only()
         codec, data = encoded.codec, encoded.data
@@ -373,7 +389,7 @@ class Store(Mapping):
                 hint="Make room or give another run directory; the result itself is not lost.",
                 path=self.path,
             ) from error
-        return Result(codec=codec, value=data, blobs=tuple(blobs), **fields)
+        return codec, data, tuple(blobs)
 
     def _forget_recent(self, entry: Entry) -> None:
         if entry.kind == fmt.TOMBSTONE:
