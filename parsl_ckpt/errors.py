@@ -76,7 +76,7 @@ class DependencyError(KernelError):
 
     Attributes:
         app: the app that was not run.
-        causes: ``(description, exception)`` of each input that failed.
+        causes: for each input that failed, its description and the first failure behind it.
         chain: descriptions of the tasks from the direct input to the one that failed first.
     """
 

@@ -30,25 +30,29 @@ def dependency_error(
     """The error of a task that cannot run, with the chain of causes down to the first."""
     future, error = failed[0]
     name = f"task {future.tid}" if isinstance(future, AppFuture) else "a future of another library"
+    root = _root(error)
     if isinstance(error, DependencyError):
-        root: BaseException = error.__cause__ or error
         tail = error.fields["chain"]
         name = f"{error.fields['app']} ({name})"
         chain = (name, *tail) if len(tail) < MAX_CHAIN else (name, "...", *tail[-MAX_CHAIN + 2 :])
     else:
-        root = error
         chain = (name,)
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     dependency = DependencyError(
         f"{task.spec.name} (task {task.tid}) was not run because its input {' <- '.join(chain)}"
-        f"{others} failed: {type(root).__name__}: {root}",
+        f"{others} failed: {one_line(root)}",
         app=task.spec.name,
         tid=task.tid,
         chain=chain,
-        causes=tuple((_name(one), cause) for one, cause in failed),
+        causes=tuple((_name(one), _root(cause)) for one, cause in failed),
     )
     dependency.__cause__ = root
     return dependency
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first failure: errors that kept those before them would grow along a chain of tasks."""
+    return (error.__cause__ or error) if isinstance(error, DependencyError) else error
 
 
 def _name(future: Future[Any]) -> str:
@@ -73,12 +77,17 @@ def record_of(task: Task) -> dict[str, Any]:
     }
 
 
+def one_line(error: BaseException) -> str:
+    """An error as one line, whatever its ``__str__`` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
 def describe(error: BaseException) -> tuple[str, bytes]:
     """An error as one line and as a traceback, whatever its ``__str__`` does."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:
-        text = type(error).__name__
+    text = one_line(error)
     try:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:

@@ -63,11 +63,6 @@ class _Waiting:
         self.callbacks: list[Callback] = []
 
 
-_first = (
-    threading.Lock()
-)  # of several threads that make, or finish, a thing: the first one's counts
-
-
 class AppFuture(Future[Any]):
     """The future outcome of one call of an app.
 
@@ -250,13 +245,11 @@ class AppFuture(Future[Any]):
         """Decode the value of a hit that is waited for; wake who waits if it is one indeed."""
         return [] if self._state == PENDING else self._wake()
 
-    def _conclude_once(self, value: Any, error: BaseException | None) -> None:
-        """Finish it with the decoded value of a hit: the first of several threads counts."""
-        with _first:
-            if self._phase == PENDING:
-                self._result = value
-                self._exception = error
-                self._phase = FINISHED
+    def _conclude_looked(self, value: Any, error: BaseException | None) -> None:
+        """Finish it with the decoded value of a hit; threads that look at once give the same."""
+        self._result = value
+        self._exception = error
+        self._phase = FINISHED
 
     def _wake(self) -> list[Callback]:
         with self._condition:
@@ -285,10 +278,9 @@ class AppFuture(Future[Any]):
     def _waiting(self) -> _Waiting:
         waiting = self._wait
         if waiting is None:
-            with _first:
-                if self._wait is None:
-                    self._wait = _Waiting()
-                waiting = self._wait
+            # Of several threads the first one's is everyone's. Without a lock, which Ctrl-C could
+            # leave locked.
+            waiting = self._wait = self.__dict__.setdefault("_waiting_first", _Waiting())
         return waiting
 
     @property

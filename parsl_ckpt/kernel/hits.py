@@ -7,7 +7,6 @@ computed from that record.
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from parsl_ckpt.kernel.arguments import ATOMS, Arguments
 from parsl_ckpt.kernel.failures import describe
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.memo import Memo, parents_of
-from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.kernel.task import UNSCHED, Spec, Task
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
@@ -28,45 +27,57 @@ if TYPE_CHECKING:
 
 VALUE_NOTE = "value"  # the note that keeps the leaf of a record's value
 
-_again = threading.Lock()
-
 
 class InputPending(Exception):
-    """An input that was a hit turned out to be none: its task runs, and is to be waited for."""
+    """An input of a task was taken for a hit, and has to be computed after all."""
 
 
 class Call:
     """A call whose value is not computed but taken from a record, while nobody has looked at it.
 
-    It knows what to call if the record turns out to be unreadable.
+    It knows what to call if the record turns out to be unreadable.  Several threads may look at
+    once, and be interrupted anywhere: what the first one found, by one atomic ``append``, holds for
+    everyone (a lock could be left locked).
     """
 
-    __slots__ = ("again", "arguments", "kernel", "spec")
+    __slots__ = ("arguments", "found", "kernel", "spec")
 
     def __init__(self, kernel: Kernel, spec: Spec, arguments: Arguments) -> None:
         self.kernel = kernel
         self.spec = spec
         self.arguments = arguments
-        self.again: Task | None = None
+        self.found: list[tuple[Any, BaseException | None] | Task] = []
 
-    def run_again(self, future: AppFuture) -> None:
-        """Make a pending future of a hit that is none.
+    def load(self, future: AppFuture) -> bool:
+        """Take the value into the future; where there is none, have the task run instead."""
+        if not self.found:
+            self.found.append(self.look(future))
+        found = self.found[0]
+        if isinstance(found, Task):
+            self._run_again(found, future)
+            return False
+        future._conclude_looked(*found)
+        return True
 
-        May be interrupted anywhere, and called by several threads: the task is made once, whoever
-        comes later posts it again, and it is entered once.
-        """
-        with _again:
-            task = self.again
-            if task is None:
-                task = Task(future.tid, self.spec, self.arguments, future)
-                task.refresh = True
-                future._task = task
-                future.from_memo = future._restored = False
-                future._record = future._value_key = future._leaf = None
-                future._path = ()
-                self.again = task
+    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
+        """The outcome, or the task that is to compute it."""
+        raise NotImplementedError
+
+    def task(self, future: AppFuture) -> Task:
+        """The call as a task, that uses no earlier outcome."""
+        task = Task(future.tid, self.spec, self.arguments, future)
+        task.refresh = True
+        return task
+
+    def _run_again(self, task: Task, future: AppFuture) -> None:
+        """Make a pending future of a hit that is none; whoever comes later does it again."""
+        if task.state == UNSCHED:
+            future._task = task
+            future.from_memo = future._restored = False
+            future._record = future._value_key = future._leaf = None
+            future._path = ()
         self.kernel.post_safely(self.kernel.link, task)
-        if future._lazy is self:  # type: ignore[comparison-overlap]  # subclasses are Lazy
+        if future._lazy is self:
             future._lazy = None
 
 
@@ -79,21 +90,16 @@ class Hit(Call):
         self.kernel = kernel
         self.spec = spec
         self.arguments = arguments
-        self.again = None
+        self.found = []
         self.stored = stored
 
-    def load(self, future: AppFuture) -> bool:
-        """Decode the value into the future; where that fails, have the task run instead."""
-        if self.again is None:
-            try:
-                value = self.kernel.store.value(self.stored)
-            except Exception as error:
-                self.kernel.problems.unreadable(self.spec.name, future.tid, error)
-            else:
-                future._conclude_once(value, None)
-                return True
-        self.run_again(future)
-        return False
+    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
+        """The value, decoded afresh."""
+        try:
+            return self.kernel.store.value(self.stored), None
+        except Exception as error:
+            self.kernel.problems.unreadable(self.spec.name, future.tid, error)
+            return self.task(future)
 
 
 def mark(future: AppFuture, stored: Stored) -> None:
@@ -118,7 +124,7 @@ class Inputs:
             future: a future that is done, and has not failed.
 
         Raises:
-            InputPending: it is not done after all.
+            InputPending: its record cannot be read.
         """
         if not (isinstance(future, AppFuture) and future._record):
             return Known(leaf(_live(future)))
@@ -141,7 +147,7 @@ class Inputs:
         """The value of a future for a task; as recorded, if the task's outcome is to be filed.
 
         Raises:
-            InputPending: it is not done after all.
+            InputPending: its record cannot be read.
         """
         if task.key is not None and isinstance(future, AppFuture) and future._record:
             return self.pristine(future)
@@ -151,7 +157,7 @@ class Inputs:
         """The value as it was recorded, whatever the caller has done to the object since.
 
         Raises:
-            InputPending: its record cannot be read, so it is computed again.
+            InputPending: its record cannot be read.
         """
         if future._lazy is None and type(future._result) in ATOMS:
             return _live(future)

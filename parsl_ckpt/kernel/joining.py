@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import JoinError, JoinValueError
+from parsl_ckpt.kernel.failures import one_line
 from parsl_ckpt.kernel.task import Task
 
 if TYPE_CHECKING:
@@ -35,35 +35,49 @@ def await_joined(kernel: Kernel, task: Task, value: Any) -> None:
         )
         kernel.joined(task, None, error)
         return
-    remaining = len(futures)
-    lock = threading.Lock()
-
-    def one_done(_: Future[Any]) -> None:
-        nonlocal remaining
-        with lock:
-            remaining -= 1
-            if remaining:
-                return
-        _all_done(kernel, task, futures, isinstance(value, Future))
-
     if not futures:
         kernel.joined(task, value, None)
-    for future in futures:
-        future.add_done_callback(one_done)
+        return
+    remaining = len(futures)
+
+    def count() -> None:  # on the porter's thread alone, so without a lock
+        nonlocal remaining
+        remaining -= 1
+        if not remaining:
+            kernel.errands.run(lambda: _conclude(kernel, task, futures, isinstance(value, Future)))
+
+    def one_done(_: Future[Any]) -> None:
+        # Whoever finishes a future of another library may be the main thread, where Ctrl-C strikes.
+        kernel.porter.carry(count)
+
+    try:
+        for future in futures:
+            future.add_done_callback(one_done)
+    except BaseException as error:
+        kernel.joined(task, None, error)
 
 
-def _all_done(kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single: bool) -> None:
-    for future in futures:
-        failure = CancelledError() if future.cancelled() else future.exception()
-        if failure is not None:
-            error = JoinError(
-                f"The join app {task.spec.name} (task {task.tid}) failed because a future that it "
-                f"returned failed: {type(failure).__name__}: {failure}.",
-                app=task.spec.name,
-                tid=task.tid,
-            )
-            error.__cause__ = failure
-            kernel.joined(task, None, error)
-            return
-    values = [future.result() for future in futures]
-    kernel.joined(task, values[0] if single else values, None)
+def _conclude(kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single: bool) -> None:
+    """All are done; their values may have to be decoded, on a thread where that may take long."""
+    try:
+        for future in futures:
+            failure = CancelledError() if future.cancelled() else future.exception()
+            if failure is not None:
+                kernel.joined(task, None, _join_error(task, failure))
+                return
+        values = [future.result() for future in futures]
+    except BaseException as error:  # another library's future may raise anything
+        kernel.joined(task, None, error)
+    else:
+        kernel.joined(task, values[0] if single else values, None)
+
+
+def _join_error(task: Task, failure: BaseException) -> JoinError:
+    error = JoinError(
+        f"The join app {task.spec.name} (task {task.tid}) failed because a future that it "
+        f"returned failed: {one_line(failure)}.",
+        app=task.spec.name,
+        tid=task.tid,
+    )
+    error.__cause__ = failure
+    return error

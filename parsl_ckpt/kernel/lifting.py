@@ -14,9 +14,10 @@ from typing import Any
 from blake3 import blake3
 
 from parsl_ckpt.identity.values import leaf
+from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import Call
-from parsl_ckpt.kernel.task import Spec
+from parsl_ckpt.kernel.task import Spec, Task
 
 _SPECS = {
     "item": Spec(name="item of a future", fn=operator.getitem, kind="lift"),
@@ -40,9 +41,14 @@ def lifted_key(spec: Spec, parent: Any, item: Any) -> bytes | None:
     return blake3(b"lift" + spec.name.encode() + b"\0" + parent._key + part).digest()
 
 
+def item_known(item: Any) -> bool:
+    """Whether there is no future in the key of a part."""
+    return not gather((item,), {}).futures
+
+
 def mark_part(spec: Spec, parent: Any, item: Any, future: AppFuture) -> None:
     """Tell the future of a part which record it is a part of; an item may be a future itself."""
-    if isinstance(parent, AppFuture) and parent._record and not isinstance(item, Future):
+    if isinstance(parent, AppFuture) and parent._record and item_known(item):
         future._value_key = parent._value_key
         future._record = parent._record
         future._path = (*parent._path, (spec.fn, item))
@@ -53,16 +59,12 @@ class LiftedHit(Call):
 
     __slots__ = ()
 
-    def load(self, future: AppFuture) -> bool:
+    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
         """Take the part; if the whole has to be computed after all, wait for it like any other."""
         parent, item = self.arguments.args
-        if self.again is not None or parent._state == PENDING:
-            self.run_again(future)
-            return False
+        if parent._state == PENDING:
+            return self.task(future)
         try:
-            value = self.spec.fn(parent.result(), item)
+            return self.spec.fn(parent.result(), item), None
         except Exception as error:
-            future._conclude_once(None, error)
-        else:
-            future._conclude_once(value, None)
-        return True
+            return None, error
