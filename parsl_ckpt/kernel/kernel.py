@@ -370,12 +370,9 @@ class Kernel:
                 for subject in post[1:2]:
                     if isinstance(subject, Task):
                         self._abandon(subject, error)
-        effects = self._effects
-        if effects:
-            self._effects = []
+        effects, self._effects = self._effects, []
         if self._callbacks:
-            called = self._callbacks
-            self._callbacks = []
+            called, self._callbacks = self._callbacks, []
             effects.append(lambda: self.errands.run(lambda: _run_callbacks(called)))
         return effects
 
