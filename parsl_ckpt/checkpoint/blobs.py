@@ -86,6 +86,10 @@ class Blobs:
         self._remember(path, stamp)
         return view
 
+    def forked(self) -> None:
+        """In a child: a thread that is not there may have held the lock."""
+        self._lock = threading.Lock()
+
     def sync(self, path: str) -> None:
         """Put a blob, and its name, on disk."""
         # Syncing needs no descriptor that wrote: the pages belong to the file.

@@ -285,6 +285,10 @@ class Catalog:
                 self.backend.discard(index.path)  # who has it open goes on reading it
         return True
 
+    def forked(self) -> None:
+        """In a child: a thread that is not there may have held the lock."""
+        self._lock = threading.RLock()
+
     def close(self) -> None:
         """Let go of all files."""
         self.indexes = ()

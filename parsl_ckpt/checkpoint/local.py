@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import os
 import sys
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +31,8 @@ _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13)
 MAP_MINIMUM = 1 << 20  # below this, reading is cheaper than mapping
 _WRITE_LIMIT = 1 << 30  # Linux writes at most 2 GB at once
 
-_mapped = 0
-_mapped_lock = threading.Lock()
+_mapped: set[int] = set()  # numbers of the maps that live; a set, so that no lock is needed
+_numbers = itertools.count()
 _sync = getattr(os, "fdatasync", os.fsync)
 if sys.platform == "darwin":
     import fcntl
@@ -122,14 +122,13 @@ class LocalReader(Readable):
             self.close()
 
     def _map(self, access: int) -> mmap.mmap | bytearray:
-        global _mapped
         size = self.size()
-        if size >= MAP_MINIMUM and _mapped < MAP_BUDGET:
+        if size >= MAP_MINIMUM and len(_mapped) < MAP_BUDGET:
             with contextlib.suppress(OSError, ValueError):
                 mapped = mmap.mmap(self._fd, size, access=access, **_MAP_OPTIONS)
-                with _mapped_lock:
-                    _mapped += 1
-                weakref.finalize(mapped, _unmapped).atexit = False
+                number = next(_numbers)
+                _mapped.add(number)
+                weakref.finalize(mapped, _mapped.discard, number).atexit = False
                 return mapped
         return self._read_whole(size)
 
@@ -143,12 +142,6 @@ class LocalReader(Readable):
                 raise OSError(f"The file ended at {at} of {size} bytes.")
             at += got
         return data
-
-
-def _unmapped() -> None:
-    global _mapped
-    with _mapped_lock:
-        _mapped -= 1
 
 
 class LocalBackend(Backend):

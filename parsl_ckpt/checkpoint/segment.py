@@ -424,7 +424,12 @@ class Walk:
             place = buffer.find(FRAME_MAGIC)
             while place >= 0 and place + FRAME_HEADER_SIZE <= len(buffer):
                 header = buffer[place : place + FRAME_HEADER_SIZE]
-                if fmt.header_verifies(self._identity, at + place, header):
+                # Digesting is dear where someone has filled a file with the magic.
+                if (
+                    header[6] <= 2
+                    and not header[7]
+                    and fmt.header_verifies(self._identity, at + place, header)
+                ):
                     return at + place
                 place = buffer.find(FRAME_MAGIC, place + 1)
             if len(buffer) < _CHUNK:

@@ -407,6 +407,8 @@ class Store(Mapping):
 
     def _forked(self) -> None:
         self._lock = threading.RLock()
+        self.catalog.forked()
+        self._blobs.forked()
         self._writing.forked()
 
 

@@ -253,15 +253,15 @@ class Writing:
             for _ in range(len(self._unsynced)):
                 try:
                     self._backend.sync_file(self._unsynced.popleft())
-                except FileNotFoundError:
-                    continue
                 except OSError as error:
                     failure = error
             for writer in writers:
                 try:
                     writer.sync()
+                    self._backend.open(writer.path).close()  # not removed under us, with the run
                     self._backend.sync_directory(writer.directory)
                 except OSError as error:
+                    writer.failed = True
                     failure = error
         if failure is not None:
             raise self._failed(failure) from failure

@@ -21,7 +21,9 @@ class Place:
     def path(self, name: str = "000") -> str:
         return f"{self.root}/{name}/checkpoint"
 
-    def open(self, name: str | None = "000", sources: tuple[str, ...] = (), **options: Any) -> Store:
+    def open(
+        self, name: str | None = "000", sources: tuple[str, ...] = (), **options: Any
+    ) -> Store:
         store = Store.open(
             None if name is None else self.path(name),
             sources=[self.path(source) for source in sources],

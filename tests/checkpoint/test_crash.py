@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from parsl_ckpt.checkpoint import Store, get_all_checkpoints
+from parsl_ckpt.errors import StoreWriteError
 
 from .conftest import Place
 
@@ -128,6 +130,17 @@ def test_an_exception_between_append_and_close_seals(local: Place) -> None:
         store.put("a", 1)
         raise ZeroDivisionError
     assert local.open(None, ("000",)).get("a") == 1
+
+
+def test_a_run_that_is_removed_under_its_store_is_told_by_the_next_sync(local: Place) -> None:
+    store = local.open()
+    store.put("a", 1)
+    shutil.rmtree(local.root)
+    with pytest.raises(StoreWriteError):
+        store.sync()
+    store.put("b", 2)
+    store.sync()
+    assert local.open(None, ("000",)).get("b") == 2 and store.get("a") == 1
 
 
 def test_open_files_stay_bounded(local: Place) -> None:

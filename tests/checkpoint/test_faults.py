@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import Any
 
@@ -62,7 +63,9 @@ def reopened(backend: MemoryBackend) -> Store:
 
 @pytest.mark.parametrize("truncates_fail", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_at_every_byte_of_a_full_disk_only_the_batch_is_lost(truncates_fail: bool, batch: int) -> None:
+def test_at_every_byte_of_a_full_disk_only_the_batch_is_lost(
+    truncates_fail: bool, batch: int
+) -> None:
     for room in range(0, 900, 7):
         backend = Faulty()
         backend.truncates_fail = truncates_fail
@@ -165,10 +168,8 @@ def test_what_is_held_survives_a_full_disk_and_is_published_later() -> None:
         store.hold([store.entry(n, n)])
     backend.room = 100
     for n in range(30, 60):
-        try:
+        with contextlib.suppress(StoreWriteError):
             store.hold([store.entry(n, n)])
-        except StoreWriteError:
-            pass
     with pytest.raises(StoreWriteError):
         store.publish()
     assert all(store.get(n) == n for n in range(60))
@@ -200,7 +201,9 @@ def test_an_interruption_between_any_two_steps_of_a_write_harms_nothing() -> Non
 
     armed: list[Any] = []
     backend = Faulty()
-    backend.create = lambda path: (MemoryBackend.create(backend, path), Interrupted(backend, path))[1]  # type: ignore[method-assign]
+    backend.create = lambda path: (MemoryBackend.create(backend, path), Interrupted(backend, path))[
+        1
+    ]  # type: ignore[method-assign]
     store = Store.open(PATH, backend=backend)
     store.put("a", 1)
     armed.append(1)

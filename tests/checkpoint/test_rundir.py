@@ -17,7 +17,11 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_runs_are_numbered_in_order_of_their_claim() -> None:
-    assert [claim(), claim(), claim("other/deep")] == ["runinfo/000", "runinfo/001", "other/deep/000"]
+    assert [claim(), claim(), claim("other/deep")] == [
+        "runinfo/000",
+        "runinfo/001",
+        "other/deep/000",
+    ]
 
 
 def test_numbers_go_on_beyond_three_digits_and_sort_as_numbers() -> None:

@@ -85,7 +85,9 @@ def test_an_alias_gives_the_record_with_its_own_parents(place: Place, key: Key) 
     store.append([store.stage_record(Alias(key(51), b"?" * 16, key(1)))])
     for _ in range(2):
         found = store.find(key(50))
-        assert found is not None and found.record_id == target.record_id and found.parents == parents
+        assert (
+            found is not None and found.record_id == target.record_id and found.parents == parents
+        )
         assert store.find(key(51)) is None
         store.close()
         store = place.open("001", ("000",))
@@ -175,8 +177,8 @@ def test_beyond_its_bound_what_is_held_goes_to_a_file_that_nobody_sees(place: Pl
     assert reader.get("k") == "first" and reader.get(5) is None
     assert store.publish() == 200
     store.put("k", "last")
-    for store in (place.open(None, ("000",)), store):
-        assert store.get("k") == "last" and all(store.get(n) == "v" * 50 for n in range(100))
+    for either in (place.open(None, ("000",)), store):
+        assert either.get("k") == "last" and all(either.get(n) == "v" * 50 for n in range(100))
     assert not [name for name in place.names() if name.startswith(".")]
 
 
