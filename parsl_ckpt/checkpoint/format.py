@@ -243,12 +243,13 @@ _encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
 def encode_record(record: Record) -> bytes:
     """The payload of a record.
 
-    Text that is no valid Unicode (lone surrogates, as in undecodable file names) is escaped: it
-    stands in names and messages, never in values or keys.
+    Text that is no valid Unicode (lone surrogates, as in undecodable file names) is escaped, and
+    integers that MessagePack has no room for become text: they stand in names and messages, never
+    in values or keys.
     """
     try:
         return _encode(record)
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):
         fields = {name: _escaped(getattr(record, name)) for name in record.__struct_fields__}
         return _encode(type(record)(**fields))
 
@@ -290,6 +291,8 @@ def keys_of(record: Record) -> tuple[bytes, ...]:
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        return str(value)
     if isinstance(value, (tuple, list)):
         return type(value)(_escaped(item) for item in value)
     if isinstance(value, dict):

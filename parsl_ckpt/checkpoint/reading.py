@@ -116,10 +116,13 @@ class Reading:
         except UnreadableRecordError as error:
             self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
             raise
-        codec, data = result.codec, result.value
+        codec = result.codec
+        data: Any = result.value
         if codec & fmt.SPILLED:
             codec &= ~fmt.SPILLED
-            data = bytes(blobs.pop(0))
+            data = blobs.pop(0)
+            if codec == codecs.PLAIN:
+                data = bytes(data)
         try:
             return codecs.decode(codec, data, blobs, self.pickle)
         except FormatError as error:

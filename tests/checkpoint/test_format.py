@@ -80,6 +80,9 @@ def test_later_fields_are_ignored_and_missing_ones_have_defaults() -> None:
 
 def test_text_that_is_no_unicode_is_escaped_in_metadata() -> None:
     payload = fmt.encode_record(fmt.Run("e\udcff", {"argv": ["\ud800", ("x", 1)], "\udcfe": None}))
+    assert fmt.encode_record(fmt.Run("big", {"n": [2**70, 1]})) == fmt.encode_record(
+        fmt.Run("big", {"n": [str(2**70), 1]})
+    )
     record: Any = fmt.decode_record(fmt.RUN, payload)
     assert record.event == "e\\udcff" and record.data["argv"][0] == "\\ud800"
 
