@@ -88,6 +88,8 @@ def one_line(error: BaseException) -> str:
 def describe(error: BaseException) -> tuple[str, bytes]:
     """An error as one line and as a traceback, whatever its ``__str__`` does."""
     text = one_line(error)
+    if isinstance(error, DependencyError):
+        return text, b""  # it raised nowhere; the first failure has a record with a traceback
     try:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:

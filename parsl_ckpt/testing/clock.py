@@ -34,7 +34,8 @@ class FakeClock:
         self._lock = threading.Lock()
         self.closed = False
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
         """How many calls wait for their time."""
         return len(self._heap)
 

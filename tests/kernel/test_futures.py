@@ -270,7 +270,7 @@ def test_a_hit_is_decoded_once_and_only_when_someone_looks(rig, monkeypatch):
 
 
 def test_each_hit_has_its_own_value(rig):
-    later, (one, two) = restored(rig, (TABLE,), (TABLE,))
+    _, (one, two) = restored(rig, (TABLE,), (TABLE,))
     one.result()["a"].append("changed")
     assert two.result() == table()
 

@@ -99,7 +99,7 @@ def test_a_fake_clock_makes_calls_in_the_order_of_their_times_and_only_when_told
     clock, made = FakeClock(), []
     clock.call_later(2.0, lambda: made.append(("b", clock.now())))
     clock.call_later(1.0, lambda: made.append(("a", clock.now())))
-    assert not made and len(clock) == 2
+    assert not made and clock.waiting == 2
     clock.advance(1.5)
     assert made == [("a", 1.0)]
     clock.advance(1.5)
