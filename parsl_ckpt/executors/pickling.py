@@ -7,6 +7,7 @@ identity, known on both sides, under which a result refers to the original.
 
 from __future__ import annotations
 
+import enum
 import pickle
 import sys
 import types
@@ -59,9 +60,22 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if path is not None:
             return _undecorated, path
         reduced = super().reducer_override(obj)
-        if reduced is not NotImplemented:
+        if reduced is not NotImplemented and len(reduced) > 2:  # not a builtin like NoneType
             self.by_value.append(obj)
+            if isinstance(obj, type) and not isinstance(obj, enum.EnumMeta):
+                _complete(obj, reduced[1][3])
         return reduced
+
+
+def _complete(cls: type, namespace: dict[str, Any]) -> None:
+    """Add what cloudpickle leaves out of the namespace that a class is made with.
+
+    It sets ``__slots__`` after the class exists, when they have no effect any more, and leaves
+    ``__qualname__`` out, by which a nested class is named.
+    """
+    namespace["__qualname__"] = cls.__qualname__
+    if vars(cls).get("__slots__"):
+        namespace["__slots__"] = vars(cls)["__slots__"]
 
 
 class ResultPickler(Pickler):

@@ -46,7 +46,8 @@ _OVERHEAD = 2e-5  # of a call in a worker, beside the function
 _MEMORY = 0.2  # weight of the latest task in that average
 
 _HEARTBEAT = 0.5  # bounds what a wake-up lost to a Ctrl-C in launch() costs
-_FAILED_STARTS = 3  # in a row, after which the pool is broken
+_FAILED_STARTS = 3  # tried again so often in a row, then what waits for a worker fails
+_PAUSE = 0.05  # seconds after the first failed start; twice as long after each further one
 FAREWELL = 5.0  # seconds that a dismissed worker has for its exit handlers
 
 
@@ -96,7 +97,8 @@ class Pool:
         self._packer = Packer()
         self._seconds = _AHEAD / 2  # what a task takes, lately
         self._failed_starts = 0
-        self._broken: Callable[[str], ExecutorError] | None = None
+        self._pause_until = 0.0  # no worker is started before
+        self._broken: Callable[[str], ExecutorError] | None = None  # for good
         _pools.add(self)
 
     def wake(self) -> None:
@@ -141,8 +143,7 @@ class Pool:
     def _wait(self) -> None:
         """Sleep until something happens, and deal with it."""
         self.asleep = True  # from here on launch() wakes us; what it queued before, we see now
-        patience = 0.0 if self.inbox else min(_HEARTBEAT, self.deadline - time.monotonic())
-        events = self._selector.select(max(0.0, patience))
+        events = self._selector.select(0.0 if self.inbox else self._patience())
         self.asleep = False
         for key, mask in events:
             worker: WorkerProcess | None = key.data
@@ -163,6 +164,13 @@ class Pool:
             for silent in list(self._workers.values()):
                 if silent.process.poll() is not None:
                     self._bury(silent)
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        patience = min(_HEARTBEAT, self.deadline - now)
+        if self._backlog and self._pause_until > now:
+            patience = min(patience, self._pause_until - now)
+        return max(0.0, patience)
 
     def _take_in(self) -> None:
         inbox, backlog = self.inbox, self._backlog
@@ -242,6 +250,8 @@ class Pool:
 
     def _grow(self) -> None:
         """Start workers for calls that no one has room for."""
+        if time.monotonic() < self._pause_until:
+            return
         missing = min(
             self._settings.max_workers - len(self._workers),
             len(self._backlog) - sum(not w.ready for w in self._workers.values()),
@@ -351,16 +361,30 @@ class Pool:
         )
 
     def _start_failed(self, reason: str) -> None:
-        self._failed_starts += 1
+        """Try again after a pause; where nothing works, fail what waits, not what comes later."""
         logger.warning("Executor %s: %s", self._label, reason)
-        if self._failed_starts >= _FAILED_STARTS and self._broken is None:
-            self._broken = lambda app: WorkerStartError(
+        now = time.monotonic()
+        if now < self._pause_until:
+            return  # several were started together, and failed together
+        self._pause_until = now + _PAUSE * 2**self._failed_starts
+        if self._failed_starts < _FAILED_STARTS:
+            self._failed_starts += 1
+            return
+        if any(worker.ready for worker in self._workers.values()):
+            return
+        self._failed_starts = 0
+
+        def explain(app: str) -> WorkerStartError:
+            return WorkerStartError(
                 f"Executor {self._label!r} cannot start worker processes to run app {app!r}: "
                 f"{reason}.",
                 hint="What the workers printed says more.",
                 app=app,
                 executor=self._label,
             )
+
+        while self._backlog:
+            self._drop(self._backlog.popleft(), explain)
 
     def _initializer_failed(self, frame: wire.Frame) -> None:
         _, cause, _ = outcomes.unpack(

@@ -17,7 +17,7 @@ Guarantees
       not begun can be taken back at any instant, without its doing.
     * The death of a worker fails the one call that it ran, with WorkerLostError.  What it was given
       and had not begun goes to the others, in order, untouched.  A place is filled again when there
-      is work for it; workers that die before they are ready are given up after a few in a row.
+      is work for it; where no worker gets ready in a few attempts, what waits fails.
     * A KeyboardInterrupt in ``launch`` can at worst delay the attempt by one heartbeat.
     * Workers end with this process, however it ends.
 

@@ -294,7 +294,14 @@ def _unique(objects: Iterable[Any]) -> list[Any]:
 
 
 def _installable(objects: Iterable[Any]) -> list[tuple[str, Any]]:
-    return [(o.__qualname__, o) for o in objects if o.__module__ == "__main__" and found_in_main(o)]
+    """What the other process puts into its ``__main__``, outer classes before inner ones."""
+    main, found = sys.modules.get("__main__"), {}
+    for obj in objects:
+        if obj.__module__ == "__main__" and found_in_main(obj):
+            outermost = obj.__qualname__.partition(".")[0]
+            found.setdefault(outermost, look_up(main, outermost))
+            found[obj.__qualname__] = obj
+    return list(found.items())
 
 
 def _identified(objects: Iterable[Any]) -> list[tuple[str, type]]:
