@@ -1,11 +1,11 @@
 """From a call to its address: binding, leaves, root key.
 
-Rule of this file: everything that does not depend on the arguments is worked out beforehand, because
-this runs in the caller for each call.
+Rule of this file: everything that does not depend on the arguments is worked out beforehand,
+because this runs in the caller for each call.
 
-The key is blake3 over: the digest of the header (schema, app, code, version, names of the parameters,
-each framed by its length), the lengths of the leaves, the leaves.  The header fixes how many leaves
-there are and which is which, so no two addresses have the same bytes.
+The key is blake3 over: the digest of the header (schema, app, code, version, names of the
+parameters, each framed by its length), the lengths of the leaves, the leaves. The header fixes how
+many leaves there are and which is which, so no two addresses have the same bytes.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class Binder:
         self._defaults = tuple(p.default for p in positional)
         self._required = sum(p.default is _EMPTY for p in positional)
         self._places = {
-            p.name: place
-            for place, p in enumerate(positional)
-            if p.kind is p.POSITIONAL_OR_KEYWORD
+            p.name: place for place, p in enumerate(positional) if p.kind is p.POSITIONAL_OR_KEYWORD
         }
         self._keyword_only = [(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._star = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)

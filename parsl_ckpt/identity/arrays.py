@@ -1,9 +1,10 @@
 """Identities of arrays and tables: numpy, pandas, pyarrow, torch.
 
-Rule of this file: shape, dtype and values count, and how they lie in memory does not (order, strides,
-chunks, padding, what is under a mask).  Contiguous data is digested where it lies, without a copy.
-Floats count by their bits, so that a pass for NaNs is saved; a NaN that carries a sign or a payload is
-another NaN here.  No library is imported: each is registered when one of its types is first met.
+Rule of this file: shape, dtype and values count, and how they lie in memory does not (order,
+strides, chunks, padding, what is under a mask). Contiguous data is digested where it lies, without
+a copy. Floats count by their bits, so that a pass for NaNs is saved; a NaN that carries a sign or a
+payload is another NaN here. No library is imported: each is registered when one of its types is
+first met.
 """
 
 from __future__ import annotations
@@ -32,9 +33,6 @@ def _install_numpy(np: Any) -> None:
     BY_CLASS[np.random.BitGenerator] = lambda v, walk: (
         b"v", ORDERED, ["BitGenerator", type(v).__name__, v.state]
     )  # fmt: skip
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None:
-        BY_CLASS[masked.MaskedArray] = _masked
 
 
 def _ndarray(value: Any, walk: Walk) -> Expanded:
@@ -44,6 +42,9 @@ def _ndarray(value: Any, walk: Walk) -> Expanded:
         return array_part(value, walk)
     if kind is np.memmap:  # an array that happens to lie in a file
         return array_part(value.view(np.ndarray), walk)
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        return _masked(value, walk)
     attributes = getattr(value, "__dict__", None) or None
     return b"v", ORDERED, ["ndarray", walk_class(value, walk), attributes, value.view(np.ndarray)]
 

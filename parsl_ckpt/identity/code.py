@@ -1,10 +1,11 @@
 """The identity of an app's code, and whether it still is what it was: ``CodeIdentity``.
 
-Rule of this file: the closure is resolved at the first call (by then circular imports are complete),
-and at every later call the bindings that led to it are compared by ``is``.  A changed one, a new name
-where a builtin was used, or a reached container that was changed in place means a new resolution, so a
-global that is set at run time never gives a stale hit.  Nothing is locked: two threads that resolve at
-once get the same answer, and an import that waits inside never holds up another.
+Rule of this file: the closure is resolved at the first call (by then circular imports are
+complete), and at every later call the bindings that led to it are compared by ``is``. A changed
+one, a new name where a builtin was used, or a reached container that was changed in place means a
+new resolution, so a global that is set at run time never gives a stale hit. Nothing is locked: two
+threads that resolve at once get the same answer, and an import that waits inside never holds up
+another.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from types import FunctionType, MethodType
 from typing import Any, Literal
 
 from ..errors import IdentityWarning
+from . import living as living  # registers how code inside values is walked
 from .reach import BY_ID, Reach, _content
 from .units import function_unit
 from .values import Walk
@@ -25,13 +27,22 @@ from .walk import digest_of
 Mode = Literal["closure", "function", "name"]
 
 WATCHED = 4096
-"""A reached container of more parts than this (or a megabyte of array) is not digested at each call."""
+"""A reached container of more parts (or with a megabyte of arrays) is not checked at each call."""
 
 
 class _State:
     """A digest and what it rests on."""
 
-    __slots__ = ("_absent", "_bound", "_cells", "_functions", "_sizes", "_watched", "digest", "reach")
+    __slots__ = (
+        "_absent",
+        "_bound",
+        "_cells",
+        "_functions",
+        "_sizes",
+        "_watched",
+        "digest",
+        "reach",
+    )
 
     def __init__(self, digest: bytes, reach: Reach | None, warned: set[int]) -> None:
         self.digest = digest
@@ -68,8 +79,9 @@ class _State:
             elif id(value) not in warned:
                 warned.add(id(value))
                 warnings.warn(
-                    f"{name!r} is reached by an app's code and too large to be checked at every call: "
-                    "changes made inside it are not seen. Pass it as an argument, or make it immutable.",
+                    f"{name!r} is reached by an app's code and too large to be checked at every "
+                    "call: changes made inside it are not seen. Pass it as an argument, or make it "
+                    "immutable.",
                     IdentityWarning,
                     stacklevel=4,
                 )
@@ -111,8 +123,8 @@ class CodeIdentity:
 
     Args:
         fn: a function, or any callable.
-        mode: ``"closure"``: the function and everything that it reaches; ``"function"``: itself only;
-            ``"name"``: nothing but its name counts, as in Parsl.
+        mode: ``"closure"``: the function and everything that it reaches; ``"function"``: itself
+            only; ``"name"``: nothing but its name counts, as in Parsl.
 
     >>> def double(x): return 2 * x
     >>> def same(x):
@@ -181,9 +193,7 @@ class CodeIdentity:
                 if isinstance(error, RecursionError) or "changed" not in str(error):
                     raise
         reach = Reach()
-        return _State(
-            digest_of(b"code", b"closure", reach.leaf(self.fn)), reach, self._warned
-        )
+        return _State(digest_of(b"code", b"closure", reach.leaf(self.fn)), reach, self._warned)
 
     def _alone(self) -> _State:
         function = function_of(self.fn)

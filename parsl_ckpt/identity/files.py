@@ -1,8 +1,9 @@
 """The content of files as a digest, read as seldom as can be trusted.
 
-Rule of this file: a remembered digest is used only while path, size, mtime, ctime and inode are what
-they were, and only if the file was already older than the clock's grain when it was read: a file that
-was written a moment ago may be written again without its mtime changing (git's *racy* entries).
+Rule of this file: a remembered digest is used only while path, size, mtime, ctime and inode are
+what they were, and only if the file was already older than the clock's grain when it was read: a
+file that was written a moment ago may be written again without its mtime changing (git's *racy*
+entries).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def content_digest(path: str | os.PathLike[str]) -> bytes:
                 return _directory(name, ())
             if not stat_module.S_ISREG(before.st_mode):
                 raise FileIdentityError(
-                    f"{name!r} is neither a file nor a directory, so it has no content to identify.",
+                    f"{name!r} is neither a file nor a directory: it has no content to identify.",
                     hint="Identify it by path: File(..., identity='path').",
                     path=name,
                 )

@@ -1,7 +1,7 @@
 """Identities of the standard library's types, and of every object that reduces.
 
-Rule of this file: an expander gives the parts that make two values of the type different, each part a
-value itself, in a form that does not depend on the Python version.
+Rule of this file: an expander gives the parts that make two values of the type different, each part
+a value itself, in a form that does not depend on the Python version.
 """
 
 from __future__ import annotations
@@ -111,12 +111,12 @@ BY_CLASS[enum.Enum] = _enum
 
 
 def walk_class(value: Any, walk: Walk) -> Any:
-    """The part that stands for the class of a value (``reach.py`` knows how)."""
+    """The part that stands for the class of a value (``living.py`` knows how)."""
     return _class_part(type(value), walk)
 
 
 def _class_part(kind: type, walk: Walk) -> Any:
-    from .reach import class_part  # reach.py imports this file
+    from .living import class_part  # living.py imports this file
 
     globals()["_class_part"] = class_part
     return class_part(kind, walk)
@@ -126,7 +126,7 @@ def _class_part(kind: type, walk: Walk) -> Any:
 
 
 def _generic(value: Any, walk: Walk) -> Expanded:
-    """``list[int]``, ``Optional[str]``, ``int | None``, ``Callable[[int], str]``, ``Literal[1]``."""
+    """``list[int]``, ``Optional[str]``, ``int | None``, ``Literal[1]`` and the like."""
     origin = typing.get_origin(value)
     arguments = typing.get_args(value)
     if origin is None:
@@ -151,9 +151,10 @@ def _type_variable(value: Any, walk: Walk) -> Expanded:
 
 BY_TYPE[types.GenericAlias] = _generic
 BY_TYPE[types.UnionType] = _generic
-for _type in (typing.Any, typing.Optional[int], typing.List[int], typing.List, typing.Union):  # noqa: UP006
-    if type(_type) is not type:
-        BY_CLASS.setdefault(type(_type), _generic)
+_forms: tuple[Any, ...] = (typing.Optional[int], typing.List[int], typing.List, typing.Union)  # noqa: UP006, UP045
+for _form in _forms:
+    if type(_form) is not type:
+        BY_CLASS.setdefault(type(_form), _generic)
 for _base in ("_BaseGenericAlias", "_SpecialForm"):
     if hasattr(typing, _base):
         BY_CLASS[getattr(typing, _base)] = _generic
@@ -167,8 +168,6 @@ def _forward(value: typing.ForwardRef, walk: Walk) -> Expanded:
 
 
 BY_CLASS[typing.ForwardRef] = _forward
-BY_CLASS.pop(object, None)
-BY_CLASS.pop(type, None)
 
 
 # --- everything else ------------------------------------------------------------------------------
@@ -189,12 +188,14 @@ def reduced(value: Any, walk: Walk) -> Expanded:
     if isinstance(result, str):
         if callable(value) and hasattr(value, "__qualname__"):  # a compiled function
             return named(b"n", "builtin", getattr(value, "__module__", ""), value.__qualname__)
-        return b"O", ORDERED, [walk_class(value, walk), str(getattr(value, "__module__", "")), result]
+        place = str(getattr(value, "__module__", ""))
+        return b"O", ORDERED, [walk_class(value, walk), place, result]
     if not isinstance(result, tuple) or not 2 <= len(result) <= 6:
         raise Refused(value, "its __reduce_ex__ gives neither a name nor a tuple")
-    function, arguments, state, items, pairs, setter = (*result, *(None,) * (6 - len(result)))
+    padded: list[Any] = [*result, None, None, None, None]
+    function, arguments, state, items, pairs, setter = padded[:6]
     parts: list[Any]
-    if function is copyreg.__newobj__:
+    if getattr(function, "__name__", "") == "__newobj__":
         parts = ["new", Known(b"-"), list(arguments[1:])]
     elif getattr(function, "__name__", "") == "__newobj_ex__":
         parts = ["new", Known(b"-"), [list(arguments[1]), arguments[2]]]
@@ -212,7 +213,10 @@ def reduced(value: Any, walk: Walk) -> Expanded:
         parts += ["items", list(items)]
     if pairs is not None:
         content = [part for pair in pairs for part in pair]
-        parts += ["pairs", content if isinstance(value, collections.OrderedDict) else _Pairs(content)]
+        parts += [
+            "pairs",
+            content if isinstance(value, collections.OrderedDict) else _Pairs(content),
+        ]
     if setter is not None:
         parts += ["setter", setter]
     return b"o", ORDERED, [walk_class(value, walk), *parts]
@@ -258,7 +262,7 @@ def _constant_name(value: Any) -> str | None:
     ``AUTO = Mode()`` and ``NONE = Mode()`` are different arguments although nothing is in them.
     """
     kind = type(value)
-    if kind.__eq__ is not object.__eq__:
+    if getattr(kind, "__eq__", None) is not object.__eq__:
         return None
     module = sys.modules.get(kind.__module__)
     for name, other in list(vars(module).items()) if module is not None else ():
@@ -276,7 +280,8 @@ def _sentinel(value: object) -> bytes:
     if known is not None and known[0] is value:
         return known[1]
     # A script that imports the sentinel has it too: __main__ is asked last.
-    for module_name, module in sorted(sys.modules.items(), key=lambda kv: (kv[0] == "__main__", kv[0])):
+    modules = sorted(sys.modules.items(), key=lambda item: (item[0] == "__main__", item[0]))
+    for module_name, module in modules:
         for name, other in list(getattr(module, "__dict__", {}).items()):
             if other is value and module.__name__ == module_name:
                 leaf = named(b"O", "object", module_name, name)

@@ -1,12 +1,13 @@
 """Where code comes from: the user's project, an installed distribution, the standard library, us.
 
-Rule of this file: what a user can edit counts by content, what is installed by name, version and the
-digest of its RECORD, the standard library by name alone.  An editable install lies outside
+Rule of this file: what a user can edit counts by content, what is installed by name, version and
+the digest of its RECORD, the standard library by name alone. An editable install lies outside
 site-packages, so it is the user's project.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import site
 import sys
@@ -33,10 +34,10 @@ def _places() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Directories of installed packages, and of the standard library."""
     paths = sysconfig.get_paths()
     installed = {_real(paths[key]) for key in ("purelib", "platlib")}
-    try:
-        installed.update(_real(path) for path in [*site.getsitepackages(), site.getusersitepackages()])
-    except AttributeError:  # an old virtualenv's site module
-        pass
+    with contextlib.suppress(AttributeError):  # an old virtualenv's site module has none
+        installed.update(
+            _real(path) for path in [*site.getsitepackages(), site.getusersitepackages()]
+        )
     standard = {_real(paths[key]) for key in ("stdlib", "platstdlib")}
     return tuple(installed), tuple(standard)
 
@@ -78,6 +79,13 @@ def origin_of_module(name: str, file: str | None = None) -> str:
     if top in sys.builtin_module_names or top in sys.stdlib_module_names:
         return STANDARD
     return PROJECT
+
+
+@lru_cache(maxsize=1024)
+def public_name(module: str) -> str:
+    """A standard module without the private parts of its name: ``_io``, ``pathlib._local``."""
+    first, *rest = module.split(".")
+    return ".".join([first.lstrip("_") or first, *(part for part in rest if part[:1] != "_")])
 
 
 def origin_of(obj: Any) -> str:

@@ -1,9 +1,9 @@
 """Everything that a function's code reaches, as one graph, and the bindings that led there.
 
-Rule of this file: what Python would find under a name at run time is what counts.  The walk goes
+Rule of this file: what Python would find under a name at run time is what counts. The walk goes
 through the live objects (globals, closure cells, attributes of the user's modules and classes), and
-notes each binding it followed, so that ``code.py`` can tell in a microsecond whether the answer still
-holds.  Names are looked up in the order in which Python does.
+notes each binding it followed, so that ``code.py`` can tell in a microsecond whether the answer
+still holds. Names are looked up in the order in which Python does.
 
 =====================  ============================================================================
 reached                counts by
@@ -22,6 +22,7 @@ locks, loggers, …      their kind: what has no identity never refuses here
 from __future__ import annotations
 
 import builtins
+import contextlib
 import enum
 import importlib
 import importlib.util
@@ -32,7 +33,6 @@ from collections.abc import Iterable
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-from .kinds import reduced
 from .origin import (
     INSTALLED,
     OURS,
@@ -42,14 +42,12 @@ from .origin import (
     origin_of,
     origin_of_module,
     origin_of_path,
+    public_name,
 )
-from .source import own_functions
+from .source import belongs, own_functions
 from .syntax import Import
 from .units import Unit, class_unit, function_unit, module_digest
 from .values import (
-    _FALLBACK,
-    BY_CLASS,
-    BY_TYPE,
     IMMUTABLE_SCALARS,
     SCALARS,
     Walk,
@@ -59,8 +57,18 @@ from .walk import ORDERED, Expanded, Known, digest_of, graph_leaf
 
 MISSING = object()
 _BY_PLACE = frozenset(
-    "__name__ __file__ __doc__ __spec__ __path__ __package__ __loader__ __cached__ __builtins__ "
-    "__debug__".split()
+    {
+        "__name__",
+        "__file__",
+        "__doc__",
+        "__spec__",
+        "__path__",
+        "__package__",
+        "__loader__",
+        "__cached__",
+        "__builtins__",
+        "__debug__",
+    }
 )  # of a module: they change when a file moves
 _SAFE = frozenset({int, float, str, bool, bytes, complex, type(None)})
 
@@ -135,7 +143,7 @@ class Reach:
 
     def _foreign_function(self, function: FunctionType, module: str, origin: str) -> Expanded:
         """Installed or standard code: by name, and by what of the user's it wraps."""
-        parts: list[Any] = [origin, module, function.__code__.co_name]
+        parts: list[Any] = [origin, public_name(module), function.__code__.co_name]
         if origin == INSTALLED:
             parts.append(self._distribution(module))
         wrapped = function.__dict__.get("__wrapped__")
@@ -248,7 +256,7 @@ class Reach:
         return ".".join(followed), value
 
     def _import(self, wanted: Import, namespace: dict[str, Any]) -> tuple[str, Any]:
-        """What an import inside a body leads to; only modules of the project are really imported."""
+        """What an import inside a body leads to; only the project's modules are imported."""
         name = wanted.module
         if wanted.level:
             package = str(namespace.get("__package__") or namespace.get("__name__") or "")
@@ -270,10 +278,8 @@ class Reach:
         if attributes == ("",):
             return shown, Known(named(b"n", "imported", wanted.module))
         if attributes and attributes[0] not in vars(module):
-            try:
+            with contextlib.suppress(ImportError):
                 importlib.import_module(f"{name}.{attributes[0]}")
-            except ImportError:
-                pass
         label, value = self._attribute_chain((shown,), attributes, module)
         return label, value
 
@@ -286,12 +292,14 @@ class Reach:
             names = cls.__module__, cls.__qualname__
             return b"k", ORDERED, [origin, *names, Known(self._distribution(cls.__module__))]
         if origin != PROJECT:
-            return named(b"k", origin, cls.__module__, cls.__qualname__)
+            return named(b"k", origin, public_name(str(cls.__module__)), cls.__qualname__)
         functions = own_functions(cls)
         namespace = self._namespace_of(cls, functions.values())
         unit = class_unit(cls, namespace)
         parts: list[Any] = [cls.__qualname__, [self.part(base) for base in cls.__bases__]]
-        if type(cls) is not type:
+        if type(cls) is not type and not issubclass(
+            cls, enum.Enum
+        ):  # EnumMeta, EnumType since 3.11
             parts += ["metaclass", type(cls)]
         if unit is not None:
             self._report(unit, cls.__module__, cls.__qualname__)
@@ -330,8 +338,10 @@ class Reach:
             if name in skipped or type(value) in _DESCRIPTORS:
                 continue
             own = [function for label, function in functions.items() if label.split(".")[0] == name]
+            if issubclass(cls, enum.Enum) and _is_enum_machinery(name, own):
+                continue
             if own:
-                covered = known and all(_belongs(function, cls) for function in own)
+                covered = known and all(belongs(function, cls) for function in own)
                 for function in own:
                     self.functions[id(function)] = function
                     if covered:
@@ -340,8 +350,6 @@ class Reach:
                     continue
             elif _is_dunder(name) and not (name == "__slots__" and not known):
                 continue
-            elif name.startswith("_") and name.endswith("_") and issubclass(cls, enum.Enum):
-                continue
             self._note_mutable(f"{cls.__qualname__}.{name}", value)
             parts += [name, self.part(value)]
         return parts
@@ -349,7 +357,7 @@ class Reach:
     def _namespace_of(self, cls: type, functions: Iterable[FunctionType]) -> dict[str, Any]:
         """The globals in which a class was made."""
         for function in functions:
-            if _belongs(function, cls) and function.__globals__.get("__name__") == cls.__module__:
+            if belongs(function, cls) and function.__globals__.get("__name__") == cls.__module__:
                 return function.__globals__
         return dict(vars(sys.modules[cls.__module__])) if cls.__module__ in sys.modules else {}
 
@@ -440,13 +448,37 @@ class _ById:
 BY_NAME, BY_ID = _ByName(), _ById()
 
 _NAMED_TUPLE = frozenset(
-    "_fields _field_defaults _make _replace _asdict __new__ __repr__ __getnewargs__ __replace__ "
-    "__match_args__ __orig_bases__ __slots__".split()
+    {
+        "_fields",
+        "_field_defaults",
+        "_make",
+        "_replace",
+        "_asdict",
+        "__new__",
+        "__repr__",
+        "__getnewargs__",
+        "__replace__",
+        "__match_args__",
+        "__orig_bases__",
+        "__slots__",
+    }
 )
 _VOLATILE = frozenset(
-    "__module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ "
-    "__annotate_func__ __annotations_cache__ __firstlineno__ __static_attributes__ _abc_impl "
-    "__abstractmethods__".split()
+    {
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "_abc_impl",
+        "__abstractmethods__",
+    }
 )
 _DESCRIPTORS = (
     types.MemberDescriptorType,
@@ -458,12 +490,12 @@ def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _belongs(function: FunctionType, cls: type) -> bool:
-    """Whether a function was defined in the body of a class."""
+def _is_enum_machinery(name: str, functions: list[FunctionType]) -> bool:
+    """What ``enum`` itself leaves in a class; it differs between Python versions."""
     return (
-        function.__qualname__ == f"{cls.__qualname__}.{function.__code__.co_name}"
-        and not function.__code__.co_filename.startswith("<string")
-        and origin_of_path(function.__code__.co_filename) == PROJECT
+        name.startswith("_")
+        and name.endswith("_")
+        and all(function.__globals__.get("__name__") == "enum" for function in functions)
     )
 
 
@@ -559,85 +591,3 @@ def _is_frozen(value: Any) -> bool:
     if kind in (tuple, frozenset):
         return all(_is_frozen(part) or _is_code(part) for part in value)
     return kind is object
-
-
-# --- how the walk of values treats code -----------------------------------------------------------
-
-
-def _class_of(value: type, walk: Walk) -> Expanded:
-    if walk.inline is not None:
-        return walk.inline.class_(value)  # type: ignore[no-any-return]
-    origin = origin_of(value)
-    if origin in (STANDARD, OURS):
-        return named(b"k", origin, value.__module__, value.__qualname__)
-    return b"k" + _digest(value)
-
-
-def _function_of(value: FunctionType, walk: Walk) -> Expanded:
-    return walk.inline.function(value) if walk.inline is not None else b"q" + _digest(value)  # type: ignore[no-any-return]
-
-
-def _module_of(value: ModuleType, walk: Walk) -> Expanded:
-    return (walk.inline or Reach()).module(value)  # type: ignore[no-any-return]
-
-
-def _digest(value: Any) -> bytes:
-    from .code import code_digest_of  # code.py is made of this file
-
-    return code_digest_of(value)
-
-
-def class_part(kind: type, walk: Walk) -> Any:
-    """The part that stands for the class of a value: installed and standard ones count by name."""
-    if walk.inline is not None and origin_of(kind) == PROJECT:
-        return kind
-    if origin_of(kind) != PROJECT:
-        return Known(named(b"k", kind.__module__, kind.__qualname__))
-    return Known(b"k" + digest_of(kind.__module__.encode(), kind.__qualname__.encode(), _digest(kind)))
-
-
-def _builtin(value: Any, walk: Walk) -> Expanded:
-    """A function in C: by name; a bound one by what it is bound to as well."""
-    owner = getattr(value, "__self__", None)
-    if owner is not None and not isinstance(owner, ModuleType):
-        return b"v", ORDERED, ["bound", owner, value.__name__]
-    owner = getattr(value, "__objclass__", None)
-    module = getattr(value, "__module__", None) or getattr(owner, "__module__", None) or "builtins"
-    leaf = named(b"n", "builtin", str(module), str(getattr(value, "__qualname__", value.__name__)))
-    if origin_of_module(str(module)) == INSTALLED:
-        return b"v", ORDERED, [Known(leaf), Known(installed_leaf(str(module)))]
-    return leaf
-
-
-def _logger(value: logging.Logger, walk: Walk) -> Expanded:
-    return named(b"n", "logger", "" if walk.opaque else value.name)
-
-
-def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
-    """Objects around a function (apps, caches, compiled functions) by it; all others reduce."""
-    if callable(value) and origin_of(type(value)) != PROJECT:
-        for name in ("__wrapped__", "py_func"):
-            inner = getattr(value, name, None)
-            if callable(inner):
-                kind = type(value)
-                return b"v", ORDERED, ["wrapper", kind.__module__, kind.__qualname__, inner]
-    if walk.inline is not None and origin_of(type(value)) == OURS:
-        return named(b"n", "ours", type(value).__qualname__)
-    return reduced(value, walk)
-
-
-_FALLBACK[:] = [_wrapper_or_reduced]
-BY_CLASS[type] = _class_of
-BY_CLASS[ModuleType] = _module_of
-BY_CLASS[logging.Logger] = _logger
-BY_TYPE[FunctionType] = _function_of
-for _type in (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-):
-    BY_TYPE[_type] = _builtin

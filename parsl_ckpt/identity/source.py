@@ -1,9 +1,9 @@
 """From a running code object to the syntax tree that it was compiled from, if there is one.
 
-Rule of this file: source counts only if compiling it gives the code that is running.  A file may have
-been edited since it was imported, and a name may have been defined twice; what does not match is as
-good as absent, and the caller goes by bytecode.  Code is compared without line numbers, so a function
-that was only moved by an edit above it is still found.
+Rule of this file: source counts only if compiling it gives the code that is running. A file may
+have been edited since it was imported, and a name may have been defined twice; what does not match
+is as good as absent, and the caller goes by bytecode. Code is compared without line numbers, so a
+function that was only moved by an edit above it is still found.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tokenize
 from types import CodeType, FunctionType
 from typing import Any
 
+from .origin import PROJECT, origin_of_path
 from .values import leaf
 
 _KEPT = 64  # parsed files; a project seldom has more in one app's reach
@@ -41,7 +42,7 @@ class Source:
     def __init__(self, text: str, filename: str, compiled: CodeType | None = None) -> None:
         self.tree = ast.parse(text, filename)
         self.code = compiled or compile(text, filename, "exec", dont_inherit=True)
-        self._defs: dict[str, list[Any]] = {}
+        self._defs: dict[str, list[tuple[str, Any]]] = {}
         self._lambdas: list[ast.Lambda] | None = None
         self._codes: dict[str, list[CodeType]] = {}
         self._collect_codes(self.code)
@@ -57,11 +58,11 @@ class Source:
         for node in statements:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 name = prefix + node.name
-                self._defs.setdefault(name, []).append(node)
+                self._defs.setdefault(node.name, []).append((name, node))
                 self._collect_defs(node.body, name + ".<locals>.")
             elif isinstance(node, ast.ClassDef):
                 name = prefix + node.name
-                self._defs.setdefault(name, []).append(node)
+                self._defs.setdefault(node.name, []).append((name, node))
                 self._collect_defs(node.body, name + ".")
             else:
                 for field in ("body", "orelse", "finalbody"):
@@ -85,22 +86,13 @@ class Source:
             return None
         line = min(compiled)[1]
         lines = {line for _, line in compiled}
-        named = self._defs.get(qualname) or [
-            node
-            for name, nodes in self._defs.items()
-            if name.rpartition(".")[2] == code.co_name
-            for node in nodes
+        # functools.wraps forges __qualname__, so it only decides between nodes of the right name.
+        nodes = [
+            (first_line(node) != line, name != qualname, place, node)
+            for place, (name, node) in enumerate(self._defs.get(code.co_name, ()))
+            if not isinstance(node, ast.ClassDef) and first_line(node) in lines
         ]
-        fallback = None
-        for node in named:
-            if isinstance(node, ast.ClassDef):
-                continue
-            first = first_line(node)
-            if first == line:
-                return node  # type: ignore[no-any-return]
-            if first in lines and fallback is None:
-                fallback = node
-        return fallback
+        return min(nodes)[3] if nodes else None
 
     def _lambda(self, code: CodeType) -> ast.AST | None:
         if not any(same_code(candidate, code) for candidate in self._codes.get("<lambda>", ())):
@@ -115,8 +107,8 @@ class Source:
         return None
 
     def _only_match(self, nodes: list[ast.Lambda], code: CodeType) -> ast.Lambda | None:
-        """Which of several lambdas it is: each gets a line of its own and all are compiled again."""
-        before = [(node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) for node in nodes]
+        """Which of several lambdas: each gets a line of its own and all are compiled again."""
+        before = [(n.lineno, n.end_lineno, n.col_offset, n.end_col_offset) for n in nodes]
         far = 10_000_000
         for position, node in enumerate(nodes):
             node.lineno = node.end_lineno = far + position
@@ -134,30 +126,35 @@ class Source:
         if not matches:
             return None
         if len(matches) > 1:  # the same bytecode, so only a detail of writing is between them
-            matches.sort(key=lambda position: (_start(nodes[position]) != _body_start(code), position))
+            matches.sort(
+                key=lambda position: (_start(nodes[position]) != _body_start(code), position)
+            )
         return nodes[matches[0]]
 
     def class_definition(self, cls: type) -> ast.ClassDef | None:
         """The node of a class, if its methods compile to those that are running."""
-        for node in reversed(self._defs.get(cls.__qualname__, [])):
-            if isinstance(node, ast.ClassDef) and self._is_class(node, cls):
+        for name, node in reversed(self._defs.get(cls.__name__, [])):
+            if (
+                name == cls.__qualname__
+                and isinstance(node, ast.ClassDef)
+                and self._is_class(node, cls)
+            ):
                 return node
         return None
 
     def _is_class(self, node: ast.ClassDef, cls: type) -> bool:
         bodies = [
-            code for code in self._codes.get(node.name, ()) if code.co_firstlineno == first_line(node)
+            code
+            for code in self._codes.get(node.name, ())
+            if code.co_firstlineno == first_line(node)
         ]
         if not bodies:
             return False
         compiled = [constant for constant in bodies[0].co_consts if type(constant) is CodeType]
         for function in own_functions(cls).values():
-            code = function.__code__
-            if function.__qualname__ != f"{cls.__qualname__}.{code.co_name}":
-                continue
-            if not any(same_code(candidate, code) for candidate in compiled):
-                if code.co_filename.startswith("<"):
-                    continue  # generated: __init__ of a dataclass and the like
+            if belongs(function, cls) and not any(
+                same_code(candidate, function.__code__) for candidate in compiled
+            ):
                 return False
         return _annotated(node) == _annotations_of(cls)
 
@@ -176,6 +173,16 @@ def own_functions(cls: type) -> dict[str, FunctionType]:
             if type(function) is FunctionType:
                 functions[name + suffix] = function
     return functions
+
+
+def belongs(function: FunctionType, cls: type) -> bool:
+    """Whether a function was written in the body of a class (and not generated or borrowed)."""
+    code = function.__code__
+    return (
+        function.__qualname__ == f"{cls.__qualname__}.{code.co_name}"
+        and not code.co_filename.startswith(("<string", "<attrs", "<frozen"))
+        and origin_of_path(code.co_filename) == PROJECT
+    )
 
 
 def _annotated(node: ast.ClassDef) -> list[str]:
@@ -200,7 +207,7 @@ def _annotations_of(cls: type) -> list[str]:
 
 def first_line(node: Any) -> int:
     """Where Python says that a definition begins: its first decorator."""
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return int(min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]))
 
 
 def _all_codes(code: CodeType) -> list[CodeType]:

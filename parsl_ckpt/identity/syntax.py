@@ -1,19 +1,21 @@
 """A function's or class's syntax tree as one canonical text, and the names that it reaches.
 
-Rule of this file: the text says what the code does and nothing else.  Comments, positions, formatting
-and docstrings are not in it; annotations only where they may mean something (class bodies, and under
-decorators that are not ours); empty fields are left out and the constant parts of f-strings joined,
-because Python versions differ in them (``ast.dump`` is different in each).  No object is looked at.
+Rule of this file: the text says what the code does and nothing else. Comments, positions,
+formatting and docstrings are not in it; annotations only where they may mean something (class
+bodies, and under decorators that are not ours); empty fields are left out and the constant parts of
+f-strings joined, because Python versions differ in them (``ast.dump`` is different in each). No
+object is looked at.
 
-Names.  Scopes are followed as Python's compiler does it.  What is found bound in no scope of the tree
-is *reached*: a chain of names (``helpers``, ``helpers.f``, ``np.linalg.norm``), so that the attribute
-of a module can be told from the module.  Names bound by an import inside the body are reached through
-that import.
+Names. Scopes are followed as Python's compiler does it. What is found bound in no scope of the tree
+is *reached*: a chain of names (``helpers``, ``helpers.f``, ``np.linalg.norm``), so that the
+attribute of a module can be told from the module. Names bound by an import inside the body are
+reached through that import.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,7 +54,7 @@ def function_syntax(node: ast.AST, is_ours: IsOurs) -> Syntax:
 
     Args:
         node: a definition or a lambda.
-        is_ours: whether a decorator is one of this library's, which are left out with their arguments.
+        is_ours: whether a decorator is one of this library's, which do not count.
     """
     writer = _Writer(is_ours)
     outer = writer.scope
@@ -133,7 +135,9 @@ class _Writer:
         used = set()
         for chain in scope.chains:
             for origin in scope.names.get(chain[0], ()):
-                scope.imports.add(Import(origin.level, origin.module, origin.attributes + chain[1:]))
+                scope.imports.add(
+                    Import(origin.level, origin.module, origin.attributes + chain[1:])
+                )
                 used.add(chain[0])
         for name, origins in scope.names.items():
             if name not in used:
@@ -168,19 +172,29 @@ class _Writer:
         out = self.out
         opening, steps = plan
         out.append(opening)
+        get = _HANDLERS.get
         for name, label in steps:
             part = getattr(node, name, None)
-            if part is None or part == []:
+            if part is None or (not part and type(part) is list):
                 continue
             out.append(label)
-            self.write(part)
+            handler = get(type(part))
+            if handler is not None:
+                handler(self, part)
+            else:
+                self.generic(part)
         out.append(")")
 
     def list_(self, items: list[Any]) -> None:
         out = self.out
+        get = _HANDLERS.get
         out.append("[")
         for item in items:
-            self.write(item)
+            handler = get(type(item))
+            if handler is not None:
+                handler(self, item)
+            else:
+                self.generic(item)
             out.append(" ")
         out.append("]")
 
@@ -340,10 +354,8 @@ class _Writer:
     def annotation(self, node: ast.expr) -> None:
         """An annotation that counts; one in quotes reaches what it names."""
         if type(node) is ast.Constant and type(node.value) is str:
-            try:
+            with contextlib.suppress(SyntaxError):
                 node = ast.parse(node.value, mode="eval").body
-            except SyntaxError:
-                pass
         self.write(node)
 
     def class_(self, node: ast.ClassDef, root: bool = False) -> None:
@@ -450,7 +462,7 @@ class _Writer:
         self._with_body(node, "body")
 
     def _with_body(self, node: Any, *bodies: str) -> None:
-        """A compound statement: its blocks lose what does nothing, its other fields are ordinary."""
+        """A compound statement: its blocks lose what does nothing."""
         out = self.out
         out.append(f"({type(node).__name__}")
         for name in node._fields:
@@ -530,7 +542,17 @@ _HANDLERS: dict[type, Callable[[_Writer, Any], None]] = {
     ast.MatchSingleton: _Writer.match_singleton,
     ast.Expr: _Writer.expression,
 }
-for _name in ("If", "For", "AsyncFor", "While", "Try", "TryStar", "With", "AsyncWith", "match_case"):
+for _name in (
+    "If",
+    "For",
+    "AsyncFor",
+    "While",
+    "Try",
+    "TryStar",
+    "With",
+    "AsyncWith",
+    "match_case",
+):
     if hasattr(ast, _name):
         _HANDLERS[getattr(ast, _name)] = _Writer.compound
 for _name in ("TypeVar", "ParamSpec", "TypeVarTuple"):

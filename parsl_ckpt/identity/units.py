@@ -1,20 +1,21 @@
 """One function or class by itself: the digest of what it says, and the names that it reaches.
 
 Rule of this file: a unit is made from source where the source compiles to the code that is running,
-else from bytecode (then it holds for one Python version only).  Units are kept by code object, so that
-resolving a closure again costs a walk over objects and no parsing.
+else from bytecode (then it holds for one Python version only). Units are kept by code object, so
+that resolving a closure again costs a walk over objects and no parsing.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import dis
 import functools
 from types import CodeType, FunctionType
 from typing import Any
 
 from .origin import OURS, origin_of_module
-from .source import Source, own_functions, source_of
+from .source import Source, belongs, own_functions, source_of
 from .syntax import Chain, Import, Syntax, class_syntax, function_syntax, module_syntax
 from .values import leaf
 from .walk import Known, digest_of
@@ -71,9 +72,8 @@ def function_unit(function: FunctionType) -> Unit:
 
 def class_unit(cls: type, namespace: dict[str, Any]) -> Unit | None:
     """The unit of a class with all its methods; None if its source is not the one that runs."""
-    filename = next((f.__code__.co_filename for f in own_functions(cls).values()
-                     if f.__qualname__.startswith(cls.__qualname__ + ".")
-                     and not f.__code__.co_filename.startswith("<string")), None)  # fmt: skip
+    files = [f.__code__.co_filename for f in own_functions(cls).values() if belongs(f, cls)]
+    filename = files[0] if files else ""
     source = source_of(filename or namespace.get("__file__") or "", namespace)
     node = source.class_definition(cls) if source is not None else None
     if node is None:
@@ -151,7 +151,8 @@ def _from_bytecode(code: CodeType) -> Unit:
 def _code_value(code: CodeType) -> tuple[Any, ...]:
     """Everything about a code object that changes what it does."""
     constants = [
-        Known(leaf(_code_value(part))) if type(part) is CodeType else part for part in code.co_consts
+        Known(leaf(_code_value(part))) if type(part) is CodeType else part
+        for part in code.co_consts
     ]
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFF
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
@@ -203,7 +204,8 @@ class _Bare(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> Any:
-        node = ast.ClassDef(**{name: getattr(node, name, None) for name in node._fields})
+        fields: Any = {name: getattr(node, name, None) for name in node._fields}
+        node = ast.ClassDef(**fields)
         node.body = _without_docstring(node.body)
         return self.generic_visit(node)
 
@@ -216,6 +218,5 @@ def _without_docstring(body: list[Any]) -> list[Any]:
 
 
 def _bare(node: ast.AST) -> ast.AST:
-    import copy
-
-    return ast.fix_missing_locations(_Bare().visit(copy.deepcopy(node)))
+    bare: ast.AST = _Bare().visit(copy.deepcopy(node))
+    return ast.fix_missing_locations(bare)

@@ -1,10 +1,11 @@
 """The identity of argument values: ``leaf(value)``, at most 40 bytes that hold in every process.
 
 Rule of this file: two values have one leaf only if no pure function could tell them apart by their
-type and content (dictionaries and sets: whatever their insertion order).  ``1``, ``True``, ``1.0``
-and ``"1"`` all differ, and so do ``0.0`` and ``-0.0``; a NaN is a NaN.  What is not known by its type
-is identified by what it reduces to (``__reduce_ex__``, as pickle would), never by pickle's bytes,
-which depend on which parts are the same object.  What does not reduce is refused: nothing is guessed.
+type and content (dictionaries and sets: whatever their insertion order). ``1``, ``True``, ``1.0``
+and ``"1"`` all differ, and so do ``0.0`` and ``-0.0``; a NaN is a NaN. What is not known by its
+type is identified by what it reduces to (``__reduce_ex__``, as pickle would), never by pickle's
+bytes, which depend on which parts are the same object. What does not reduce is refused: nothing is
+guessed.
 
 The types that need more than a line stand in ``kinds.py`` (standard library) and ``arrays.py``.
 """
@@ -42,13 +43,15 @@ NODE_LIMIT = 1_000_000
 
 # --- scalars --------------------------------------------------------------------------------------
 
+_PACK_INT = struct.Struct("<cq").pack  # as defaults below: local names are the quicker ones
+_PACK_FLOAT = struct.Struct("<cd").pack
 _NAN = struct.pack("<Q", 0x7FF8000000000000)
 _BIG = 65536
 
 
 def _int(
     value: int,
-    pack: Callable[[bytes, int], bytes] = struct.Struct("<cq").pack,
+    pack: Callable[[bytes, int], bytes] = _PACK_INT,
     error: type[Exception] = struct.error,
 ) -> bytes:
     try:
@@ -58,7 +61,7 @@ def _int(
         return seal(b"I", value.to_bytes(size, "little", signed=True))
 
 
-def _float(value: float, pack: Callable[[bytes, float], bytes] = struct.Struct("<cd").pack) -> bytes:
+def _float(value: float, pack: Callable[[bytes, float], bytes] = _PACK_FLOAT) -> bytes:
     return pack(b"f", value) if value == value else b"f" + _NAN
 
 
@@ -187,7 +190,11 @@ class Refused(Exception):
 
 
 _OPEN = b""
-_PLAIN = {list: b"[", tuple: b"(", dict: b"{"}  # walked without asking for their expander
+_PLAIN: dict[type, bytes] = {
+    list: b"[",
+    tuple: b"(",
+    dict: b"{",
+}  # walked without asking for their expander
 
 
 class Walk:
@@ -250,10 +257,10 @@ class Walk:
             leaf = seal(tag, self._stream(value)) if kind is not dict else self._dict(value)
         else:
             expanded = self.expand(value)
-            if type(expanded) is bytes:
+            if isinstance(expanded, bytes):
                 leaf = expanded
             else:
-                tag, arrangement, parts = expanded  # type: ignore[misc]
+                tag, arrangement, parts = expanded
                 if arrangement == ORDERED:
                     leaf = seal(tag, self._stream(parts))
                 else:
@@ -383,7 +390,7 @@ def _custom(function: Callable[[Any], bytes]) -> Expander:
         except Exception as error:
             raise Refused(value, f"its registered id_for_memo raised {error!r}") from error
         if not isinstance(answer, bytes):
-            raise Refused(value, f"its registered id_for_memo gave {type(answer).__name__}, not bytes")
+            raise Refused(value, f"its registered id_for_memo gave {answer!r:.40}, not bytes")
         kind = type(value)
         return b"u", ORDERED, [kind.__module__, kind.__qualname__, bytes(answer)]
 

@@ -1,10 +1,10 @@
 """From the parts of a value to its leaf: one Merkle tree, whatever the value is made of.
 
-Rule of this file: it knows bytes and graphs, not types.  A *leaf* is the identity of one value in at
-most 40 bytes.  It begins with a tag; if the canonical encoding fits, it is the encoding itself, else
-the tag with its high bit set and the blake3 digest of the encoding.  A container is encoded as the
-framed leaves of its parts, so a shared part is digested once, and a part whose leaf is known already
-(:class:`Known`) stands for the value itself.
+Rule of this file: it knows bytes and graphs, not types. A *leaf* is the identity of one value in at
+most 40 bytes. It begins with a tag; if the canonical encoding fits, it is the encoding itself, else
+the tag with its high bit set and the blake3 digest of the encoding. A container is encoded as the
+framed leaves of its parts, so a shared part is digested once, and a part whose leaf is known
+already (:class:`Known`) stands for the value itself.
 
 Cycles.  A value that contains itself has no finite encoding, but it is determined by its infinite
 unfolding.  Each strongly connected component is refined, as automata are minimised: all its nodes
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union
+from typing import Any
 
 from blake3 import blake3
 
@@ -31,7 +31,7 @@ ORDERED, SORTED, PAIRS = 0, 1, 2
 Expansion = tuple[bytes, int, Sequence[Any]]
 """Tag, arrangement and parts of a value."""
 
-Expanded = Union[bytes, Expansion]
+Expanded = bytes | Expansion
 """What expanding a value gives: its leaf at once, or its parts."""
 
 FRAME = [bytes([n]) for n in range(256)]
@@ -155,12 +155,12 @@ def graph_leaf(root: Any, expand: Callable[[Any], Expanded], limit: int = 0) -> 
         if node is not None:
             return node.leaf or node
         expanded = expand(value)
-        if type(expanded) is bytes:
+        if isinstance(expanded, bytes):
             return expanded
         if limit and len(nodes) >= limit:
             raise RecursionError
         node = nodes[id(value)] = _Node(value, len(nodes))
-        node.tag, node.arrangement, children = expanded  # type: ignore[misc]
+        node.tag, node.arrangement, children = expanded
         path.append(node)
         work.append((node, list(children), 0))
         return node

@@ -1,5 +1,6 @@
 """What makes the code of two apps the same, and what does not."""
 
+# ruff: noqa: E501, RUF012
 from __future__ import annotations
 
 import linecache

@@ -1,0 +1,109 @@
+"""Code inside values: functions, classes, modules, and objects around a function.
+
+Rule of this file: as an argument, code counts as it does for an app (its closure, not its name);
+the class of an argument counts by name, and by code too where a user wrote it; inside the walk of
+``reach.py`` all of it is part of that one graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import types
+import typing
+from types import FunctionType, ModuleType
+from typing import Any, cast
+
+from .kinds import reduced
+from .origin import INSTALLED, OURS, PROJECT, STANDARD, origin_of, origin_of_module, public_name
+from .reach import Reach, installed_leaf
+from .values import _FALLBACK, BY_CLASS, BY_TYPE, Walk, named
+from .walk import ORDERED, Expanded, Known, digest_of
+
+
+def _class_of(value: type, walk: Walk) -> Expanded:
+    if value is typing.Any:  # a class since Python 3.11
+        return b"v", ORDERED, ["typing", "Any"]
+    if walk.inline is not None:
+        return cast("Expanded", walk.inline.class_(value))
+    origin = origin_of(value)
+    if origin in (STANDARD, OURS):
+        return named(b"k", origin, public_name(str(value.__module__)), value.__qualname__)
+    return b"k" + _digest(value)
+
+
+def _function_of(value: FunctionType, walk: Walk) -> Expanded:
+    if walk.inline is not None:
+        return cast("Expanded", walk.inline.function(value))
+    return b"q" + _digest(value)
+
+
+def _module_of(value: ModuleType, walk: Walk) -> Expanded:
+    return (walk.inline or Reach()).module(value)
+
+
+def _digest(value: Any) -> bytes:
+    from .code import code_digest_of  # code.py is made of this file
+
+    return code_digest_of(value)
+
+
+def class_part(kind: type, walk: Walk) -> Any:
+    """The part that stands for the class of a value: installed and standard ones count by name."""
+    if walk.inline is not None and origin_of(kind) == PROJECT:
+        return kind
+    if origin_of(kind) != PROJECT:
+        return Known(named(b"k", public_name(str(kind.__module__)), kind.__qualname__))
+    names = str(kind.__module__).encode(), kind.__qualname__.encode()
+    return Known(b"k" + digest_of(*names, _digest(kind)))
+
+
+def _builtin(value: Any, walk: Walk) -> Expanded:
+    """A function in C: by name; a bound one by what it is bound to as well."""
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, ModuleType):
+        return b"v", ORDERED, ["bound", owner, value.__name__]
+    owner = getattr(value, "__objclass__", None)
+    module = getattr(value, "__module__", None) or getattr(owner, "__module__", None) or "builtins"
+    leaf = named(
+        b"n",
+        "builtin",
+        public_name(str(module)),
+        str(getattr(value, "__qualname__", value.__name__)),
+    )
+    if origin_of_module(str(module)) == INSTALLED:
+        return b"v", ORDERED, [Known(leaf), Known(installed_leaf(str(module)))]
+    return leaf
+
+
+def _logger(value: logging.Logger, walk: Walk) -> Expanded:
+    return named(b"n", "logger", "" if walk.opaque else value.name)
+
+
+def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
+    """Objects around a function (apps, caches, compiled functions) by it; all others reduce."""
+    if callable(value) and origin_of(type(value)) != PROJECT:
+        for name in ("__wrapped__", "py_func"):
+            inner = getattr(value, name, None)
+            if callable(inner):
+                kind = type(value)
+                return b"v", ORDERED, ["wrapper", kind.__module__, kind.__qualname__, inner]
+    if walk.inline is not None and origin_of(type(value)) == OURS:
+        return named(b"n", "ours", type(value).__qualname__)
+    return reduced(value, walk)
+
+
+_FALLBACK[:] = [_wrapper_or_reduced]
+BY_CLASS[type] = _class_of
+BY_CLASS[ModuleType] = _module_of
+BY_CLASS[logging.Logger] = _logger
+BY_TYPE[FunctionType] = _function_of
+for _type in (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+):
+    BY_TYPE[_type] = _builtin
