@@ -6,26 +6,21 @@ and never an error, because a run must not fail for want of a description of its
 
 Nothing here touches the kernel, so it may run in a background thread while the first tasks are
 already under way.  The dear part is git: one process, with a time limit, and only when a ``.git``
-stands above the program.
+stands above the program.  What only this file needs of the standard library is imported where it is used,
+so that it does not delay the start of a program.
 """
 
 from __future__ import annotations
 
 import os
-import platform
-import re
-import shutil
-import socket
-import subprocess
 import sys
+import time
 from collections.abc import Callable
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 #: How long git may take, in seconds; a repository on a slow file system goes without.
-GIT_SECONDS = 5.0
+GIT_SECONDS = 3.0
 
 _DISTRIBUTION = "parsl_ckpt"
 
@@ -46,6 +41,10 @@ def collect(directory: str | os.PathLike[str] | None = None) -> dict[str, object
     >>> collect()["pid"] == os.getpid()
     True
     """
+    import platform
+    import socket
+
+    began = time.time()
     script = main_script()
     if directory is None:
         directory = script.parent if script else _cwd()
@@ -63,7 +62,7 @@ def collect(directory: str | os.PathLike[str] | None = None) -> dict[str, object
         "platform": _quiet(platform.platform),
         "cpus": os.cpu_count(),
         "pid": os.getpid(),
-        "started": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
     }
 
 
@@ -93,8 +92,13 @@ def git_state(
         ``{"commit": str | None, "branch": str | None, "clean": bool}``, where a repository without
         a first commit has commit None; None when there is no repository, no git, or no answer.
     """
+    if not _inside_repository(Path(directory)):
+        return None
+    import shutil
+    import subprocess
+
     git = shutil.which("git")
-    if git is None or not _inside_repository(Path(directory)):
+    if git is None:
         return None
     command = [
         git,
@@ -141,6 +145,9 @@ def package_versions() -> dict[str, str | None]:
     Returns:
         Name to version, parsl_ckpt first; None for what runs from a source tree uninstalled.
     """
+    import re
+    from importlib import metadata
+
     versions = {_DISTRIBUTION: _version(_DISTRIBUTION)}
     try:
         required = metadata.requires(_DISTRIBUTION) or []
@@ -155,6 +162,8 @@ def package_versions() -> dict[str, str | None]:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -82,7 +82,7 @@ def test_outside_a_repository_git_is_not_even_started(tmp_path, monkeypatch):
         raise AssertionError("started a process")
 
     monkeypatch.setattr(provenance, "_inside_repository", lambda directory: False)
-    monkeypatch.setattr(provenance.subprocess, "run", started)
+    monkeypatch.setattr(subprocess, "run", started)
     assert provenance.git_state(tmp_path) is None
 
 
@@ -92,9 +92,9 @@ def test_a_git_that_hangs_or_is_absent_is_no_error(tmp_path, monkeypatch):
     def hangs(*args, timeout, **kwargs):
         raise subprocess.TimeoutExpired("git", timeout)
 
-    monkeypatch.setattr(provenance.subprocess, "run", hangs)
+    monkeypatch.setattr(subprocess, "run", hangs)
     assert provenance.git_state(tmp_path) is None
-    monkeypatch.setattr(provenance.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     assert provenance.git_state(tmp_path) is None
 
 
