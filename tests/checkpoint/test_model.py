@@ -13,7 +13,10 @@ from parsl_ckpt.checkpoint.store import address
 
 KEYS = st.integers(0, 5)
 VALUES = st.one_of(
-    st.integers(), st.text(max_size=5), st.builds(bytes, st.just(70_000)), st.lists(st.none(), max_size=3)
+    st.integers(),
+    st.text(max_size=5),
+    st.builds(bytes, st.just(70_000)),
+    st.lists(st.none(), max_size=3),
 )
 
 
