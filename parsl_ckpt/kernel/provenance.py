@@ -6,8 +6,8 @@ and never an error, because a run must not fail for want of a description of its
 
 Nothing here touches the kernel, so it may run in a background thread while the first tasks are
 already under way.  The dear part is git: one process, with a time limit, and only when a ``.git``
-stands above the program.  What only this file needs of the standard library is imported where it is used,
-so that it does not delay the start of a program.
+stands above the program.  What only this file needs of the standard library is imported where it is
+used, so that it does not delay the start of a program.
 """
 
 from __future__ import annotations
