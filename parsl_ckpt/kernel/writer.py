@@ -75,8 +75,8 @@ class Writer:
         self._flushed_at = clock.now()
         self._failed_at: float | None = None
         self._sync_due = False
-        self._held = 0  # entries that wait for the next flush
-        self.lost = 0  # entries that could not even be held
+        self._held = 0  # results that wait for the next flush
+        self.lost = 0  # results that could not even be held
         self.saves_at_end = mode is not None
         if mode == "periodic":
             clock.call_later(period, self._tick)
@@ -93,7 +93,7 @@ class Writer:
 
     @property
     def unsaved(self) -> int:
-        """Number of entries that are held because the store could not write them."""
+        """Number of results that are held because the store could not write them."""
         return 0 if self._failed_at is None else self._held
 
     # -- in turn -----------------------------------------------------------------------------------
@@ -103,11 +103,10 @@ class Writer:
         requests = [item for item in batch if isinstance(item, Flush)]
         effects: list[Effect] = []  # first what is told, then whose turn it is to go on
         if committed:
-            entries = [entry for _, entry in committed]
             if self._through():
-                self._append(entries, effects)
+                self._append(committed, effects)
             else:
-                self._hold(entries, effects)
+                self._hold(committed, effects)
         if not self._through() and self._due(requests):
             self._publish(effects)
         if committed:
@@ -131,26 +130,27 @@ class Writer:
 
     # Whatever the store raises, it must not cost the tasks their results: so `except Exception`.
 
-    def _append(self, entries: list[Entry], effects: list[Effect]) -> None:
+    def _append(self, committed: list[tuple[Any, Entry]], effects: list[Effect]) -> None:
         try:
-            self._store.append(entries)
+            self._store.append([entry for _, entry in committed])
         except Exception as error:
             self._fail(error, effects)
-            self._hold(entries, effects)
+            self._hold(committed, effects)
         else:
             self._schedule_sync()
 
-    def _hold(self, entries: list[Entry], effects: list[Effect]) -> None:
+    def _hold(self, committed: list[tuple[Any, Entry]], effects: list[Effect]) -> None:
+        results = sum(task is not None for task, _ in committed)  # not notes and the like
         try:
-            self._store.hold(entries)
+            self._store.hold([entry for _, entry in committed])
         except StoreWriteError as error:  # no room in the spool: they stay in memory
-            self._held += len(entries)
+            self._held += results
             self._tell("the spool of the checkpoint could not be written", error, effects)
         except Exception as error:
-            self.lost += len(entries)
+            self.lost += results
             self._tell("results could not be kept for the checkpoint", error, effects)
         else:
-            self._held += len(entries)
+            self._held += results
 
     def _publish(self, effects: list[Effect]) -> None:
         self._flushed_at = self._clock.now()

@@ -33,7 +33,7 @@ def join(rig, body, *args, cache=False):
 
 
 def finish(rig, future):
-    while not future._phase == "FINISHED":
+    while future._phase != "FINISHED":
         rig.run()
     return outcome(future)
 
