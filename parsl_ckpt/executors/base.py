@@ -97,6 +97,8 @@ def run_attempt(attempt: Attempt, finished: Finished, name: str) -> None:
     value: Any = None
     error: BaseException | None = None
     try:
+        if attempt.guard is not None:
+            attempt.guard()
         value = attempt.fn(*attempt.args, **attempt.kwargs)
     except BaseException as exc:
         # Our own frame says nothing to the user and would keep the attempt alive.
@@ -107,7 +109,8 @@ def run_attempt(attempt: Attempt, finished: Finished, name: str) -> None:
     except BaseException:
         logger.exception("The report of task %s (%s) failed", attempt.tid, attempt.app)
     finally:
-        error = None  # the traceback of an error refers to frames; no cycle through this one
+        # The frames of an error's traceback refer back to this one, which must keep nothing alive.
+        del attempt, finished, value, error
 
 
 def report(

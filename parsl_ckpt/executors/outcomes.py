@@ -18,7 +18,7 @@ from parsl_ckpt.checkpoint import codec
 from parsl_ckpt.errors import ParslCkptError, ResultTransportError
 from parsl_ckpt.executors import wire
 from parsl_ckpt.executors.failures import pack_error, unpack_error
-from parsl_ckpt.executors.pickling import PLAIN_TYPES, ResultPickler, collector
+from parsl_ckpt.executors.pickling import BUFFERS, PLAIN_TYPES, ResultPickler, collector
 
 __all__ = ["Packed", "execute", "pack_failure", "pack_value", "unpack"]
 
@@ -82,24 +82,31 @@ def _flush() -> None:
 
 def pack_value(value: Any, encode: bool) -> Packed:
     """Pack the value of a task."""
-    if encode:
-        try:
-            encoded = codec.encode(value)
-        except Exception:
-            pass  # it may travel even so; the kernel announces that it is not recorded
-        else:
-            if encoded.codec != codec.DILL:
-                return Packed(wire.ENCODED, 0, encoded.codec, encoded.data, _views(encoded.buffers))
-            try:
-                return Packed(wire.BOTH, 0, 0, *_pickle((value, encoded)))
-            except Exception:
-                return Packed(wire.ENCODED, 0, encoded.codec, encoded.data, _views(encoded.buffers))
+    packed = _encoded(value) if encode else None
+    if packed is not None:
+        return packed
     try:
         return Packed(wire.VALUE, 0, 0, *_pickle(value))
     except BaseException as exc:  # user code runs in there
         kind = type(value)
         text = f"a {kind.__module__}.{kind.__qualname__} ({type(exc).__name__}: {exc})"
         return Packed(wire.UNSENT, 0, 0, text.encode("utf-8", "replace"))
+
+
+def _encoded(value: Any) -> Packed | None:
+    """Pack a value as its encoding; None if it has none (the kernel announces that)."""
+    try:
+        encoded = codec.encode(value)
+    except Exception:
+        return None
+    alone = len(encoded.buffers) <= BUFFERS
+    if encoded.codec == codec.DILL or not alone:
+        try:
+            return Packed(wire.BOTH, 0, 0, *_pickle((value, encoded)))
+        except Exception:
+            if not alone:
+                return None
+    return Packed(wire.ENCODED, 0, encoded.codec, encoded.data, _views(encoded.buffers))
 
 
 def pack_failure(error: BaseException) -> Packed:

@@ -26,7 +26,7 @@ __all__ = ["Pickler", "ResultPickler", "collector"]
 PLAIN_TYPES = frozenset({bool, int, float, complex, str, bytes, type(None)})
 
 BUFFER_MINIMUM = 1 << 14  # smaller buffers stay within the pickle
-_BUFFERS = 1024  # as many go out of band
+BUFFERS = 1024  # as many go out of band
 
 # Classes that have travelled, by identity: the same table on both sides of the border.
 _classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
@@ -99,7 +99,7 @@ def collector(buffers: list[memoryview]) -> Callable[[pickle.PickleBuffer], bool
             raw = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if raw.nbytes < BUFFER_MINIMUM or len(buffers) >= _BUFFERS:
+        if raw.nbytes < BUFFER_MINIMUM or len(buffers) >= BUFFERS:
             return True
         buffers.append(raw)
         return False

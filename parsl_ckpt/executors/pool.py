@@ -71,6 +71,7 @@ class Pool:
 
     Attributes:
         inbox: what was launched and not yet seen; any thread appends.
+        kills: what shall be stopped, with the error that says why.
         asleep: whether the pool must be woken.
         closing: the pool ends when it has nothing to do.
         deadline: monotonic time after which nothing runs; before it, nothing new begins.
@@ -80,6 +81,7 @@ class Pool:
     def __init__(self, settings: Settings) -> None:
         # Written by any thread, each by single atomic operations.
         self.inbox: deque[tuple[Attempt, Finished]] = deque()
+        self.kills: deque[tuple[Attempt, BaseException]] = deque()
         self.asleep = False
         self.closing = False
         self.deadline = math.inf
@@ -130,6 +132,8 @@ class Pool:
         try:
             while True:
                 self._take_in()
+                while self.kills:
+                    self._kill(*self.kills.popleft())
                 if self.closing and self._is_over():
                     break
                 self._hand_out()
@@ -143,7 +147,8 @@ class Pool:
     def _wait(self) -> None:
         """Sleep until something happens, and deal with it."""
         self.asleep = True  # from here on launch() wakes us; what it queued before, we see now
-        events = self._selector.select(0.0 if self.inbox else self._patience())
+        idle = not self.inbox and not self.kills
+        events = self._selector.select(self._patience() if idle else 0.0)
         self.asleep = False
         for key, mask in events:
             worker: WorkerProcess | None = key.data
@@ -184,6 +189,26 @@ class Pool:
         """Report a call that will not run (any more)."""
         if call.parcel is not None or call.attempt.claim():
             report(call.attempt, call.finished, None, explain(call.attempt.app))
+
+    def _kill(self, attempt: Attempt, error: BaseException) -> None:
+        """Stop an attempt, whatever has become of it."""
+        for call in self._backlog:
+            if call.attempt is attempt:
+                self._backlog.remove(call)
+                self._drop(call, lambda app: error)
+                return
+        for worker in list(self._workers.values()):
+            if not any(call.attempt is attempt for call in worker.calls.values()):
+                continue
+            saved = worker.take_back(len(worker.calls))
+            if any(call.attempt is attempt for call in worker.calls.values()):
+                self._bury(worker, lambda app: error)  # it runs
+            for call in reversed(saved):
+                if call.attempt is attempt:
+                    self._drop(call, lambda app: error)
+                else:
+                    self._backlog.appendleft(call)
+            return
 
     # --- giving work ------------------------------------------------------------------------------
 
@@ -297,6 +322,8 @@ class Pool:
             self._handle(worker, frame)
         if worker.reader.ended:
             self._bury(worker)
+        elif worker.owing:
+            worker.pay()
 
     def _handle(self, worker: WorkerProcess, frame: wire.Frame) -> None:
         if frame.kind == wire.READY:

@@ -146,6 +146,15 @@ class ProcessPoolExecutor(Executor):
         if pool.ended:
             pool.refuse_inbox()
 
+    def kill(self, attempt: Attempt, error: BaseException) -> None:
+        """Stop an attempt and finish it with that error; harmless if it has ended.
+
+        If it runs, its worker is killed and replaced; what else that worker was given goes to the
+        others, untouched.
+        """
+        self._pool.kills.append((attempt, error))
+        self._pool.wake()
+
     def shutdown(self, grace: float | None = None) -> None:
         if os.getpid() != self._pid:  # a forked child has no such thread, and these are not its
             return

@@ -295,7 +295,8 @@ def _unique(objects: Iterable[Any]) -> list[Any]:
 
 def _installable(objects: Iterable[Any]) -> list[tuple[str, Any]]:
     """What the other process puts into its ``__main__``, outer classes before inner ones."""
-    main, found = sys.modules.get("__main__"), {}
+    main = sys.modules.get("__main__")
+    found: dict[str, Any] = {}
     for obj in objects:
         if obj.__module__ == "__main__" and found_in_main(obj):
             outermost = obj.__qualname__.partition(".")[0]

@@ -59,7 +59,7 @@ class WorkerProcess:
         self._defined: OrderedDict[int, None] = OrderedDict()
         self._outgoing: deque[memoryview] = deque()
         self._parts: list[Any] = []
-        self._ids: list[int] = []
+        self._owed = b""  # tokens that the pipe had no room for
         self.stream, theirs = socket.socketpair()
         tokens, self._tokens = os.pipe()
         # The worker reads tokens, and so do we (to take them back); only the worker may sleep for
@@ -102,7 +102,7 @@ class WorkerProcess:
         self._next_id += 1
         self.calls[id] = call
         self.load += parcel.size
-        self._ids.append(id)
+        self._owed += id.to_bytes(wire.TOKEN, "little")
         self._parts += wire.frame(
             wire.CALL,
             id,
@@ -134,12 +134,22 @@ class WorkerProcess:
             self._outgoing.extend(_joined(self._parts))
             self._parts = []
         self.send()
-        if self._ids:
-            # Never more than a pipe takes at once: the pool's window sees to it.
-            tokens = b"".join([id.to_bytes(wire.TOKEN, "little") for id in self._ids])
-            self._ids = []
-            with contextlib.suppress(OSError):  # it has died; we shall be told
-                os.write(self._tokens, tokens)
+        if self._owed:
+            self.pay()
+
+    def pay(self) -> None:
+        """Hand out the right to run what was given."""
+        try:
+            # The window keeps all tokens below the smallest pipe; but be it full, the rest waits.
+            self._owed = self._owed[os.write(self._tokens, self._owed) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # it has died; we shall be told
+            self._owed = b""
+
+    @property
+    def owing(self) -> bool:
+        return bool(self._owed)
 
     def send(self) -> None:
         """Send on; :attr:`sending` tells whether there is more."""
@@ -180,8 +190,11 @@ class WorkerProcess:
         try:
             tokens = os.read(self._returned, wire.TOKEN * count)
         except OSError:
-            return []
+            tokens = b""
         size = wire.TOKEN
+        missing = size * count - len(tokens)
+        tokens += self._owed[:missing]
+        self._owed = self._owed[missing:]
         ids = [int.from_bytes(tokens[i : i + size], "little") for i in range(0, len(tokens), size)]
         calls = (self.answered(id) for id in ids)
         return [call for call in calls if call is not None]

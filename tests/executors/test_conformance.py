@@ -10,9 +10,9 @@ import traceback
 import weakref
 
 import pytest
-from parsl_ckpt.executors.processes import ProcessPoolExecutor
 
 from parsl_ckpt.errors import ExecutorShutdownError
+from parsl_ckpt.executors.processes import ProcessPoolExecutor
 from parsl_ckpt.executors.threads import ThreadPoolExecutor
 from parsl_ckpt.executors.wrap import wrap
 from parsl_ckpt.kernel.attempt import Attempt
@@ -221,7 +221,7 @@ def test_nothing_is_kept_alive_after_the_report(pool):
     assert [ref() for ref in gone] == [None, None]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="per-opcode tracing")
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="3.12 does not trace opcodes so")
 def test_ctrl_c_between_any_two_bytecodes_of_launch(pool):
     """The attempt is queued or it is not; launching it again is harmless; the executor works."""
     launch = type(pool.executor).launch.__code__

@@ -237,6 +237,15 @@ def test_many_sizes_of_frames_both_ways(pool):
             assert value == attempt.args[0]
 
 
+def test_thousands_of_buffers_both_ways(pool):
+    numpy = pytest.importorskip("numpy")
+    arrays = [numpy.full(2200, n) for n in range(1500)]
+    for encode in (False, True):
+        _, value, error, _ = pool.run(identity, arrays, encode=encode)
+        assert error is None
+        assert [int(a[0]) for a in value] == list(range(1500))
+
+
 def test_an_argument_that_does_not_pickle_is_named(pool):
     _, _, error, _ = pool.run(lambda a, b: a, 1, threading.Lock(), app="locks")
     assert isinstance(error, CallTransportError)
@@ -390,7 +399,7 @@ def test_the_death_of_a_worker_costs_only_what_it_ran(make, die, words):
     victim = pool.launch(die, app="victim")
     after = [pool.launch(identity, n) for n in range(50, 100)]
     reports = {id(attempt): (value, error) for attempt, value, error, _ in pool.wait()}
-    value, error = reports.pop(id(victim))
+    _, error = reports.pop(id(victim))
     assert isinstance(error, WorkerLostError)
     assert error.app == "victim" and words in str(error)
     assert sorted(reports.values()) == [(n, None) for n in range(100)]
@@ -479,6 +488,28 @@ def test_what_has_not_been_given_away_can_still_be_claimed(make, gate, bell):
     open_gate()
     pool.wait(1)
     assert len(pool.reports) == 1
+
+
+# --- killing one ----------------------------------------------------------------------------------
+
+
+def test_a_running_attempt_can_be_killed_and_costs_only_itself(make, gate, bell):
+    pool = make(max_workers=1)
+    (path, _), (began, ring) = gate, bell
+    for n in range(300):
+        pool.launch(identity, n)
+    pool.wait()
+    slow = pool.launch(wait_at, path, began)
+    behind = [pool.launch(identity, n) for n in range(20)]
+    pid = ring()
+    why = TimeoutError("too slow")
+    pool.executor.kill(behind[5], why)  # has not begun
+    pool.executor.kill(slow, why)
+    pool.executor.kill(slow, why)  # twice is harmless
+    reports = {id(attempt): error for attempt, _, error, _ in pool.wait()}
+    assert reports[id(slow)] is why and reports[id(behind[5])] is why
+    assert sum(error is not None for error in reports.values()) == 2
+    assert not alive(pid)
 
 
 # --- endings --------------------------------------------------------------------------------------
