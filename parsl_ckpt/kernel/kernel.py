@@ -91,7 +91,7 @@ class Kernel:
         self.errands = Errands("parsl_ckpt-errand")
         self.events = Events("parsl_ckpt-observer")
         self.problems = Problems(self.events)
-        self.clock: Clock = clock or Timer("parsl_ckpt-timer")
+        self.clock: Clock = Timer("parsl_ckpt-timer") if clock is None else clock
         self.writer = Writer(
             store,
             mode=mode,

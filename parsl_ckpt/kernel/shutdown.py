@@ -154,10 +154,6 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     endings = _endings
     if endings is None:
         return
-    if endings.pid != os.getpid():  # a forked child: do what would have been done without us
-        signal.signal(number, endings.previous)
-        os.kill(os.getpid(), number)
-        return
     if endings.sender is None:  # no watcher
         endings.signals += 1
         if endings.signals > 1:
@@ -197,3 +193,25 @@ def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+
+
+def _after_fork() -> None:
+    """In a forked child: undo it all.
+
+    The wake-up descriptor is shared with the parent, and what the child's signals write there would
+    end the parent.
+    """
+    endings = _endings
+    if endings is None or not endings.installed:
+        return
+    endings.installed = False
+    if endings.sender is not None:
+        signal.set_wakeup_fd(-1)
+        endings.sender.close()  # the parent's copy stays open
+        endings.sender = None
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, endings.previous)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
