@@ -168,6 +168,9 @@ class Kernel:
 
     def join_future(self, other: Task, future: AppFuture) -> None:
         """*In turn.* One more future waits for a task, or takes its outcome if it is done."""
+        while other.merged is not None:
+            other = other.merged
+        future._task = other
         if other.state in states.FINAL_STATES:
             self._conclude(other, future)
         else:
@@ -296,8 +299,8 @@ class Kernel:
         if task.state in states.FINAL_STATES:
             return
         task.state = states.MEMO_DONE
+        task.merged = other
         for future in task.futures:
-            future._task = other
             future.from_memo = True
             self.join_future(other, future)
         for dependant in task.dependants or ():

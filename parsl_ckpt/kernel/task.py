@@ -105,6 +105,7 @@ class Task:
         key: value key, once the inputs are known; None for what is not cached.
         lineage: lineage key, when all futures among the inputs have one.
         address: the address behind ``key``, or for a task without futures behind both.
+        merged: the equal call into which this one was merged, whose outcome is its own.
         missing: number of inputs not known yet; counted by the owner alone.
         dependants: tasks that wait for this one; owner only.
         attempt: the execution under way.
@@ -120,7 +121,7 @@ class Task:
 
     __slots__ = (
         "address", "alone", "args", "attempt", "cost", "dependants", "error", "futures", "inputs",
-        "key", "kwargs", "launched", "lineage", "linked", "missing", "opaque", "pristine",
+        "key", "kwargs", "launched", "lineage", "linked", "merged", "missing", "opaque", "pristine",
         "record_id", "refresh", "spec", "state", "stored", "tid", "tries", "value",
     )  # fmt: skip
 
@@ -142,6 +143,7 @@ class Task:
         self.key: bytes | None = None
         self.lineage: bytes | None = None
         self.address: Any = None
+        self.merged: Task | None = None
         self.missing = 0
         self.dependants: list[Task] | None = None
         self.attempt: Attempt | None = None

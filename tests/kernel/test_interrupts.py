@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from fractions import Fraction
 
@@ -27,6 +28,7 @@ class Interruption:
     def call(self, fn):
         """Make a call; returns whether it was interrupted."""
         before = sys.gettrace()
+        gc.disable()  # what others have hooked into it is not to be interrupted
         sys.settrace(self._enter)
         try:
             fn()
@@ -34,6 +36,7 @@ class Interruption:
             return True
         finally:
             sys.settrace(before)
+            gc.enable()
         assert self.left > 0, "the interruption was swallowed"
         return False
 

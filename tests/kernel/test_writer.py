@@ -128,7 +128,7 @@ def test_no_failure_to_append_keeps_a_task_waiting(error):
     desk.commit("a", "b")
     assert desk.back == ["a", "b"]
     assert desk.store.held == ["a", "b"] and desk.writer.unsaved == 2
-    assert [told for _, told in desk.problems][0] is error
+    assert desk.problems[0][1] is error
 
 
 def test_the_failure_is_announced_before_the_task_goes_on():
