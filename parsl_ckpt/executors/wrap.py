@@ -90,7 +90,7 @@ def wrap(
     >>> from parsl_ckpt.kernel.attempt import Attempt
     >>> pool = wrap(concurrent.futures.ThreadPoolExecutor(2), label="mine")
     >>> pool.start()
-    >>> pool.launch(Attempt(pow, (2, 10)), lambda attempt, value, error: print(value))
+    >>> pool.launch(Attempt(pow, (2, 10)), lambda attempt, value, error, encoded: print(value))
     >>> pool.shutdown()
     1024
     """

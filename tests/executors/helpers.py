@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 from parsl_ckpt.kernel.attempt import Attempt
 
 DEADLINE = 30.0  # a broken executor fails its test instead of hanging it; never part of a verdict
+
+
+def environment():
+    """Variables with which a script finds what this process finds."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 class Outcomes:

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tests.executors.helpers import DEADLINE
+from tests.executors.helpers import DEADLINE, environment
 
 PRELUDE = """
 import threading
@@ -40,7 +40,11 @@ def run(tmp_path, body):
     script = tmp_path / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(body) + "\npool.shutdown()\nprint('end')\n")
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=environment(),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("end\n"), done.stdout + done.stderr

@@ -28,14 +28,13 @@ from parsl_ckpt.kernel.attempt import Attempt
 from tests.executors.helpers import (
     DEADLINE,
     Outcomes,
+    environment,
     identity,
     is_process_worker,
     nothing,
     process_id,
     throw,
 )
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @pytest.fixture(scope="module")
@@ -617,7 +616,7 @@ def start_script(tmp_path, gate_path, tail, **kwargs):
         [sys.executable, str(script), gate_path],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, *sys.path])},
+        env=environment(),
         **kwargs,
     )
 

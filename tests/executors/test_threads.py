@@ -12,7 +12,7 @@ import pytest
 from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.executors.threads import ThreadPoolExecutor
 from parsl_ckpt.kernel.attempt import Attempt, worker
-from tests.executors.helpers import DEADLINE, Outcomes, identity, nothing
+from tests.executors.helpers import DEADLINE, Outcomes, environment, identity, nothing
 
 
 @pytest.fixture
@@ -107,7 +107,11 @@ pool.shutdown(0)
 print("end")
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        env=environment(),
     )
     assert (done.stdout, done.returncode) == ("end\n", 0), done.stderr
 
