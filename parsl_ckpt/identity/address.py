@@ -18,7 +18,8 @@ from blake3 import blake3
 
 from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
 from .code import CodeIdentity
-from .values import SCALARS, Walk, output_leaf
+from .scalars import SCALARS
+from .values import Walk, output_leaf
 from .walk import digest_of
 
 SCHEMA = b"parsl_ckpt address 1"

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from ..errors import IdentityWarning
 from . import living as living  # registers how code inside values is walked
-from .reach import BY_ID, Reach, _content
+from .lookups import BY_ID, content_of
+from .reach import Reach
 from .units import function_unit
 from .values import Walk
 from .walk import digest_of
@@ -98,7 +99,7 @@ class _State:
             if not namespace.keys().isdisjoint(missing):
                 return False
         for cell, content in self._cells:
-            if _content(cell) is not content:
+            if content_of(cell) is not content:
                 return False
         for function, code, defaults, kwdefaults in self._functions:
             if (

@@ -7,16 +7,19 @@ the class of an argument counts by name, and by code too where a user wrote it; 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import types
 import typing
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from ..errors import UnidentifiableValueError
 from .kinds import reduced
+from .lookups import BY_ID
 from .origin import INSTALLED, OURS, PROJECT, STANDARD, origin_of, origin_of_module, public_name
 from .reach import Reach, installed_leaf
-from .values import _FALLBACK, BY_CLASS, BY_TYPE, Walk, named
+from .values import _FALLBACK, BY_CLASS, BY_TYPE, Refused, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of
 
 
@@ -83,12 +86,21 @@ def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
     """Objects around a function (apps, caches, compiled functions) by it; all others reduce."""
     if callable(value) and origin_of(type(value)) != PROJECT:
         for name in ("__wrapped__", "py_func"):
-            inner = getattr(value, name, None)
+            # Looked up without __getattr__: a mock has every attribute, and each of those again.
+            inner = inspect.getattr_static(value, name, None)
             if callable(inner):
                 kind = type(value)
                 return b"v", ORDERED, ["wrapper", kind.__module__, kind.__qualname__, inner]
     if walk.inline is not None and origin_of(type(value)) == OURS:
         return named(b"n", "ours", type(value).__qualname__)
+    if walk.opaque and origin_of(type(value)) != PROJECT:
+        # A pool or a session is more than the parts of it that could be identified.
+        probe = Walk()
+        probe.inline = BY_ID
+        try:
+            probe.leaf(value)
+        except UnidentifiableValueError as error:
+            raise Refused(value) from error
     return reduced(value, walk)
 
 

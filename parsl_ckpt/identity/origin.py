@@ -88,10 +88,38 @@ def public_name(module: str) -> str:
     return ".".join([first.lstrip("_") or first, *(part for part in rest if part[:1] != "_")])
 
 
+_HEAP_TYPE = 1 << 9
+
+
+@lru_cache(maxsize=4096)
+def _origin_of_class(cls: type) -> str:
+    """Whose a class is; one that is not where it says it is was made at run time.
+
+    ``dataclasses.make_dataclass`` puts its classes into the module ``types``, for one.
+    """
+    module = getattr(cls, "__module__", None)
+    if not isinstance(module, str):
+        return STANDARD
+    origin = origin_of_module(module)
+    if origin in (STANDARD, INSTALLED) and cls.__flags__ & _HEAP_TYPE:
+        found: Any = sys.modules.get(module)
+        for name in cls.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is not cls and _written_in_python(cls):
+            return PROJECT
+    return origin
+
+
+def _written_in_python(cls: type) -> bool:
+    return "__dict__" in vars(cls) or "__slots__" in vars(cls)
+
+
 def origin_of(obj: Any) -> str:
     """Whose a class, builtin function or module is."""
     if isinstance(obj, ModuleType):
         return origin_of_module(obj.__name__)
+    if isinstance(obj, type):
+        return _origin_of_class(obj)
     name = getattr(obj, "__module__", None)
     if not isinstance(name, str):
         owner = getattr(obj, "__objclass__", None)

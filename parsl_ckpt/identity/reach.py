@@ -21,41 +21,51 @@ locks, loggers, …      their kind: what has no identity never refuses here
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import enum
 import importlib
 import importlib.util
-import logging
 import sys
 import types
 from collections.abc import Iterable
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
+from ..errors import UnidentifiableValueError
+from .lookups import (
+    BY_NAME,
+    DESCRIPTORS,
+    MISSING,
+    NAMED_TUPLE,
+    VOLATILE,
+    annotations_of,
+    builtins_of,
+    carries_code,
+    content_of,
+    is_code,
+    is_dunder,
+    is_enum_machinery,
+    is_frozen,
+    is_generated,
+    late_attribute,
+    origin_unimported,
+    unmangled,
+)
 from .origin import (
     INSTALLED,
-    OURS,
     PROJECT,
-    STANDARD,
     distribution_of,
     origin_of,
     origin_of_module,
-    origin_of_path,
     public_name,
 )
+from .scalars import SCALARS
 from .source import belongs, own_functions
 from .syntax import Import
 from .units import Unit, class_unit, function_unit, module_digest
-from .values import (
-    IMMUTABLE_SCALARS,
-    SCALARS,
-    Walk,
-    named,
-)
+from .values import NODE_LIMIT, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of, graph_leaf
 
-MISSING = object()
 _BY_PLACE = frozenset(
     {
         "__name__",
@@ -107,7 +117,14 @@ class Reach:
     def leaf(self, root: Any) -> bytes:
         """The leaf of an object together with everything that it reaches."""
         self._note_mutable("", root)
-        return graph_leaf(root, self.expand)
+        try:
+            return graph_leaf(root, self.expand, NODE_LIMIT)
+        except RecursionError:
+            raise UnidentifiableValueError(
+                f"What {root!r:.60} reaches unfolds without end.",
+                hint="Use code='function' for this app, or register an identity for the type that "
+                "it reaches with id_for_memo.register(type).",
+            ) from None
 
     def expand(self, value: Any) -> Expanded:
         """Functions and classes in full; plain containers at once."""
@@ -155,8 +172,8 @@ class Reach:
             self.sizes.append((registry, len(registry)))
         names = function.__code__.co_freevars
         for name, cell in sorted(zip(names, function.__closure__ or (), strict=False)):
-            content = _content(cell)
-            if _carries_code(content) or _is_frozen(content):
+            content = content_of(cell)
+            if carries_code(content) or is_frozen(content):
                 parts += [name, self._cell(name, cell)]
         return b"q", ORDERED, parts
 
@@ -219,7 +236,7 @@ class Reach:
         if name in cells:
             value = self._cell(name, cells[name])
         else:
-            key = name if name in namespace else _unmangled(name, namespace)
+            key = name if name in namespace else unmangled(name, namespace)
             value = namespace.get(key, MISSING)
             if value is not MISSING and key in _BY_PLACE:
                 return name, Known(named(b"n", "module attribute", key))
@@ -227,7 +244,7 @@ class Reach:
                 self._bind(namespace, key, value)
             else:
                 self._miss(namespace, name)
-                value = getattr(_builtins_of(namespace), name, MISSING)
+                value = getattr(builtins_of(namespace), name, MISSING)
                 if value is MISSING:
                     return name, Known(named(b"n", "unresolved", name))
         return self._attribute_chain(chain[:1], chain[1:], value)
@@ -247,7 +264,7 @@ class Reach:
                 self._bind(attributes, name, inner)
             else:
                 self._miss(attributes, name)
-                inner = _late_attribute(value, name)
+                inner = late_attribute(value, name)
             if inner is MISSING:
                 return ".".join(followed), Known(named(b"n", "unresolved", name))
             value = inner
@@ -265,7 +282,7 @@ class Reach:
             except (ImportError, ValueError):
                 return f"import {name}", Known(named(b"n", "unresolved", name))
         shown = f"import {'.' * wanted.level}{wanted.module}"
-        origin = _origin_unimported(name)
+        origin = origin_unimported(name)
         if origin == INSTALLED:
             return f"import {name.partition('.')[0]}", Known(self._distribution(name))
         if origin != PROJECT:
@@ -328,17 +345,17 @@ class Reach:
             skipped = frozenset(cls.__members__)
         elif issubclass(cls, tuple) and "_fields" in attributes:
             parts.append([cls._fields, cls._field_defaults])  # type: ignore[attr-defined]
-            skipped = _NAMED_TUPLE | frozenset(cls._fields)  # type: ignore[attr-defined]
+            skipped = NAMED_TUPLE | frozenset(cls._fields)  # type: ignore[attr-defined]
         elif not known:
-            parts.append([[name, str(kind)] for name, kind in _annotations(cls).items()])
+            parts.append([[name, str(kind)] for name, kind in annotations_of(cls).items()])
         for name, value in sorted(attributes.items()):
-            if name in _VOLATILE:
+            if name in VOLATILE:
                 continue
             self._bind(attributes, name, value)
-            if name in skipped or type(value) in _DESCRIPTORS:
+            if name in skipped or type(value) in DESCRIPTORS:
                 continue
             own = [function for label, function in functions.items() if label.split(".")[0] == name]
-            if issubclass(cls, enum.Enum) and _is_enum_machinery(name, own):
+            if issubclass(cls, enum.Enum) and is_enum_machinery(name, own):
                 continue
             if own:
                 covered = known and all(belongs(function, cls) for function in own)
@@ -346,9 +363,9 @@ class Reach:
                     self.functions[id(function)] = function
                     if covered:
                         parts += self._defaults(name, function)
-                if covered or (_is_dunder(name) and known and all(map(_is_generated, own))):
+                if covered or (is_dunder(name) and known and all(map(is_generated, own))):
                     continue
-            elif _is_dunder(name) and not (name == "__slots__" and not known):
+            elif is_dunder(name) and not (name == "__slots__" and not known):
                 continue
             self._note_mutable(f"{cls.__qualname__}.{name}", value)
             parts += [name, self.part(value)]
@@ -385,7 +402,7 @@ class Reach:
         return leaf
 
     def _cell(self, name: str, cell: CellType) -> Any:
-        content = _content(cell)
+        content = content_of(cell)
         self.cells[id(cell)] = cell, content
         if content is MISSING:
             return Known(named(b"n", "empty cell", name))
@@ -400,14 +417,14 @@ class Reach:
         self.absent.setdefault(id(namespace), (namespace, set()))[1].add(name)
 
     def _note_mutable(self, name: str, value: Any) -> None:
-        if not _is_frozen(value) and not _is_code(value):
+        if not is_frozen(value) and not is_code(value):
             self.mutable[id(value)] = name, value
 
     def _report(self, unit: Unit, module: Any, qualname: str) -> None:
         self.units[f"{module}.{qualname}"] = unit
 
     def _report_value(self, module: Any, label: str, value: Any) -> None:
-        if _is_code(value) or isinstance(value, Known):
+        if is_code(value) or isinstance(value, Known):
             return
         name = f"{module}.{label}" if module else label.removeprefix("import ")
         encode = SCALARS.get(type(value))
@@ -417,177 +434,3 @@ class Reach:
         walk = Walk(opaque=True)
         walk.inline = BY_NAME
         self.leaves[name] = walk.leaf(value)
-
-
-class _ByName:
-    """Code inside a value that is reported counts by name there: it has a leaf of its own."""
-
-    def function(self, function: FunctionType) -> Expanded:
-        return named(b"q", function.__qualname__)
-
-    def class_(self, cls: type) -> Expanded:
-        return named(b"k", cls.__qualname__)
-
-    def module(self, module: ModuleType) -> bytes:
-        return named(b"n", "module", module.__name__)
-
-
-class _ById:
-    """Code inside a value that is watched within this process is itself, and watched already."""
-
-    def function(self, function: FunctionType) -> Expanded:
-        return b"q%d" % id(function)
-
-    def class_(self, cls: type) -> Expanded:
-        return b"k%d" % id(cls)
-
-    def module(self, module: ModuleType) -> bytes:
-        return b"n%d" % id(module)
-
-
-BY_NAME, BY_ID = _ByName(), _ById()
-
-_NAMED_TUPLE = frozenset(
-    {
-        "_fields",
-        "_field_defaults",
-        "_make",
-        "_replace",
-        "_asdict",
-        "__new__",
-        "__repr__",
-        "__getnewargs__",
-        "__replace__",
-        "__match_args__",
-        "__orig_bases__",
-        "__slots__",
-    }
-)
-_VOLATILE = frozenset(
-    {
-        "__module__",
-        "__qualname__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-        "__annotations__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations_cache__",
-        "__firstlineno__",
-        "__static_attributes__",
-        "_abc_impl",
-        "__abstractmethods__",
-    }
-)
-_DESCRIPTORS = (
-    types.MemberDescriptorType,
-    types.GetSetDescriptorType,
-)
-
-
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
-
-
-def _is_enum_machinery(name: str, functions: list[FunctionType]) -> bool:
-    """What ``enum`` itself leaves in a class; it differs between Python versions."""
-    return (
-        name.startswith("_")
-        and name.endswith("_")
-        and all(function.__globals__.get("__name__") == "enum" for function in functions)
-    )
-
-
-def _is_generated(function: FunctionType) -> bool:
-    """Made by dataclasses, attrs or enum from what the source of the class says."""
-    filename = function.__code__.co_filename
-    return filename.startswith("<") or origin_of_path(filename) != PROJECT
-
-
-def _annotations(cls: type) -> dict[str, Any]:
-    try:
-        return dict(vars(cls).get("__annotations__") or {})
-    except Exception:
-        return {}
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
-
-
-def _builtins_of(namespace: dict[str, Any]) -> Any:
-    found = namespace.get("__builtins__", builtins)
-    return found if isinstance(found, ModuleType) else builtins
-
-
-def _unmangled(name: str, namespace: dict[str, Any]) -> str:
-    """``__helper`` inside a class is ``_Class__helper``; which class is found by looking."""
-    if name.startswith("__") and not name.endswith("__"):
-        for key in namespace:
-            if key.startswith("_") and key.endswith(name):
-                return key
-    return name
-
-
-def _late_attribute(module: ModuleType, name: str) -> Any:
-    try:
-        return getattr(module, name)
-    except Exception:
-        return sys.modules.get(f"{module.__name__}.{name}", MISSING)
-
-
-def _origin_unimported(name: str) -> str:
-    """Whose module it is, without importing anything."""
-    if name in sys.modules:
-        return origin_of_module(name)
-    top = name.partition(".")[0]
-    if origin_of_module(top) == OURS:
-        return OURS
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError, AttributeError):
-        spec = None
-    if spec is None:
-        return STANDARD if top in sys.stdlib_module_names else "unresolved"
-    if spec.origin in ("built-in", "frozen"):
-        return STANDARD
-    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
-    return origin_of_path(places[0]) if places else PROJECT
-
-
-def _is_code(value: Any) -> bool:
-    """Functions, classes and modules: watched by their bindings, not by their content."""
-    return isinstance(value, (FunctionType, type, ModuleType, types.BuiltinFunctionType))
-
-
-def _carries_code(value: Any) -> bool:
-    return isinstance(value, (FunctionType, type)) or (
-        callable(value) and value is not MISSING and not isinstance(value, types.BuiltinMethodType)
-    )
-
-
-_FROZEN = IMMUTABLE_SCALARS | {range, types.BuiltinFunctionType, types.MethodDescriptorType}
-for _module, _names in {
-    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
-    "decimal": ("Decimal",),
-    "fractions": ("Fraction",),
-    "uuid": ("UUID",),
-    "re": ("Pattern",),
-    "pathlib": ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
-    "zoneinfo": ("ZoneInfo",),
-}.items():
-    _FROZEN |= {getattr(importlib.import_module(_module), name) for name in _names}
-
-
-def _is_frozen(value: Any) -> bool:
-    """Whether a value can never change."""
-    kind = type(value)
-    if kind in _FROZEN or isinstance(value, (enum.Enum, logging.Logger)):
-        return True
-    if kind in (tuple, frozenset):
-        return all(_is_frozen(part) or _is_code(part) for part in value)
-    return kind is object

@@ -321,6 +321,10 @@ DIFFERENT = {
     "class decorator": variants(
         "def d(c):\n    c.y = @@\n    return c\n@d\nclass C: pass\ndef f(): return C.y", "1", "2"
     ),
+    "class in a module that it is not in": variants(
+        "import dataclasses\nC = dataclasses.make_dataclass('C', [('x', int, @@)])\n"
+        "def f(): return C()", "1", "2",
+    ),
     "slots": variants(
         "class C:\n    __slots__ = ('@@',)\ndef f(): return C()", "x", "y"
     ),
@@ -435,6 +439,9 @@ class TestChangesAtRunTime:
         ),
         "bytearray": ("N = bytearray(3)\ndef f(): return N", "m.N[0] = 1"),
         "deque": ("import collections\nN = collections.deque()\ndef f(): return N", "m.N.append(1)"),
+        "object of a bound builtin": (
+            "N = []\nh = N.append\ndef f(): return h", "m.N.append(1)",
+        ),
         "own class used as a registry": (
             "class C:\n    all = []\n    def __init__(self): C.all.append(self)\n"
             "def f(): return C.all", "m.C()",
@@ -650,6 +657,11 @@ def test_a_large_container_warns_once(module):
         loaded.f.__defaults__ = ()
         identity.digest()
     assert len(caught) == 1
+
+
+def test_a_pool_counts_by_its_kind(module):
+    source = "import concurrent.futures as c\nE = c.ThreadPoolExecutor(1)\ndef f(): return E"
+    assert digest(module(source).f) == digest(module(source).f)
 
 
 def test_what_has_no_identity_never_refuses(module):
