@@ -66,14 +66,13 @@ def make():
 
 
 @pytest.fixture
-def gate():
-    """A pipe that tasks wait on: (read in a task, open)."""
-    path = f"/tmp/parsl-ckpt-gate-{os.getpid()}-{time.monotonic_ns()}"
+def gate(tmp_path):
+    """A pipe that tasks wait on: (path, open it for all)."""
+    path = str(tmp_path / "gate")
     os.mkfifo(path)
     holder = os.open(path, os.O_RDWR)
     yield path, lambda: os.write(holder, b"x" * 64)
     os.close(holder)
-    os.unlink(path)
 
 
 def wait_at(path, began=None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 import os
 import threading
 
@@ -113,7 +114,9 @@ def test_the_executor_is_shut_down_with_the_wrapper():
 
 
 def test_a_lost_worker_of_a_wrapped_process_pool_is_an_error_of_the_attempt():
-    executor = wrap(concurrent.futures.ProcessPoolExecutor(1), label="lossy")
+    context = multiprocessing.get_context("forkserver")
+    inner = concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
+    executor = wrap(inner, label="lossy")
     executor.start()
     pool = Outcomes(executor)
     _, _, error, _ = pool.run(os._exit, 3, app="killer")
