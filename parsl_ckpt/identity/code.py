@@ -127,12 +127,15 @@ class CodeIdentity:
         mode: ``"closure"``: the function and everything that it reaches; ``"function"``: itself
             only; ``"name"``: nothing but its name counts, as in Parsl.
 
-    >>> def double(x): return 2 * x
-    >>> def same(x):
-    ...     "Another name, a comment and a docstring."
-    ...     return 2*x
-    >>> CodeIdentity(double).digest() == CodeIdentity(same).digest()
-    True
+    .. code-block:: python
+
+        def double(x): return 2 * x
+
+        def same(x):
+            "Another name, another form, and this docstring."
+            return 2*x
+
+        assert CodeIdentity(double).digest() == CodeIdentity(same).digest()
     """
 
     __slots__ = ("_state", "_warned", "fn", "mode")

@@ -13,13 +13,15 @@ import site
 import sys
 import sysconfig
 from functools import lru_cache
-from importlib import metadata
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .walk import digest_of
 
 PROJECT, INSTALLED, STANDARD, OURS = "project", "installed", "standard", "ours"
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 _US = __name__.partition(".")[0]
 _MADE_HERE = ("__main__", "__mp_main__")
@@ -160,6 +162,8 @@ def _counts(line: str) -> bool:
 
 def _distribution(top: str) -> metadata.Distribution | None:
     """The distribution that provides a top-level module; nearly always the one of its name."""
+    from importlib import metadata  # at the first installed module: it takes ten milliseconds
+
     try:
         found = metadata.distribution(top)
         if _provides(found, top):
@@ -181,4 +185,6 @@ def _provides(found: metadata.Distribution, top: str) -> bool:
 @lru_cache(maxsize=1)
 def _packages() -> dict[str, list[str]]:
     """All top-level modules; reads every RECORD there is, hence once and only when needed."""
+    from importlib import metadata
+
     return {name: sorted(set(names)) for name, names in metadata.packages_distributions().items()}

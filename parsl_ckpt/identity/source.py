@@ -268,26 +268,30 @@ def source_of(filename: str, namespace: dict[str, Any]) -> Source | None:
         filename: ``co_filename`` of the code.
         namespace: its globals; ``__file__`` and ``__loader__`` are asked where the name is no file.
     """
-    for path in (filename, namespace.get("__file__")):
-        if not isinstance(path, str):
-            continue
-        try:
-            stat = os.stat(path)
-        except OSError:
-            continue
-        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = _modules.get(path)
-        if known is not None and known[0] == state:
-            return known[1]
-        return _remember(path, state, _read(path), _cached_code(path, stat))
+    try:
+        return _source_of_file(filename)
+    except OSError:
+        pass
     lines = linecache.getlines(filename, namespace)
-    if not lines:
+    if lines:
+        text = "".join(lines)
+        known = _modules.get(filename)
+        if known is not None and known[0] == text:
+            return known[1]
+        return _remember(filename, text, text)
+    try:  # compiled elsewhere, and moved here
+        return _source_of_file(str(namespace.get("__file__") or ""))
+    except OSError:
         return None
-    text = "".join(lines)
-    known = _modules.get(filename)
-    if known is not None and known[0] == text:
+
+
+def _source_of_file(path: str) -> Source | None:
+    stat = os.stat(path)
+    state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    known = _modules.get(path)
+    if known is not None and known[0] == state:
         return known[1]
-    return _remember(filename, text, text)
+    return _remember(path, state, _read(path), _cached_code(path, stat))
 
 
 def _cached_code(path: str, stat: os.stat_result) -> CodeType | None:

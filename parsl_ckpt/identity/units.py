@@ -11,6 +11,8 @@ import ast
 import copy
 import dis
 import functools
+import inspect
+import sys
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -154,9 +156,19 @@ def _code_value(code: CodeType) -> tuple[Any, ...]:
         Known(leaf(_code_value(part))) if type(part) is CodeType else part
         for part in code.co_consts
     ]
+    if constants and _has_docstring(code):
+        constants[0] = None
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 0xFF
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     return code.co_code, constants, counts, names, getattr(code, "co_exceptiontable", b"")
+
+
+def _has_docstring(code: CodeType) -> bool:
+    """Whether the first constant of a function is its docstring, or the place for one."""
+    is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
+    if sys.version_info >= (3, 13):
+        return bool(is_function and code.co_flags & 0x4000000)
+    return bool(is_function and type(code.co_consts[0]) is str)
 
 
 def _scan(code: CodeType, chains: set[Chain], imports: set[Import]) -> None:
