@@ -151,17 +151,18 @@ def test_environment_initializer_and_rank(make, monkeypatch):
     assert env["PARSL_WORKER_RANK"] == "0" and env["PARSL_WORKER_COUNT"] == "2"
 
 
-def test_each_worker_is_pinned_to_an_accelerator_of_its_own(make, gate):
+def test_each_worker_is_pinned_to_an_accelerator_of_its_own(make, gate, bell):
     pool = make(max_workers=8, available_accelerators=["gpu-a", "gpu-b"])
     assert pool.executor.width == 2
-    path, open_gate = gate
+    (path, open_gate), (began, ring) = gate, bell
 
     def where():
-        wait_at(path)
+        wait_at(path, began)
         return os.environ["CUDA_VISIBLE_DEVICES"], os.environ["ROCR_VISIBLE_DEVICES"]
 
     pool.launch(where)
     pool.launch(where)
+    ring(), ring()
     open_gate()
     assert sorted(value for _, value, _, _ in pool.wait()) == [
         ("gpu-a", "gpu-a"),
