@@ -322,7 +322,7 @@ def held(i, here):
     return i
 
 dfk = pc.load(pc.Config(
-    executors=[pc.ProcessPoolExecutor(max_workers=2)], checkpoint_mode="dfk_exit",
+    executors=[pc.ProcessPoolExecutor(max_workers=2, in_flight=1)], checkpoint_mode="dfk_exit",
     run_dir=run_dir, grace=1.0 if ending == "stuck" else 60,
 ))
 for future in [small(i) for i in range(20)]:
