@@ -1,10 +1,14 @@
 """The orderly end of a kernel, whatever brought it about.
 
-    flush what is complete ─► take no calls from outside ─► cancel what has not begun
-        ─► drain what runs (for ``grace``) ─► flush ─► seal ─► close
+    end ──► porter ──► a thread of its own:
+                       flush what is complete ─► take no calls from outside
+                       ─► cancel what has not begun ─► drain what runs (for ``grace``)
+                       ─► flush ─► seal ─► close ──► whoever called end
 
-*Guarantees.*  Every step is made even if another fails; what failed is given back.  A second call
-waits for the first.  Calls from tasks that still run are accepted until they are done.
+*Guarantees.*  It begins or was never asked for, and once begun it is brought to its end, wherever
+Ctrl-C may strike the caller: that only stops the waiting for tasks.  Every step is made even if
+another fails; what failed is given back.  A second call waits for the first, and may leave it less
+time.  Calls from tasks that still run are accepted until they are done.
 
 *Assumptions.*  It is not called by a task of the kernel it ends.
 """
@@ -12,8 +16,9 @@ waits for the first.  Calls from tasks that still run are accepted until they ar
 from __future__ import annotations
 
 import logging
-import threading
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,9 +26,11 @@ from parsl_ckpt.errors import KernelClosedError
 from parsl_ckpt.kernel import modes
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.strand import Signal
 
 logger = logging.getLogger(__name__)
 
+SLICE_SECONDS = 0.2
 FLUSH_SECONDS = 300.0  # a disk that takes longer than this for one flush has failed
 
 
@@ -45,14 +52,12 @@ class Ending:
     def __init__(self, kernel: Kernel, executors: Sequence[Stoppable]) -> None:
         self._kernel = kernel
         self.executors = executors
-        self._begun = threading.Lock()
-        self._complete = threading.Event()
-        self.hurry = threading.Event()  # set: stop waiting for tasks
-
-    @property
-    def begun(self) -> bool:
-        """Whether the end has begun."""
-        return self._begun.locked()
+        self._complete = False
+        self._waiting: deque[Signal] = deque()  # one for each thread that waits for the end
+        self._errors: list[BaseException] = []
+        self._deadline = math.inf  # may be brought forward while it ends
+        self.begun = False
+        self.hurry = False  # True: stop waiting for tasks
 
     def end(self, grace: float | None = None) -> list[BaseException]:
         """Bring the kernel to its end.
@@ -61,20 +66,35 @@ class Ending:
             grace: seconds to wait at most for tasks that run; None waits as long as they take.
 
         Returns:
-            What went wrong in the steps.
+            What went wrong in the steps, to the first who asks.
         """
-        if not self._begun.acquire(blocking=False):
-            self._complete.wait()
-            return []
+        if grace is not None:
+            self._deadline = min(self._deadline, time.monotonic() + grace)
+        signal = Signal()
+        self._waiting.append(signal)
+        if not self._complete:
+            self._kernel.porter.carry(self._begin)
+        while not self._complete:
+            try:
+                signal.wait()
+            except KeyboardInterrupt:
+                self.hurry = True  # the user will not wait; what is complete is still saved
+        errors, self._errors = self._errors, []
+        return errors
+
+    def _begin(self) -> None:
+        if not self.begun:  # calls that are carried come one after another
+            self.begun = True
+            self._kernel.errands.run(self._make_steps)
+
+    def _make_steps(self) -> None:
         kernel = self._kernel
-        deadline = None if grace is None else time.monotonic() + grace
-        errors: list[BaseException] = []
         steps: tuple[Callable[[], None], ...] = (
             self._flush,
             self._refuse,
             self._give_up_unbegun,
-            lambda: self._drain(deadline),
-            lambda: self._shut_down_executors(deadline),
+            self._drain,
+            self._shut_down_executors,
             self._flush,
             lambda: kernel.store.close(publish=kernel.writer.saves_at_end),
             self._close,
@@ -83,18 +103,13 @@ class Ending:
             for step in steps:
                 try:
                     step()
-                except KeyboardInterrupt:
-                    self.hurry.set()  # the user will not wait; what is complete is still saved
-                    try:
-                        step()
-                    except BaseException as error:
-                        errors.append(error)
                 except BaseException as error:
                     logger.debug("A step of the end failed.", exc_info=True)
-                    errors.append(error)
+                    self._errors.append(error)
         finally:
-            self._complete.set()
-        return errors
+            self._complete = True  # first: who comes later does not wait
+            for signal in tuple(self._waiting):
+                signal.set()
 
     def wait_for_tasks(self, timeout: float | None = None) -> bool:
         """Wait until no task is under way.
@@ -102,23 +117,22 @@ class Ending:
         Returns:
             False if ``timeout`` seconds passed first.
         """
-        idle = threading.Event()
+        idle = Signal()
         self._kernel.when_idle(idle)
         return idle.wait(timeout)
 
     def flush(self, event: str) -> None:
         """Flush, and wait until that is done."""
-        done: list[threading.Event] = []
-        asked = threading.Event()
-        kernel = self._kernel
+        done, kernel = Signal(), self._kernel
 
         def ask() -> None:
-            done.append(kernel.writer.flush(event).done)
-            asked.set()
+            try:
+                kernel.writer.flush(event).done.wait(FLUSH_SECONDS)
+            finally:
+                done.set()
 
         kernel.porter.carry(kernel.errands.run, ask)
-        if asked.wait(FLUSH_SECONDS):
-            done[0].wait(FLUSH_SECONDS)
+        done.wait(FLUSH_SECONDS)
 
     def _flush(self) -> None:
         self.flush(modes.END)
@@ -131,32 +145,34 @@ class Ending:
 
     def _give_up_unbegun(self) -> None:
         kernel = self._kernel
-        done = threading.Event()
+        done = Signal()
 
-        def give_up_all(done: threading.Event) -> None:
-            for task in list(kernel.tasks.values()):
-                kernel.give_up(task)
-            done.set()
+        def give_up_all(done: Signal) -> None:
+            try:
+                for task in list(kernel.tasks.values()):
+                    kernel.give_up(task)
+            finally:
+                done.set()
 
         kernel.porter.carry(kernel.strand.post, (give_up_all, done))
         done.wait()
 
-    def _drain(self, deadline: float | None) -> None:
-        idle = threading.Event()
+    def _drain(self) -> None:
+        idle = Signal()
         self._kernel.when_idle(idle)
-        while not (idle.is_set() or self.hurry.is_set()):
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                return
-            # In slices, because `hurry` may be set by a signal while this waits.
-            idle.wait(0.2 if remaining is None else min(0.2, remaining))
+        # In slices, because meanwhile `hurry` may be set and the deadline brought forward.
+        while not (idle.is_set() or self.hurry) and (left := self._left()) > 0:
+            idle.wait(min(SLICE_SECONDS, left))
 
-    def _shut_down_executors(self, deadline: float | None) -> None:
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _shut_down_executors(self) -> None:
         failure: BaseException | None = None
         for executor in self.executors:
-            grace = None if deadline is None else max(0.0, deadline - time.monotonic())
+            grace = 0.0 if self.hurry else self._left()
             try:
-                executor.shutdown(0.0 if self.hurry.is_set() else grace)
+                executor.shutdown(None if grace == math.inf else grace)
             except Exception as error:
                 failure = error
         if failure is not None:

@@ -55,10 +55,13 @@ class Owner(Protocol):
 class _Waiting:
     """What a future needs once somebody waits for it."""
 
-    __slots__ = ("callbacks", "condition", "waiters")
+    __slots__ = ("callbacks", "condition", "lock", "waiters")
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
+        # Entered by itself: Ctrl-C inside `Condition.__enter__`, which is Python code, would leave
+        # it locked, and whoever finishes the future would wait for ever.
+        self.lock = threading.RLock()
+        self.condition = threading.Condition(self.lock)
         self.waiters: list[Any] = []
         self.callbacks: list[Callback] = []
 
@@ -174,8 +177,9 @@ class AppFuture(Future[Any]):
 
     def _await(self, timeout: float | None) -> None:
         while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for
-            condition = self._condition
-            with condition:
+            waiting = self._waiting()
+            condition = waiting.condition
+            with waiting.lock:
                 if self._phase == PENDING and self._lazy is None:
                     pool = worker.pool
                     if pool is None:
@@ -195,9 +199,10 @@ class AppFuture(Future[Any]):
         is known already, at once and here.  What it raises is logged and ignored.
         """
         if self._state == PENDING:
-            with self._condition:
+            waiting = self._waiting()
+            with waiting.lock:
                 if self._phase == PENDING and self._lazy is None:
-                    self._done_callbacks.append(fn)
+                    waiting.callbacks.append(fn)
                     return
             if self._state == PENDING:  # it became a hit meanwhile, and a false one
                 self.add_done_callback(fn)

@@ -18,6 +18,7 @@ that is waited for; ``docs/design/0001-strand.rst`` has the measurement.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -175,3 +176,35 @@ def _make(call: Callable[..., object], args: tuple[Any, ...]) -> None:
         call(*args)
     except BaseException:  # it must outlive everything
         logger.exception("A kernel event failed; this is a bug in parsl_ckpt.")
+
+
+class Signal:
+    """An event for a thread that Ctrl-C may interrupt, set by one that must not be held up by it.
+
+    ``threading.Event`` will not do: Ctrl-C between two bytecodes of its ``wait`` can leave its lock
+    locked, and then ``set`` waits for ever.
+
+    >>> signal = Signal()
+    >>> signal.wait(timeout=0), signal.set(), signal.wait()
+    (False, None, True)
+    """
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self._set = False
+
+    def set(self) -> None:
+        """Let the thread that waits go on."""
+        self._set = True
+        self._queue.put(None)
+
+    def is_set(self) -> bool:
+        """Whether it has been set."""
+        return self._set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, in one thread at a time; whether it has been set."""
+        if not self._set:
+            with contextlib.suppress(Empty):
+                self._queue.get(timeout=timeout)
+        return self._set

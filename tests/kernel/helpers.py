@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 
 from parsl_ckpt.checkpoint.memory import MemoryBackend
@@ -89,3 +91,38 @@ def outcome(future):
 def reach(condition, event, timeout=DEADLINE):
     """Wait for an event that another thread sets."""
     assert event.wait(timeout), condition
+
+
+class Interruption:
+    """Raises KeyboardInterrupt before the n-th bytecode that runs below ``call``."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def call(self, fn, swallowed=False):
+        """Make a call; returns whether it was interrupted, which it may not swallow otherwise."""
+        before = sys.gettrace()
+        gc.disable()  # what others have hooked into it is not to be interrupted
+        sys.settrace(self._enter)
+        try:
+            fn()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+            gc.enable()
+        assert swallowed or self.left > 0, "the interruption was swallowed"
+        return self.left <= 0
+
+    def _enter(self, frame, event, arg):
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._step
+
+    def _step(self, frame, event, arg):
+        if event == "opcode":
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._step

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from fractions import Fraction
 
 import pytest
 
-from tests.kernel.helpers import Rig, outcome, spec_of
+from tests.kernel.helpers import Interruption, Rig, outcome, spec_of
 
 
 def add(x, y=1):
@@ -17,41 +15,6 @@ def add(x, y=1):
 
 def pair(x):
     return {"a": x, "b": [x]}
-
-
-class Interruption:
-    """Raises KeyboardInterrupt before the n-th bytecode that runs below ``call``."""
-
-    def __init__(self, n):
-        self.left = n
-
-    def call(self, fn):
-        """Make a call; returns whether it was interrupted."""
-        before = sys.gettrace()
-        gc.disable()  # what others have hooked into it is not to be interrupted
-        sys.settrace(self._enter)
-        try:
-            fn()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-            gc.enable()
-        assert self.left > 0, "the interruption was swallowed"
-        return False
-
-    def _enter(self, frame, event, arg):
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        return self._step
-
-    def _step(self, frame, event, arg):
-        if event == "opcode":
-            self.left -= 1
-            if self.left == 0:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._step
 
 
 def plain(rig, n):
