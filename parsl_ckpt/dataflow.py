@@ -15,10 +15,12 @@ from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.config import Config, NamedExecutor, from_legacy
 from parsl_ckpt.errors import (
+    CheckpointNotSavedError,
     ConfigurationError,
     KernelClosedError,
     KernelError,
     NoDataFlowKernelError,
+    StoreError,
 )
 from parsl_ckpt.executors.base import Executor
 from parsl_ckpt.kernel import modes, provenance, shutdown
@@ -158,10 +160,21 @@ class DataFlowKernel:
                 hint="Call checkpoint() before cleanup().",
             )
         self._ending.flush(modes.CHECKPOINT)
-        self.kernel.store.sync()
+        sync_error = None
+        try:
+            self.kernel.store.sync()
+        except StoreError as failure:
+            sync_error = failure
         error = self._not_saved(new=True)
+        if error is None and sync_error is not None:
+            error = CheckpointNotSavedError(
+                f"The checkpoint {self._checkpoint_dir} could not be synced to the disk: "
+                f"{sync_error.message}",
+                hint=sync_error.hint,
+                path=self._checkpoint_dir,
+            )
         if error is not None:
-            raise error
+            raise error from sync_error
         return self._checkpoint_dir
 
     def wait_for_current_tasks(self) -> None:

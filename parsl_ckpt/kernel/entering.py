@@ -13,7 +13,7 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
-from parsl_ckpt.kernel.memo import parents_of
+from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
 from parsl_ckpt.kernel.task import Task
 
 if TYPE_CHECKING:
@@ -50,12 +50,14 @@ class Entering:
     def _enter_cached(self, task: Task) -> None:
         """Look the task up by the values of its inputs; run it if that finds nothing."""
         kernel, spec, memo = self._kernel, task.spec, self._kernel.memo
-        leaves = {future: kernel.inputs.leaf(future) for future in task.inputs}
-        args, kwargs = substitute(task.args, task.kwargs, leaves)
-        task.address = spec.addresser.address(spec.binder.bind(args, kwargs))  # type: ignore[union-attr]
-        task.key = task.address.key
+        self._address(task)
+        assert task.key is not None
         commits = memo.commits
-        stored = None if task.refresh else memo.find(task.key)
+        stored = None
+        if task.key == task.lineage and task.inputs:
+            stored = memo.find_by_lineage(task.key, task.inputs)
+        elif not task.refresh:
+            stored = memo.find(task.key)
         if stored is None and not task.alone:
             other = memo.enter(task.key, task)
             if other is not task:
@@ -71,6 +73,26 @@ class Entering:
             kernel.strand.post((kernel.memo_hit, task, stored))
         else:
             self._enter_uncached(task)
+
+    def _address(self, task: Task) -> None:
+        """Give the task its address by the values of its inputs.
+
+        Where a value has no identity the lineage stands for it, if that is known; the outcome is
+        recorded only if all inputs are.
+        """
+        spec = task.spec
+        try:
+            leaves = {future: self._kernel.inputs.leaf(future) for future in task.inputs}
+        except InputPending:
+            raise
+        except BaseException:
+            if task.lineage is None:
+                raise
+            leaves = lineage_leaves(task.inputs) or {}
+            task.pristine = parents_of(task.inputs) is not None
+        args, kwargs = substitute(task.args, task.kwargs, leaves)
+        task.address = spec.addresser.address(spec.binder.bind(args, kwargs))  # type: ignore[union-attr]
+        task.key = task.address.key
 
     def _enter_uncached(self, task: Task) -> None:
         kernel = self._kernel

@@ -45,7 +45,7 @@ class Execution:
         cached = task.key is not None
         attempt = Attempt(
             spec.fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
-            encode=cached and self._kernel.memo.record, task=task,
+            encode=cached and self._kernel.memo.record and self._kernel.store.pickle, task=task,
         )  # fmt: skip
         if cached and task.opaque:
             attempt.guard = lambda: self._guard(task, args, kwargs)

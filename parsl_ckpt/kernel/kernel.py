@@ -171,10 +171,15 @@ class Kernel:
         while other.merged is not None:
             other = other.merged
         future._task = other
-        if other.state in states.FINAL_STATES:
-            self._conclude(other, future)
-        else:
+        if other.state not in states.FINAL_STATES:
             other.futures.append(future)
+        elif other.state is states.CANCELLED and self.refusal is None:
+            # Whoever waited for it gave it up, just before this call joined: it is made anew.
+            future.from_memo = False
+            future._task = task = Task(future.tid, other.spec, arguments_of(other), future)
+            self.link(task)
+        else:
+            self._conclude(other, future)
 
     def relink(self, task: Task) -> None:
         """*In turn.*"""
@@ -298,6 +303,8 @@ class Kernel:
         """*In turn.* A task turned out to be the same call as another one under way."""
         if task.state in states.FINAL_STATES:
             return
+        while other.merged is not None:
+            other = other.merged
         task.state = states.MEMO_DONE
         task.merged = other
         for future in task.futures:

@@ -85,6 +85,17 @@ def lineage_leaf(future: Future[Any]) -> bytes | None:
     return None
 
 
+def lineage_leaves(inputs: Sequence[Future[Any]]) -> dict[Future[Any], Known] | None:
+    """What stands for each input in a lineage key; None if one of them has no lineage."""
+    leaves = {}
+    for future in inputs:
+        leaf = lineage_leaf(future)
+        if leaf is None:
+            return None
+        leaves[future] = Known(leaf)
+    return leaves
+
+
 def lineage_of(task: Task) -> bytes | None:
     """The address of a call by the lineage of its inputs, known before any of them has run.
 
@@ -92,12 +103,9 @@ def lineage_of(task: Task) -> bytes | None:
         None if an input has no lineage: a foreign future, an app that is not cached or that was
         declared ``lineage=False``.
     """
-    leaves = {}
-    for future in task.inputs:
-        leaf = lineage_leaf(future)
-        if leaf is None:
-            return None
-        leaves[future] = Known(leaf)
+    leaves = lineage_leaves(task.inputs)
+    if leaves is None:
+        return None
     spec = task.spec
     assert spec.addresser is not None and spec.binder is not None
     args, kwargs = substitute(task.args, task.kwargs, leaves)
