@@ -214,7 +214,16 @@ def from_legacy(config: Mapping[str, Any]) -> Config:
             field="config",
         )
     options: dict[str, Any] = {}
-    for name, value in dict(config.get("globals") or {}).items():
+    settings, sites = config.get("globals") or {}, config.get("sites") or []
+    if not isinstance(settings, Mapping):
+        raise ConfigurationError(
+            f"config['globals'] is {settings!r}, not a dictionary.", field="config['globals']"
+        )
+    if not isinstance(sites, (list, tuple)):
+        raise ConfigurationError(
+            f"config['sites'] is {sites!r}, not a list of sites.", field="config['sites']"
+        )
+    for name, value in settings.items():
         if name not in _GLOBALS:
             raise ConfigurationError(
                 f"config['globals'] has no entry {name!r}.",
@@ -222,14 +231,17 @@ def from_legacy(config: Mapping[str, Any]) -> Config:
                 field=name,
             )
         options[_GLOBALS[name]] = value
-    executors = [_named_executor(site, i) for i, site in enumerate(config.get("sites") or [])]
+    executors = [_named_executor(site, i) for i, site in enumerate(sites)]
     return Config(executors=executors, **options)
 
 
 def _named_executor(site: Any, position: int) -> NamedExecutor:
     place = f"config['sites'][{position}]"
     execution = site.get("execution") if isinstance(site, Mapping) else None
-    if not isinstance(execution, Mapping) or execution.get("executor") not in _KINDS:
+    if not isinstance(execution, Mapping):
+        execution = {}
+    wanted = execution.get("executor")
+    if not isinstance(wanted, str) or wanted not in _KINDS:
         raise ConfigurationError(
             f"{place}['execution']['executor'] must be 'threads' or 'processes'.",
             field=f"{place}['execution']['executor']",
@@ -242,5 +254,5 @@ def _named_executor(site: Any, position: int) -> NamedExecutor:
             f"{place}['execution']['maxThreads'] is {workers!r}, not a positive number.",
             field=f"{place}['execution']['maxThreads']",
         )
-    kind = _KINDS[execution["executor"]]
+    kind = _KINDS[wanted]
     return NamedExecutor(kind, str(site.get("site") or f"{kind}-{position}"), workers)

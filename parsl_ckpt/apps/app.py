@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, get_args
 
@@ -66,8 +68,7 @@ class AppBase:
             "lineage": lineage,
         }  # fmt: skip
         self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
-        self._spec: Spec | None = None
-        self._spec_code = ""
+        self._described: tuple[weakref.ref[Kernel], Spec] | None = None
         ignored = tuple(ignore_for_cache or ())
         self._binder = Binder(fn, ignored, name) if cache else None
         functools.update_wrapper(self, fn)
@@ -90,10 +91,10 @@ class AppBase:
         kernel = self._kernel or current.kernel
         if kernel is None:
             self._refuse()
-        spec = self._spec
-        if spec is None or spec.code_default is not kernel.code_default:
-            spec = self._make_spec(kernel)
-        return kernel.submit(spec, args, kwargs)
+        described = self._described
+        if described is None or described[0]() is not kernel:
+            described = self._describe(kernel)
+        return kernel.submit(described[1], args, kwargs)
 
     def map(
         self,
@@ -116,7 +117,7 @@ class AppBase:
             AppDefinitionError: ``max_in_flight`` is not a positive number.
             BaseException: what a call raised, at the place of its result.
         """
-        if max_in_flight is not None and (isinstance(max_in_flight, bool) or max_in_flight < 1):
+        if max_in_flight is not None and (type(max_in_flight) is not int or max_in_flight < 1):
             raise AppDefinitionError(
                 f"{self._name}.map: max_in_flight is {max_in_flight!r}, not a positive number.",
                 app=self._name,
@@ -128,25 +129,36 @@ class AppBase:
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By value, without the kernel: where it arrives there is none, and a call says so.
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # By name where it can be imported; else by value, without the kernel: where it arrives
+        # there is none, and a call says so.  Worker processes cannot import a script.
+        place: str = getattr(self, "__qualname__", "")
+        if self.__module__ != "__main__":
+            found: Any = sys.modules.get(self.__module__)
+            for name in place.split("."):
+                found = getattr(found, name, None)
+            if found is self:
+                return place
         return _rebuild, (self.__wrapped__, self._options)
 
     def __repr__(self) -> str:
         return f"<{self.kind}_app {self._name}>"
 
-    def _make_spec(self, kernel: Kernel) -> Spec:
-        options = self._options
+    def _describe(self, kernel: Kernel) -> tuple[weakref.ref[Kernel], Spec]:
+        """What a kernel is told of this app: made for each, because their executors differ."""
+        options, before = self._options, self._described
         fn: Callable[..., Any] = self.__wrapped__
         run: Callable[..., Any] = CoroutineRunner(fn) if inspect.iscoroutinefunction(fn) else fn
         cache = bool(options["cache"])
         addresser = None
-        if cache:
+        if before is not None and before[1].code_default == kernel.code_default:
+            addresser = before[1].addresser  # it knows the app's code already
+        elif cache:
             assert self._binder is not None
             mode: Mode = options["code"] or kernel.code_default
             identity = CodeIdentity(fn, mode)
             addresser = Addresser(self._name, identity, self._binder, options["version"])
-        self._spec = Spec(
+        spec = Spec(
             name=self._name,
             fn=run,
             kind=self.kind,
@@ -157,7 +169,8 @@ class AppBase:
             lineage=bool(options["lineage"]),
             code_default=kernel.code_default,
         )
-        return self._spec
+        self._described = described = weakref.ref(kernel), spec
+        return described
 
     def _refuse(self) -> NoReturn:
         if worker.in_process_worker:
