@@ -11,18 +11,29 @@ several writers, mapping a file that someone else still writes.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Union
 
 Buffer = Union[bytes, bytearray, memoryview]  # noqa: UP007 (runtime, 3.10)
 
+_COPY = 8 << 20
+
 
 class Owner(NamedTuple):
-    """Who a directory belongs to and who may write to it."""
+    """Who a file or directory belongs to and who may write to it."""
 
     uid: int
     mode: int
+
+
+class Listed(NamedTuple):
+    """A file in a directory; ``changed`` is in seconds since the epoch, 0 where it is not known."""
+
+    name: str
+    size: int
+    changed: float
 
 
 class Writable(ABC):
@@ -72,6 +83,10 @@ class Readable(ABC):
     def stamp(self) -> tuple[int, ...]:
         """Something that changes when the file is replaced or rewritten."""
 
+    def owner(self) -> Owner | None:
+        """Who owns the open file; None where the place knows no owners."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the file; views that were handed out stay valid."""
@@ -102,7 +117,11 @@ class Backend(ABC):
 
     @abstractmethod
     def open(self, path: str) -> Readable:
-        """Open a file for reading."""
+        """Open a regular file for reading; a symbolic link is an error."""
+
+    def open_under(self, directory: str, path: str) -> Readable:
+        """Open a file below a directory, following no symbolic link on the way there."""
+        return self.open(f"{directory}/{path}")
 
     @abstractmethod
     def rename(self, old: str, new: str) -> None:
@@ -127,6 +146,47 @@ class Backend(ABC):
         Raises:
             FileNotFoundError: there is no such directory.
         """
+
+    def entries(self, path: str) -> list[Listed]:
+        """The files in a directory, in no order, with size and time of the last change.
+
+        Raises:
+            FileNotFoundError: there is no such directory.
+        """
+        found = []
+        for name in self.list(path):
+            try:
+                file = self.open(f"{path}/{name}")
+            except OSError:
+                continue  # a directory, or gone
+            found.append(Listed(name, file.size(), 0.0))
+            file.close()
+        return found
+
+    def link(self, old: str, new: str) -> None:
+        """Have a whole file under another name as well; what is there already is replaced.
+
+        The names may share their bytes: neither file may be written to again.
+        """
+        file = self.open(old)
+        size = file.size()
+
+        def fill(target: Writable) -> None:
+            for offset in range(0, size, _COPY):
+                target.write(file.read(offset, _COPY))
+
+        try:
+            temporary = f"{new.rpartition('/')[0]}/.tmp-{secrets.token_hex(12)}"
+            self.write_whole(new, temporary, fill, durable=True)
+        finally:
+            file.close()
+
+    def remove_directory(self, path: str) -> None:  # noqa: B027 (some places know none)
+        """Remove a directory if it is empty; one that is missing or is not empty is fine."""
+
+    def owners(self, path: str) -> Iterable[tuple[str, Owner]]:
+        """Names in a directory and who owns what they name; without symbolic links."""
+        return ()
 
     def write_whole(
         self, path: str, temporary: str, fill: Callable[[Writable], None], *, durable: bool

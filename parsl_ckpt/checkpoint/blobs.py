@@ -17,6 +17,7 @@ from blake3 import blake3
 from parsl_ckpt.errors import UnreadableRecordError
 
 from .backend import Backend, Writable
+from .trust import Trust, foreign
 
 _CHUNK = 8 << 20
 _OVERLAP = 4 << 20  # from this size on, digesting and writing go on at once
@@ -26,11 +27,13 @@ _SEVERAL_THREADS = 1 << 20
 class Blobs:
     """The blobs of checkpoint directories: written to one, read from any."""
 
-    def __init__(self, backend: Backend, *, durable: bool) -> None:
+    def __init__(self, backend: Backend, *, durable: bool, trust: Trust = "owner") -> None:
         self._backend = backend
         self._durable = durable
+        self._trust = trust
         self._checked: dict[str, tuple[int, ...]] = {}  # path -> stamp, when it was last verified
         self._lock = threading.Lock()
+        self._rooted: set[str] = set()  # directories of blobs whose own names are on the disk
 
     def write(self, directory: str, buffer: Any) -> tuple[bytes, int, str | None]:
         """Keep a buffer.
@@ -64,10 +67,13 @@ class Blobs:
         """
         path = _path(directory, digest)
         try:
-            file = self._backend.open(path)
+            file = self._backend.open_under(directory, _name(digest))
         except OSError as error:
             raise _unreadable(path, f"cannot be opened ({error})") from error
         try:
+            # Whoever may write to it could change the map after it was verified.
+            if self._trust == "owner" and (reason := foreign(file.owner())) is not None:
+                raise _unreadable(path, reason)
             if file.size() != size:
                 raise _unreadable(path, f"has {file.size()} bytes in place of {size}")
             stamp = file.stamp()
@@ -94,7 +100,7 @@ class Blobs:
         """Put a blob, and its name, on disk."""
         # Syncing needs no descriptor that wrote: the pages belong to the file.
         self._backend.sync_file(path)
-        self._backend.sync_directory(path.rpartition("/")[0])
+        self._sync_names(path.rpartition("/")[0])
 
     def _write_overlapped(self, directory: str, view: memoryview) -> tuple[bytes, int, str | None]:
         """Digest in one thread and write in this one; the name is needed last."""
@@ -161,7 +167,16 @@ class Blobs:
             self._backend.discard(temporary)
             raise
         if self._durable:
-            self._backend.sync_directory(target.rpartition("/")[0])
+            self._sync_names(target.rpartition("/")[0])
+
+    def _sync_names(self, parent: str) -> None:
+        """Put on disk the names in a directory of blobs, and once its own, whoever made it."""
+        self._backend.sync_directory(parent)
+        if parent not in self._rooted:
+            blobs = parent.rpartition("/")[0]
+            self._backend.sync_directory(blobs)
+            self._backend.sync_directory(blobs.rpartition("/")[0])
+            self._rooted.add(parent)
 
     def _present(self, path: str, digest: bytes, size: int) -> bool:
         """Whether a good blob is there already, so that it need not be written."""
@@ -208,8 +223,12 @@ class _AlreadyThere(Exception):
 
 
 def _path(directory: str, digest: bytes) -> str:
+    return f"{directory}/{_name(digest)}"
+
+
+def _name(digest: bytes) -> str:
     name = digest.hex()
-    return f"{directory}/blobs/{name[:2]}/{name}"
+    return f"blobs/{name[:2]}/{name}"
 
 
 def _digest(view: memoryview) -> bytes:

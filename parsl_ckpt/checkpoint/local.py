@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import mmap
 import os
+import secrets
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from stat import S_ISLNK, S_ISREG
 from typing import Any
 
-from .backend import Backend, Buffer, Owner, Readable, Writable
+from .backend import Backend, Buffer, Listed, Owner, Readable, Writable
 
 
 def open_files(most: int, share: int) -> int:
@@ -30,6 +33,11 @@ MAP_BUDGET = open_files(512, 4)
 _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 MAP_MINIMUM = 1 << 20  # below this, reading is cheaper than mapping
 _WRITE_LIMIT = 1 << 30  # Linux writes at most 2 GB at once
+
+# Nobody's link or named pipe, laid in place of a file of ours, must lead elsewhere or hang us.
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | _NOFOLLOW
+_DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 
 _mapped: set[int] = set()  # numbers of the maps that live; a set, so that no lock is needed
 _numbers = itertools.count()
@@ -80,10 +88,11 @@ class LocalWriter(Writable):
 class LocalReader(Readable):
     """Reads by position, so that threads do not disturb each other."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, directory: int | None = None) -> None:
         self._fd = -1
-        # Not blocking: a named pipe laid in place of a file must not hang us.
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._fd = os.open(path, _READ, dir_fd=directory)
+        if not S_ISREG(os.fstat(self._fd).st_mode):
+            raise OSError(errno.EINVAL, "It is not a regular file", path)
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -111,6 +120,10 @@ class LocalReader(Readable):
     def stamp(self) -> tuple[int, ...]:
         found = os.fstat(self._fd)
         return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def owner(self) -> Owner | None:
+        found = os.fstat(self._fd)
+        return Owner(found.st_uid, found.st_mode & 0o7777)
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -169,11 +182,49 @@ class LocalBackend(Backend):
     def list(self, path: str) -> Sequence[str]:
         return os.listdir(path)
 
+    def entries(self, path: str) -> list[Listed]:
+        found = []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    if entry.is_file(follow_symlinks=False):
+                        stat = entry.stat(follow_symlinks=False)
+                        found.append(Listed(entry.name, stat.st_size, stat.st_mtime))
+        return found
+
+    def link(self, old: str, new: str) -> None:
+        temporary = f"{os.path.dirname(new)}/.tmp-{secrets.token_hex(12)}"
+        try:
+            os.link(old, temporary)
+        except OSError:  # another file system, or one without hard links
+            super().link(old, new)
+            return
+        try:
+            os.replace(temporary, new)
+        finally:
+            self.discard(temporary)  # where both are one file already, replacing does nothing
+
+    def remove_directory(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
     def create(self, path: str) -> Writable:
         return LocalWriter(path)
 
     def open(self, path: str) -> Readable:
         return LocalReader(path)
+
+    def open_under(self, directory: str, path: str) -> Readable:
+        *between, name = path.split("/")
+        fd = os.open(directory, _DIRECTORY)  # itself it may be reached through links
+        try:
+            for part in between:
+                inner = os.open(part, _DIRECTORY | _NOFOLLOW, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+            return LocalReader(name, fd)
+        finally:
+            os.close(fd)
 
     def rename(self, old: str, new: str) -> None:
         os.replace(old, new)
@@ -201,3 +252,13 @@ class LocalBackend(Backend):
         if not os.path.isdir(path):
             raise NotADirectoryError(f"{path} is not a directory.")
         return Owner(found.st_uid, found.st_mode & 0o7777)
+
+    def owners(self, path: str) -> Iterable[tuple[str, Owner]]:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not S_ISLNK(found.st_mode):
+                    yield entry.name, Owner(found.st_uid, found.st_mode & 0o7777)

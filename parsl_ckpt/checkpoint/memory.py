@@ -122,6 +122,12 @@ class MemoryBackend(Backend):
         with self._lock:
             self.files.pop(path, None)
 
+    def remove_directory(self, path: str) -> None:
+        with self._lock:
+            prefix = path + "/"
+            if not any(name.startswith(prefix) for name in (*self.files, *self.directories)):
+                self.directories.discard(path)
+
     def sync_file(self, path: str) -> None:
         self.open(path)
 

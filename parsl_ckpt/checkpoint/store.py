@@ -80,8 +80,9 @@ class Store(Mapping):
         pickle: bool,
         writing: Writing,
         catalog: Catalog,
+        trust: Trust = "owner",
     ) -> None:
-        blobs = Blobs(backend, durable=durability == "power")
+        blobs = Blobs(backend, durable=durability == "power", trust=trust)
         super().__init__(path, pickle, catalog, writing, blobs)
         self.sources = list(sources)
         self.durability = durability
@@ -119,7 +120,8 @@ class Store(Mapping):
             backend: where the files are; the file system unless given.
             pickle: values may be pickled and unpickled.
             hold_bytes: how much :meth:`hold` keeps in memory before it uses a spool file.
-            trust: ``"owner"`` opens only what belongs to this user alone, ``"any"`` everything.
+            trust: ``"owner"`` opens only what belongs to this user alone, files included; ``"any"``
+                everything.
             named: the sources were named by the user: one that is missing or not to be trusted is
                 an error; otherwise it is left out and listed in ``problems``.
             on_problem: called once for each problem that is found.
@@ -160,7 +162,7 @@ class Store(Mapping):
         )  # fmt: skip
         store = cls(
             own, [d for d in catalog.directories if d != own], backend, durability, pickle,
-            writing, catalog,
+            writing, catalog, trust,
         )  # fmt: skip
         catalog.load(own)
         store.loaded = [
