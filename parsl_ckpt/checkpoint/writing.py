@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .catalog import Catalog
 
 
+LEVELS_ABOVE = 3  # runinfo/000/checkpoint, each of which a new run may have made
+
+
 class OpenSegment:
     """A segment being written, with the index of what is in it so far."""
 
@@ -122,6 +125,7 @@ class Writing:
         self._unsynced: deque[str] = deque()  # segments that ended
         self._blobs: deque[str] = deque()
         self._sync_lock = threading.Lock()  # held while a file is synced, or closed
+        self._rooted = False  # the names of the directories above are on the disk
         self._closed = False
 
     # --- lookups (any thread, no lock) ------------------------------------------------------------
@@ -252,14 +256,16 @@ class Writing:
                     failure = error
             for _ in range(len(self._unsynced)):
                 try:
-                    self._backend.sync_file(self._unsynced.popleft())
+                    ended = self._unsynced.popleft()
+                    self._backend.sync_file(ended)
+                    self._sync_names(ended.rpartition("/")[0])
                 except OSError as error:
                     failure = error
             for writer in writers:
                 try:
                     writer.sync()
                     self._backend.open(writer.path).close()  # not removed under us, with the run
-                    self._backend.sync_directory(writer.directory)
+                    self._sync_names(writer.directory)
                 except OSError as error:
                     writer.failed = True
                     failure = error
@@ -327,7 +333,7 @@ class Writing:
         )
         if self._durable:
             try:
-                self._backend.sync_directory(path)
+                self._sync_names(path)
             except BaseException:
                 writer.close()
                 self._backend.discard(writer.path)
@@ -335,6 +341,23 @@ class Writing:
         reader = self._reader(path, writer.name, writer.identity, sequence)
         self._open = current = OpenSegment(writer, reader)
         return current
+
+    def _sync_names(self, path: str) -> None:
+        """Put on disk the names in the checkpoint directory, and once those on the way to it.
+
+        Whoever made the run directory did not sync it, and a file is lost with its directory.
+        """
+        self._backend.sync_directory(path)
+        if self._rooted:
+            return
+        above = path
+        for _ in range(LEVELS_ABOVE):
+            above = above.rpartition("/")[0]
+            if not above:
+                break
+            with contextlib.suppress(PermissionError):  # not ours, so it was there before
+                self._backend.sync_directory(above)
+        self._rooted = True
 
     def _begin_spool(self) -> OpenSegment:
         path = self._require()
@@ -425,7 +448,7 @@ class Writing:
                 writer.sync()
             self._backend.rename(writer.path, f"{path}/{name}")
             if self._durable:
-                self._backend.sync_directory(path)
+                self._sync_names(path)
         except OSError as error:
             raise self._failed(error) from error
         writer.name, writer.path = name, f"{path}/{name}"
