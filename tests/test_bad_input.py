@@ -69,7 +69,7 @@ def complaint(
     return error
 
 
-# -- configurations ---------------------------------------------------------------------------------
+# -- configurations -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["exit", "TASK_EXIT", "", 3, True])
@@ -175,7 +175,7 @@ def test_a_run_directory_that_cannot_be_made(runs: Path, tmp_path: Path) -> None
     complaint(pc.ParslCkptError, lambda: pc.load(config(tmp_path / "file")), str(tmp_path / "file"))
 
 
-# -- calls ------------------------------------------------------------------------------------------
+# -- calls ----------------------------------------------------------------------------------------
 
 
 @pc.python_app(cache=True)
@@ -301,9 +301,7 @@ def test_an_app_called_in_a_worker_process(runs: Path) -> None:
 
     pool = pc.ProcessPoolExecutor(max_workers=1)
     with pc.load(config(runs, executors=[pool])):
-        error = complaint(
-            NestedAppError, lambda: outer(1).result(DEADLINE), "double", "join_app"
-        )
+        error = complaint(NestedAppError, lambda: outer(1).result(DEADLINE), "double", "join_app")
         assert error.app == "double"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.guarantees.helpers import environment, visible
 
-# -- the original API -------------------------------------------------------------------------------
+# -- the original API -----------------------------------------------------------------------------
 
 LEGACY = """
 from parsl_ckpt import *
@@ -51,7 +51,7 @@ print(slow_double(7, sleep_dur=0).result())
 print(dfk.checkpoint())
 """
 
-# -- the modern form --------------------------------------------------------------------------------
+# -- the modern form ------------------------------------------------------------------------------
 
 MODERN = """
 import parsl_ckpt as pc
@@ -103,7 +103,7 @@ def test_the_modern_form(tmp_path: Path) -> None:
     assert run(threads, tmp_path)[0].split()[:3] == ["249750.0", "0", "1000"]
 
 
-# -- the globals of the original API ----------------------------------------------------------------
+# -- the globals of the original API --------------------------------------------------------------
 
 GLOBALS = """
 import json, os, sys

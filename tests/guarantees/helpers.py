@@ -1,4 +1,4 @@
-"""What the tests of the promises share: processes that are watched, and checkpoints that are read."""
+"""What the tests of the promises share: processes that are watched, checkpoints that are read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
 
-# -- processes ----------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------
 
 
 class Zygote:
@@ -48,9 +48,7 @@ class Zygote:
         assert self._process.stdout is not None
         self._selector.register(self._process.stdout, selectors.EVENT_READ)
 
-    def begin(
-        self, script: str | Path, *argv: Any, cwd: Path | None = None, **env: str
-    ) -> Script:
+    def begin(self, script: str | Path, *argv: Any, cwd: Path | None = None, **env: str) -> Script:
         """Start a script, given as its text or its file."""
         self._number += 1
         home = self._root / f"script-{self._number}"
@@ -186,7 +184,7 @@ class Script:
         return bool(data)
 
 
-# -- checkpoints --------------------------------------------------------------------------------
+# -- checkpoints -------------------------------------------------------------------------------
 
 
 def checkpoint(run_dir: Path | str, run: str = "000") -> Path:
@@ -204,7 +202,7 @@ def reading(*directories: Path | str) -> Iterator[Store]:
 
 
 def visible(*directories: Path | str, app: str | None = None) -> list[Any]:
-    """Every value that another process can restore from the checkpoints, in the order of writing."""
+    """Every value that another process can restore from checkpoints, in the order of writing."""
     values = []
     with reading(*directories) as store:
         for _, _, record in store.records():
@@ -217,7 +215,7 @@ def visible(*directories: Path | str, app: str | None = None) -> list[Any]:
     return values
 
 
-# -- disks --------------------------------------------------------------------------------------
+# -- disks -------------------------------------------------------------------------------------
 
 
 class FaultyDisk(LocalBackend):
@@ -279,7 +277,7 @@ class FaultyFile(LocalWriter):
         super().sync()
 
 
-# -- gates --------------------------------------------------------------------------------------
+# -- gates -------------------------------------------------------------------------------------
 
 
 class Gate:

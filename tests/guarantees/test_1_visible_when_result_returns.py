@@ -41,7 +41,7 @@ def config(runs: Path, **options: Any) -> pc.Config:
     return pc.Config(executors=[pc.ThreadPoolExecutor(max_workers=2)], run_dir=runs, **options)
 
 
-# -- the same process -------------------------------------------------------------------------------
+# -- the same process -----------------------------------------------------------------------------
 
 
 def test_another_reader_finds_it_by_any_way_of_learning_that_it_is_done(runs: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_task_that_waits_for_another_finds_it_recorded(runs: Path) -> None:
         assert look(dfk.checkpoint_dir, square(5)).result() == [25]
 
 
-# -- SIGKILL ----------------------------------------------------------------------------------------
+# -- SIGKILL --------------------------------------------------------------------------------------
 
 KILLED = """
 import os, sys
@@ -153,11 +153,11 @@ def test_sigkill_right_after_result(zygote: Zygote, runs: Path, kind: str, lines
             assert value in small
 
 
-# -- a power cut ------------------------------------------------------------------------------------
+# -- a power cut ----------------------------------------------------------------------------------
 
 
 class PowerDisk(LocalBackend):
-    """Remembers what a power cut would leave: only what was synced, under names that were synced."""
+    """Remembers what a power cut would leave: what was synced, under names that were synced."""
 
     def __init__(self) -> None:
         self.synced: dict[str, int] = {}  # file, by its first name -> bytes on the disk
@@ -257,7 +257,7 @@ def test_a_batch_of_futures_shares_a_sync(runs: Path, disk: FaultyDisk) -> None:
         assert 0 < disk.syncs < 900
 
 
-# -- or the failure has been announced --------------------------------------------------------------
+# -- or the failure has been announced ------------------------------------------------------------
 
 
 FAULTS = {

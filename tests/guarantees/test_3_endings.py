@@ -263,7 +263,9 @@ def test_sigterm_during_a_long_c_call_of_the_main_thread(zygote: Zygote, runs: P
     assert visible(checkpoint(runs)) == list(range(5))
 
 
-@pytest.mark.parametrize("end", ["sys.exit(3)", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"])
+@pytest.mark.parametrize(
+    "end", ["sys.exit(3)", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"]
+)
 def test_a_forked_child_does_not_end_its_parents_run(zygote: Zygote, runs: Path, end: str) -> None:
     ended = zygote.run(
         SIGNALS

@@ -98,9 +98,7 @@ with pc.load(pc.Config(executors=[pc.ThreadPoolExecutor(max_workers=2)], checkpo
         pytest.param("periodic", 100_000, marks=pytest.mark.slow),
     ],
 )
-def test_small_tasks_leave_no_objects(
-    zygote: Zygote, runs: Path, mode: str, count: int
-) -> None:
+def test_small_tasks_leave_no_objects(zygote: Zygote, runs: Path, mode: str, count: int) -> None:
     """The cache of recent records is bounded in bytes; beside that nothing may stay."""
     ended = zygote.run(SMALL, mode, runs, count)
     assert ended.status == 0, ended

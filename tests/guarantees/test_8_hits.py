@@ -22,7 +22,7 @@ def config(runs: Path, workers: int = 2, **options: Any) -> pc.Config:
     )
 
 
-# -- across processes -------------------------------------------------------------------------------
+# -- across processes -----------------------------------------------------------------------------
 
 MODULE = """
 import os
@@ -177,7 +177,7 @@ def test_apps_of_two_names_and_two_versions_are_different(runs: Path) -> None:
                     assert app(name, version)(1).result(DEADLINE) == f"{name} {version} 1"
 
 
-# -- lineage ----------------------------------------------------------------------------------------
+# -- lineage --------------------------------------------------------------------------------------
 
 CHANCE = """
 import hashlib, os, sys
@@ -339,11 +339,11 @@ def test_an_argument_without_identity_fails_the_future_and_names_it(runs: Path) 
 
     with pc.load(config(runs)):
         future = number(Unkept(1))
-        with pytest.raises(pc.ParslCkptError, match="number.*thing|thing.*number"):
+        with pytest.raises(pc.ParslCkptError, match=r"number.*thing|thing.*number"):
             future.result(DEADLINE)
 
 
-# -- what the caller does to values -----------------------------------------------------------------
+# -- what the caller does to values ---------------------------------------------------------------
 
 
 @pc.python_app(cache=True)
@@ -460,7 +460,7 @@ def test_a_task_that_changes_its_input_does_not_change_it_for_others(runs: Path)
         assert numbers(3).result(DEADLINE)["list"] == [0, 1, 2]
 
 
-# -- equal calls under way --------------------------------------------------------------------------
+# -- equal calls under way ------------------------------------------------------------------------
 
 
 class Held:
@@ -523,7 +523,7 @@ def test_cancelling_one_of_equal_calls_detaches_only_it(runs: Path) -> None:
         third = [held.call(3) for _ in range(3)]
         waiting = [held.after(second[0], 1), held.after(second[0], 1)]
         assert first[1].cancel() and second[0].cancel() and waiting[1].cancel()
-        assert all([future.cancel() for future in third])
+        assert all(future.cancel() for future in third)
         assert not first[0].cancelled() and not second[1].cancelled()
         held.gate.open()
         assert first[0].result(DEADLINE) == first[2].result(DEADLINE) == 10

@@ -116,9 +116,7 @@ print("begun", begun)
         pytest.param("processes", 1000, 3, marks=pytest.mark.slow),
     ],
 )
-def test_a_thousand_ctrl_c(
-    zygote: Zygote, runs: Path, kind: str, times: int, seed: int
-) -> None:
+def test_a_thousand_ctrl_c(zygote: Zygote, runs: Path, kind: str, times: int, seed: int) -> None:
     ended = zygote.run(PROGRAM, kind, runs, times, seed)
     assert ended.status == 0, ended
     assert ended.said("again") == ["0 True"], ended

@@ -1,4 +1,4 @@
-"""A dependent chain of a hundred thousand tasks, fresh and restored, in a stack of ordinary depth."""
+"""A dependent chain of a hundred thousand tasks, fresh and restored, in an ordinary stack."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ with pc.load(pc.Config(executors=[pc.ThreadPoolExecutor(max_workers=2)], code="n
 """
 
 
-@pytest.mark.parametrize(
-    "length", [5_000, pytest.param(100_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("length", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_chain_fresh_restored_held_and_failed(zygote: Zygote, runs: Path, length: int) -> None:
     fresh = zygote.run(PROGRAM, runs, length, "fresh")
     assert fresh.lines == [f"value {length}", f"ran {length}"], fresh
