@@ -115,6 +115,10 @@ class StoreWriteError(StoreError, OSError):
     """Records could not be written or synced; what was written earlier is untouched."""
 
 
+class StoreBusyError(StoreError):
+    """Someone else is looking after the directory, or a run is writing there."""
+
+
 class StoreClosedError(StoreError):
     """The store was closed, or opened without a directory to write to."""
 
@@ -187,3 +191,10 @@ class AppDefinitionError(ParslCkptError, ValueError):
 
 class IdentityWarning(UserWarning):
     """Something that a call depends on cannot be watched; the message says what and what to do."""
+
+
+# --- trust ----------------------------------------------------------------------------------------
+
+
+class KeyFileError(ConfigurationError):
+    """A signing key, or the key for secret arguments, cannot be used; ``path`` names its file."""

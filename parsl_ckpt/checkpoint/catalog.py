@@ -22,7 +22,7 @@ import msgspec
 from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
-from .backend import Backend, Writable
+from .backend import Backend, Readable, Writable
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE, ID_SIZE
 from .index import (
     MAX_SEGMENTS,
@@ -33,6 +33,7 @@ from .index import (
     BadPage,
     Covered,
     Index,
+    Trailer,
     memory_index,
     merge,
     open_index,
@@ -41,6 +42,7 @@ from .index import (
 )
 from .local import MAP_MINIMUM
 from .segment import DamagedFrame, OpenFiles, Segment, parse_name
+from .signing import Links, Signer
 
 INDEX_SUFFIX = ".idx"
 KEEP_SCAN = 512  # entries from which the index of a scan is worth a file
@@ -54,7 +56,8 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         kind: ``"damage"`` (bytes of a segment), ``"index"`` (of an index), ``"record"`` (a record
-            that does not decode), ``"blob"``, ``"directory"`` (not readable), ``"untrusted"``.
+            that does not decode), ``"blob"``, ``"directory"`` (not readable), ``"untrusted"``,
+            ``"signature"`` (records that are not signed with the key, or were taken out).
         path: the file or directory.
         text: one sentence.
         offset: where in the file, if that is known.
@@ -77,6 +80,8 @@ class Catalog:
         indexes: what lookups go through.
         removed: ids of the records that tombstones name.
         problems: what was found wrong, each once.
+        signer: has the key that everything must be signed with; None without one.
+        key: that key.
     """
 
     def __init__(
@@ -84,14 +89,17 @@ class Catalog:
         backend: Backend,
         directories: Sequence[str],
         on_problem: Callable[[Problem], None] | None = None,
+        signer: Signer | None = None,
     ) -> None:
         self.backend = backend
+        self.signer = signer
+        self.key = signer.key if signer is not None else None
         self.directories = list(directories)
         self.segments: dict[str, Segment] = {}
         self.indexes: tuple[Index, ...] = ()
         self.removed: set[bytes] = set()
         self.problems: list[Problem] = []
-        self.opened = OpenFiles()
+        self.opened = OpenFiles(signer=signer)
         self.mine: set[str] = set()  # names of the segments that this process writes or wrote
         self._on_problem = on_problem
         self._told: set[tuple[str, str, int]] = set()
@@ -360,7 +368,7 @@ class Catalog:
                 segment.identity = identity  # else the one in its name is tried
             if size < TRAILER_SIZE + FILE_HEADER_SIZE:
                 return None
-            trailer = read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size)
+            trailer = self._read_trailer(reader, size)
             if trailer is None or trailer.identity != segment.identity:
                 return None
             head = reader.read(trailer.head_offset, trailer.head_length)
@@ -372,7 +380,7 @@ class Catalog:
                 pages = view[trailer.pages_offset : trailer.pages_offset + length]
             else:
                 pages = memoryview(reader.read(trailer.pages_offset, length))
-            index = open_index(trailer, head, pages)
+            index = open_index(trailer, head, pages, self.key)
         except OSError as error:
             self.report("directory", segment.path, f"{segment.path} cannot be read: {error}.")
             return None
@@ -386,14 +394,20 @@ class Catalog:
             segment.records = index.meta.segments[0].records
         return index
 
+    def _read_trailer(self, reader: Readable, size: int) -> Trailer | None:
+        return read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size, self.key)
+
     def _read_index_file(self, path: str) -> Index | None:
         try:
             reader = self.backend.open(path)
             size = reader.size()
             if size < PAGE_SIZE + TRAILER_SIZE:
                 raise FormatError("It ends early.")
-            identity = fmt.read_file_header(reader.read(0, FILE_HEADER_SIZE), fmt.INDEX_MAGIC)
-            trailer = read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size)
+            header = reader.read(0, FILE_HEADER_SIZE)
+            identity = fmt.read_file_header(header, fmt.INDEX_MAGIC)
+            if self.key is None and identity is not None and fmt.is_signed(header):
+                return None  # it can be verified with the key only; what it covers is walked
+            trailer = self._read_trailer(reader, size)
             if trailer is None or (identity is not None and identity != trailer.identity):
                 raise FormatError("It has no whole trailer.")
             head = reader.read(trailer.head_offset, trailer.head_length)
@@ -402,7 +416,7 @@ class Catalog:
                 pages = reader.map()[trailer.pages_offset : trailer.pages_offset + length]
             else:
                 pages = memoryview(reader.read(trailer.pages_offset, length))
-            index = open_index(trailer, head, pages)
+            index = open_index(trailer, head, pages, self.key)
             index.path = path
             return index
         except FileNotFoundError:
@@ -424,9 +438,11 @@ class Catalog:
         path = f"{directory}/{len(covered):06d}-{identity.hex()}{INDEX_SUFFIX}"
 
         def fill(file: Writable) -> None:
-            header = fmt.file_header(fmt.INDEX_MAGIC, identity)
+            header = fmt.file_header(
+                fmt.INDEX_MAGIC, identity, 0 if self.key is None else fmt.FLAG_SIGNED
+            )
             file.write(header.ljust(PAGE_SIZE, b"\0"))
-            for part in write_index(entries, covered, removed, identity, PAGE_SIZE):
+            for part in write_index(entries, covered, removed, identity, PAGE_SIZE, self.key):
                 file.write(part)
 
         temporary = f"{directory}/.tmp-{identity.hex()}"
@@ -460,7 +476,12 @@ class Catalog:
             )  # fmt: skip
         walk = segment.walk(0, size)
         sealed = False
+        links = Links(segment) if self.signer is not None else None
         for offset, kind, keys, length, _, first, second in walk.headers():
+            if links is not None and kind != fmt.INDEX:
+                gap = links.follow(offset, length)
+                if gap is not None and not walk.damage:
+                    self.report("signature", segment.path, gap.text, gap.offset)
             if kind == fmt.RESULT:
                 records += 1
             elif kind == fmt.INDEX:

@@ -52,9 +52,10 @@ FRAME_FIELDS_SIZE = FRAME_FIELDS.size
 CHECKSUM_SIZE = 8
 FRAME_HEADER_SIZE = FRAME_FIELDS_SIZE + CHECKSUM_SIZE
 
-FLAG_SIGNED = 1  # reserved: a tag follows the payload
+FLAG_SIGNED = 1  # the predecessor's tag and the frame's own follow the payload
 FLAG_COMPRESSED = 2  # reserved: the payload is a zstd frame
-KNOWN_FLAGS = 0
+TAG_SIZE = 16
+SIGNATURE_SIZE = 2 * TAG_SIZE
 
 RESULT, FAILURE, ALIAS, NOTE, CODE, RUN, TOMBSTONE, PIN, SESSION, INDEX = range(1, 11)
 KIND_NAMES = {
@@ -68,9 +69,9 @@ SPILLED = 0x80  # bit of Result.codec: the encoded data itself is the first blob
 RUN_KEY = blake3(b"parsl_ckpt run records").digest()  # what run records are indexed under
 
 
-def file_header(magic: bytes, identity: bytes) -> bytes:
+def file_header(magic: bytes, identity: bytes, flags: int = 0) -> bytes:
     """The first bytes of a segment or index file."""
-    fields = FILE_HEADER.pack(magic, VERSION, 0, 0, identity, b"")[:-CHECKSUM_SIZE]
+    fields = FILE_HEADER.pack(magic, VERSION, flags, 0, identity, b"")[:-CHECKSUM_SIZE]
     return fields + blake3(fields).digest(CHECKSUM_SIZE)
 
 
@@ -92,6 +93,11 @@ def read_file_header(data: bytes, magic: bytes) -> bytes | None:
             hint="Use a later version of parsl_ckpt.",
         )
     return bytes(identity)
+
+
+def is_signed(header: bytes) -> bool:
+    """Whether a file header says that the file, an index, is signed."""
+    return bool(FILE_HEADER.unpack_from(header)[2] & FLAG_SIGNED)
 
 
 def frame_header(

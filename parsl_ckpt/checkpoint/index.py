@@ -30,6 +30,7 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError
 
+from .backend import Buffer
 from .format import CHECKSUM_SIZE, ID_SIZE
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ _TRAILER = Struct("<8s16sQQQ16s8s")
 TRAILER_SIZE = _TRAILER.size
 _TRAILER_MAGIC = b"PCKPTEND"
 _U32 = Struct("<I")
+
+
+def digest_of(data: Buffer, size: int, key: bytes | None) -> bytes:
+    """The first bytes of a digest, keyed if there is a key."""
+    return (blake3(data) if key is None else blake3(data, key=key)).digest(size)
 
 
 class Covered(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -99,15 +105,21 @@ class Index:
         path: its file, if it is not part of a segment.
     """
 
-    __slots__ = ("_good", "_last", "_sums", "_words", "fences", "meta", "path", "segments")
+    __slots__ = ("_good", "_key", "_last", "_sums", "_words", "fences", "meta", "path", "segments")
 
     def __init__(
-        self, meta: Meta, fences: Sequence[int], sums: bytes, pages: memoryview
+        self,
+        meta: Meta,
+        fences: Sequence[int],
+        sums: bytes,
+        pages: memoryview,
+        key: bytes | None = None,
     ) -> None:
         self.meta = meta
         self.segments: list[Segment | None] = [None] * len(meta.segments)
         self.path: str | None = None
         self.fences = fences
+        self._key = key
         self._sums = sums
         self._words = _as_words(pages)
         self._good = bytearray(len(fences))
@@ -163,7 +175,7 @@ class Index:
     def _verify(self, page: int) -> None:
         words: Any = self._words[page * _WORDS : (page + 1) * _WORDS]
         data = words.cast("B") if isinstance(words, memoryview) else _as_bytes(words)
-        digest = blake3(data).digest(CHECKSUM_SIZE)
+        digest = digest_of(data, CHECKSUM_SIZE, self._key)
         if digest != self._sums[page * CHECKSUM_SIZE : (page + 1) * CHECKSUM_SIZE]:
             raise BadPage(f"Page {page} of an index is damaged.", page=page)
         self._good[page] = 1
@@ -186,13 +198,17 @@ class Trailer(msgspec.Struct, frozen=True, gc=False):
         return self.pages_offset + self.pages * PAGE_SIZE
 
 
-def read_trailer(data: bytes, size: int) -> Trailer | None:
-    """The trailer in the last bytes of a file of ``size`` bytes; None if there is none."""
+def read_trailer(data: bytes, size: int, key: bytes | None = None) -> Trailer | None:
+    """The trailer in the last bytes of a file of ``size`` bytes; None if there is none.
+
+    With a ``key``, which the other functions here take as well, all digests are keyed with it, so
+    that only who has the key can make an index that is believed.
+    """
     if len(data) != TRAILER_SIZE:
         return None
     magic, identity, pages_offset, pages, head_length, digest, checksum = _TRAILER.unpack(data)
     fields = data[: TRAILER_SIZE - CHECKSUM_SIZE]
-    if magic != _TRAILER_MAGIC or blake3(fields).digest(CHECKSUM_SIZE) != checksum:
+    if magic != _TRAILER_MAGIC or digest_of(fields, CHECKSUM_SIZE, key) != checksum:
         return None
     trailer = Trailer(identity, pages_offset, pages, head_length, digest)
     if trailer.head_offset + head_length + TRAILER_SIZE != size:
@@ -200,13 +216,16 @@ def read_trailer(data: bytes, size: int) -> Trailer | None:
     return trailer
 
 
-def open_index(trailer: Trailer, head: bytes, pages: memoryview) -> Index:
+def open_index(
+    trailer: Trailer, head: bytes, pages: memoryview, key: bytes | None = None
+) -> Index:
     """An index from its verified trailer, its head and its (not yet verified) pages.
 
     Raises:
         FormatError: the head is damaged.
     """
-    if len(head) != trailer.head_length or blake3(head).digest(ID_SIZE) != trailer.head_digest:
+    digest = digest_of(head, ID_SIZE, key)
+    if len(head) != trailer.head_length or digest != trailer.head_digest:
         raise FormatError("The head of an index is damaged.")
     try:
         (length,) = _U32.unpack_from(head)
@@ -222,7 +241,7 @@ def open_index(trailer: Trailer, head: bytes, pages: memoryview) -> Index:
     ):
         raise FormatError("The head of an index contradicts itself.")
     fences = _as_words(memoryview(rest)[: count * 8])
-    return Index(meta, fences, rest[count * 8 :], pages)
+    return Index(meta, fences, rest[count * 8 :], pages, key)
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -230,7 +249,7 @@ def open_index(trailer: Trailer, head: bytes, pages: memoryview) -> Index:
 
 def write_index(
     entries: Iterable[Sequence[int]], covered: Sequence[Covered], removed: Iterable[bytes],
-    identity: bytes, pages_offset: int,
+    identity: bytes, pages_offset: int, key: bytes | None = None,
 ) -> Iterator[bytes]:  # fmt: skip
     """The bytes of an index, to be written at ``pages_offset`` of a file and on.
 
@@ -240,6 +259,7 @@ def write_index(
         removed: ids of removed records.
         identity: id of the file.
         pages_offset: where the pages will be, a multiple of 4096.
+        key: signs the index.
     """
     fences = array("Q")
     sums: list[bytes] = []
@@ -249,19 +269,19 @@ def write_index(
         pending.extend(run)
         whole = len(pending) - len(pending) % PAGE_ENTRIES
         if whole:
-            yield _pages(pending[:whole], fences, sums)
+            yield _pages(pending[:whole], fences, sums, key)
             count += whole
             del pending[:whole]
     if pending:
-        yield _pages(pending, fences, sums)
+        yield _pages(pending, fences, sums, key)
         count += len(pending)
     meta = _encode_meta(Meta(count, tuple(covered), b"".join(removed)))
     head = _U32.pack(len(meta)) + meta + _as_bytes(fences) + b"".join(sums)
     fields = _TRAILER.pack(
         _TRAILER_MAGIC, identity, pages_offset, len(fences), len(head),
-        blake3(head).digest(ID_SIZE), b"",
+        digest_of(head, ID_SIZE, key), b"",
     )[:-CHECKSUM_SIZE]  # fmt: skip
-    yield head + fields + blake3(fields).digest(CHECKSUM_SIZE)
+    yield head + fields + digest_of(fields, CHECKSUM_SIZE, key)
 
 
 def memory_index(
@@ -308,7 +328,9 @@ def _renumbered(entries: Iterator[int], numbers: Sequence[int | None]) -> list[i
     return run
 
 
-def _pages(entries: Sequence[int], fences: array[int], sums: list[bytes]) -> bytes:
+def _pages(
+    entries: Sequence[int], fences: array[int], sums: list[bytes], key: bytes | None = None
+) -> bytes:
     words = array("Q", b"".join([entry.to_bytes(16, sys.byteorder) for entry in entries]))
     swap = sys.byteorder == "little"
     locators, prefixes = (words[0::2], words[1::2]) if swap else (words[1::2], words[0::2])
@@ -317,7 +339,7 @@ def _pages(entries: Sequence[int], fences: array[int], sums: list[bytes]) -> byt
         some = prefixes[start : start + PAGE_ENTRIES]
         page = _filled(some) + _filled(locators[start : start + PAGE_ENTRIES])
         fences.append(some[0])
-        sums.append(blake3(page).digest(CHECKSUM_SIZE))
+        sums.append(digest_of(page, CHECKSUM_SIZE, key))
         pages.append(page)
     return b"".join(pages)
 

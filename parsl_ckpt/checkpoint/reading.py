@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from parsl_ckpt.errors import FormatError, UnreadableRecordError
 
 from . import codec as codecs
@@ -16,11 +18,11 @@ from . import format as fmt
 from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .format import Alias, Code, Failure, Note, Record, Result, Run
-from .segment import DamagedFrame, Entry, Segment
+from .segment import BadSignature, DamagedFrame, Entry, Segment
 from .writing import Writing
 
 
-class Stored:
+class Stored(msgspec.Struct, gc=False, eq=False):
     """A result that was found.
 
     Attributes:
@@ -31,19 +33,11 @@ class Stored:
         directory: the checkpoint that it is in, where its blobs are.
     """
 
-    __slots__ = ("directory", "parents", "record_id", "result")
-
-    def __init__(
-        self,
-        result: Result,
-        record_id: bytes,
-        parents: tuple[tuple[bytes, bytes], ...],
-        directory: str,
-    ) -> None:
-        self.result = result
-        self.record_id = record_id
-        self.parents = parents
-        self.directory = directory
+    # Nothing in it refers back to anything, so the garbage collector need not look at it.
+    result: Result
+    record_id: bytes
+    parents: tuple[tuple[bytes, bytes], ...]
+    directory: str
 
     def __repr__(self) -> str:
         return f"<Stored {self.result.app or 'value'} {self.record_id.hex()}>"
@@ -266,6 +260,9 @@ class Reading:
         return sorted(segments.values(), key=lambda segment: segment.rank)
 
     def _damaged(self, segment: Segment, offset: int, error: DamagedFrame) -> None:
+        if type(error) is BadSignature:  # told once for a segment
+            self.catalog.report("signature", segment.path, str(error), 0, error.size)
+            return
         self.catalog.report("damage", segment.path, str(error), offset, error.size)
 
     def _unreadable(self, stored: Stored, error: FormatError) -> None:

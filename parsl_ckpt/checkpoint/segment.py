@@ -17,7 +17,7 @@ import errno
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -38,6 +38,9 @@ from .format import (
     Record,
 )
 from .local import MAP_MINIMUM, open_files
+
+if TYPE_CHECKING:
+    from .signing import Signer
 
 SUFFIX = ".seg"
 _NAME = re.compile(r"(\d{6,12})-([0-9a-f]{32})\.seg")
@@ -72,6 +75,10 @@ class DamagedFrame(FormatError):
     """What stands at an offset is not a whole frame; ``size`` bytes are lost."""
 
     size: int
+
+
+class BadSignature(DamagedFrame):
+    """A record is not signed, or not with the key that is asked for."""
 
 
 class Frame(NamedTuple):
@@ -284,7 +291,7 @@ class Segment:
             != header[FRAME_FIELDS_SIZE:]
         ):
             raise self._damaged(offset, FRAME_HEADER_SIZE)
-        _, kind, flags, _, _, length, record_id, _, _ = FRAME_FIELDS.unpack_from(header)
+        magic, kind, flags, _, _, length, record_id, _, _ = FRAME_FIELDS.unpack_from(header)
         end = FRAME_HEADER_SIZE + length
         if view is not None:
             payload: bytes | memoryview = view[offset + FRAME_HEADER_SIZE : offset + end]
@@ -292,9 +299,37 @@ class Segment:
             if end > len(data) >= _GUESS and end <= reader.size() - offset:
                 data = reader.read(offset, end)
             payload = data[FRAME_HEADER_SIZE:end]
-        if len(payload) != length or blake3(payload).digest(ID_SIZE) != record_id or flags:
+        if len(payload) != length or magic != FRAME_MAGIC:
+            raise self._damaged(offset, end)
+        if flags or self._opened.signer is not None:
+            payload = self._signed(offset, kind, flags, header, payload)
+        if blake3(payload).digest(ID_SIZE) != record_id:
             raise self._damaged(offset, end)
         return kind, record_id, payload
+
+    def _signed(
+        self, offset: int, kind: int, flags: int, header: bytes, body: bytes | memoryview
+    ) -> bytes | memoryview:
+        """The payload of a frame that is signed, or should be; verified, if there is a key."""
+        signer = self._opened.signer
+        if flags == fmt.FLAG_SIGNED and len(body) >= fmt.SIGNATURE_SIZE:
+            if signer is not None and not signer.verifies(self.identity, offset, header, body):
+                raise BadSignature(
+                    f"{self.path} holds records that are not signed with this key.",
+                    hint="They are left aside, and computed again.",
+                    path=self.path, offset=offset, size=FRAME_HEADER_SIZE + len(body),
+                )  # fmt: skip
+            return body[: -fmt.SIGNATURE_SIZE]
+        if flags:
+            raise self._damaged(offset, FRAME_HEADER_SIZE + len(body))
+        if kind == fmt.INDEX:  # its parts are authenticated when they are used
+            return body
+        raise BadSignature(
+            f"{self.path} holds records that are not signed.",
+            hint="They are left aside, and computed again; open the store without a signing key "
+            "if you trust them.",
+            path=self.path, offset=offset, size=FRAME_HEADER_SIZE + len(body),
+        )  # fmt: skip
 
     def open(self) -> Readable:
         """The open file; for big sealed segments also the map that frames are read from."""
@@ -339,10 +374,15 @@ class Segment:
 
 
 class OpenFiles:
-    """Keeps the number of open segments within what a process may have open."""
+    """What the segments of a store share: how many are open at once, and who must have signed them.
 
-    def __init__(self, limit: int | None = None) -> None:
+    Attributes:
+        signer: verifies each frame before it is decoded; None if nothing need be signed.
+    """
+
+    def __init__(self, limit: int | None = None, signer: Signer | None = None) -> None:
         self._limit = limit or open_files(128, 16)  # each may keep a map as well
+        self.signer = signer
         self._segments: dict[int, Segment] = {}
 
     def add(self, segment: Segment) -> None:

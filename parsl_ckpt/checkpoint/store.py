@@ -38,6 +38,7 @@ from parsl_ckpt.errors import (
     StoreWriteError,
 )
 
+from ..identity.keys import SIGNING, KeySource, derive, signing_secret
 from . import codec as codecs
 from . import format as fmt
 from .backend import Backend
@@ -49,6 +50,7 @@ from .local import LocalBackend
 from .mapping import Mapping, address, key_of
 from .reading import Stored
 from .segment import Entry
+from .signing import Signer
 from .trust import Trust, distrusted, refuse
 from .writing import Writing
 
@@ -105,6 +107,7 @@ class Store(Mapping):
         hold_bytes: int = 64 << 20,
         trust: Trust = "owner",
         named: bool = True,
+        signing_key: KeySource | None = None,
         on_problem: Callable[[Problem], None] | None = None,
         rotate_records: int = 65536,
         rotate_bytes: int = 256 << 20,
@@ -124,6 +127,9 @@ class Store(Mapping):
                 everything.
             named: the sources were named by the user: one that is missing or not to be trusted is
                 an error; otherwise it is left out and listed in ``problems``.
+            signing_key: what is written is signed with it, and nothing that is not is decoded: at
+                least 16 bytes, or the path of a file that holds them, outside of the store; None
+                for the environment variable PARSL_CKPT_KEY.
             on_problem: called once for each problem that is found.
             rotate_records: number of records after which a new segment is begun.
             rotate_bytes: size after which a new segment is begun.
@@ -131,6 +137,7 @@ class Store(Mapping):
         Raises:
             CheckpointNotFoundError: a named source does not exist.
             UntrustedCheckpointError: a named source, or ``path``, is not to be trusted.
+            KeyFileError: the signing key cannot be used.
         """
         if durability not in ("process", "power"):
             raise ConfigurationError(
@@ -144,7 +151,10 @@ class Store(Mapping):
         if path is not None:
             own = backend.absolute(os.fspath(path))
             given[own] = os.fspath(path)
-        catalog = Catalog(backend, (), on_problem)
+        places = [os.fspath(place) for place in (path, *sources) if place is not None]
+        secret = signing_secret(signing_key, places)
+        signer = Signer(derive(secret, SIGNING)) if secret is not None else None
+        catalog = Catalog(backend, (), on_problem, signer)
         for source in sources:
             directory = backend.absolute(os.fspath(source))
             given.setdefault(directory, os.fspath(source))

@@ -31,6 +31,7 @@ from .backend import Backend
 from .format import RESULT
 from .index import PAGE_SIZE, Covered, write_index
 from .segment import Entry, Segment, SegmentWriter, parse_name, segment_name
+from .signing import segment_writer
 
 if TYPE_CHECKING:
     from .blobs import Blobs
@@ -328,8 +329,11 @@ class Writing:
         path = self._require()
         self._backend.make_directory(path, durable=self._durable)
         sequence = self._next_sequence(path)
-        writer = SegmentWriter(
-            self._backend, path, lambda identity: segment_name(sequence, identity)
+        writer = segment_writer(
+            self._backend,
+            path,
+            lambda identity: segment_name(sequence, identity),
+            self._catalog.signer,
         )
         if self._durable:
             try:
@@ -362,7 +366,12 @@ class Writing:
     def _begin_spool(self) -> OpenSegment:
         path = self._require()
         self._backend.make_directory(path, durable=self._durable)
-        writer = SegmentWriter(self._backend, path, lambda identity: f".spool-{identity.hex()}")
+        writer = segment_writer(
+            self._backend,
+            path,
+            lambda identity: f".spool-{identity.hex()}",
+            self._catalog.signer,
+        )
         reader = self._reader(path, writer.name, writer.identity, 1 << 40)
         return OpenSegment(writer, reader)
 
@@ -384,8 +393,9 @@ class Writing:
         def make(offset: int) -> bytes:
             padding = -offset % PAGE_SIZE
             parts = write_index(
-                [current.entries()], [covered], current.removed, writer.identity, offset + padding
-            )
+                [current.entries()], [covered], current.removed, writer.identity,
+                offset + padding, self._catalog.key,
+            )  # fmt: skip
             return b"\0" * padding + b"".join(parts)
 
         sealed = False
