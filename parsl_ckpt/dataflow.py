@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +34,8 @@ from parsl_ckpt.kernel.resilience import RetryPolicy
 logger = logging.getLogger(__name__)
 
 CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
+BEGIN, PROVENANCE = "begin", "provenance"  # events of a run, see checkpoint.format.Run
+PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
 JOIN_WORKERS = 4  # grows while join apps wait
 
 
@@ -115,8 +118,11 @@ class DataFlowKernel:
         self.events = self.kernel.events
         self._ending = Ending(self.kernel, [*self._executors, internal])
         self._tell_loaded()
+        self._provenance_told = threading.Event()
         if record:
-            self.kernel.errands.run(self._record_provenance)
+            self._record_beginning()
+        else:
+            self._provenance_told.set()
         shutdown.register(self)
 
     # -- what it knows -----------------------------------------------------------------------------
@@ -204,6 +210,7 @@ class DataFlowKernel:
         if self._ending.begun:
             self._ending.end(grace)  # waits for the one under way
             return []
+        self._provenance_told.wait(PROVENANCE_SECONDS)
         errors = self._ending.end(grace)
         shutdown.unregister(self)
         if current.kernel is self.kernel:
@@ -269,10 +276,20 @@ class DataFlowKernel:
                 ", ".join(f"{path} ({count})" for path, count in loaded),
             )
 
+    def _record_beginning(self) -> None:
+        """Note which checkpoints are used, before anything else; where the run comes from, soon."""
+        own = self.kernel.store.path or ""
+        used = [os.path.relpath(path, own) for path, _ in self.loaded]
+        entry = self.kernel.store.stage_run(BEGIN, {"used": used})
+        self.kernel.porter.carry(self.kernel.writer.commit, None, entry)
+        self.kernel.errands.run(self._record_provenance)
+
     def _record_provenance(self) -> None:
-        data = provenance.collect()
-        data["used"] = [path for path, _ in self.loaded]
-        self.kernel.writer.commit(None, self.kernel.store.stage_run("begin", data))
+        try:
+            entry = self.kernel.store.stage_run(PROVENANCE, provenance.collect())
+            self.kernel.writer.commit(None, entry)
+        finally:
+            self._provenance_told.set()
 
     def __repr__(self) -> str:
         return f"<DataFlowKernel {self.run_dir}>"
@@ -283,10 +300,29 @@ class DataFlowKernel:
 
 def _sources(config: Config, run_root: str, named: Sequence[Any] | None) -> list[str]:
     if named is not None:
-        return [os.path.abspath(os.fspath(path)) for path in named]
+        return _with_used([os.path.abspath(os.fspath(path)) for path in named])
     if config.checkpoint_mode is None:
         return []
     return [str(path) for path in get_all_checkpoints(run_root)]
+
+
+def _with_used(named: Sequence[str]) -> list[str]:
+    """The checkpoints, with those that their runs used before them; a missing one does no harm."""
+    found: dict[str, None] = {}
+    waiting = list(named)
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = None
+        if os.path.isdir(path):
+            with Store.open(None, sources=[path], named=False) as store:
+                for _, run in store.runs():
+                    for other in run.data.get("used", ()):
+                        other = os.path.normpath(os.path.join(path, str(other)))
+                        if os.path.isdir(other):
+                            waiting.append(other)
+    return [path for path in reversed(found) if path not in named] + list(named)
 
 
 def _caching(config: Config) -> tuple[bool, bool]:

@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
 from blake3 import blake3
 
 from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
@@ -28,7 +29,7 @@ _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Address:
+class Address(msgspec.Struct, gc=False):
     """What a call is: a key, and the leaves that it was made of.
 
     Attributes:
@@ -39,16 +40,13 @@ class Address:
         names: their parameters.
     """
 
-    __slots__ = ("app", "code", "key", "leaves", "names")
-
-    def __init__(
-        self, key: bytes, app: str, code: bytes, leaves: tuple[bytes, ...], names: tuple[str, ...]
-    ) -> None:
-        self.key = key
-        self.app = app
-        self.code = code
-        self.leaves = leaves
-        self.names = names
+    # Holds bytes and text only, so the garbage collector need not look at it; there is one for
+    # each task under way.
+    key: bytes
+    app: str
+    code: bytes
+    leaves: tuple[bytes, ...]
+    names: tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"Address({self.app} {self.key.hex()[:12]})"

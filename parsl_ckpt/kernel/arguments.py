@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import msgspec
+
 ATOMS = frozenset(
     {
         int, float, str, bytes, bool, type(None), complex, type(...), range,
@@ -21,7 +23,7 @@ ATOMS = frozenset(
 """Types whose values cannot change and hold nothing: they are passed on as they are."""
 
 
-class Arguments:
+class Arguments(msgspec.Struct, gc=False, eq=False):
     """What :func:`gather` found.
 
     Attributes:
@@ -30,13 +32,11 @@ class Arguments:
         opaque: whether something else than atoms, futures and builtin containers is in them.
     """
 
-    __slots__ = ("args", "futures", "kwargs", "opaque")
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.args = args
-        self.kwargs = kwargs
-        self.futures: tuple[Future[Any], ...] = ()
-        self.opaque = False
+    # Not looked at by the garbage collector: there is one for each hit nobody has looked at.
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    futures: tuple[Future[Any], ...] = ()
+    opaque: bool = False
 
 
 def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

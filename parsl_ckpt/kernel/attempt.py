@@ -8,11 +8,15 @@ harmless because of :meth:`Attempt.claim`, which answers True exactly once.
 from __future__ import annotations
 
 import threading
+from _thread import LockType as Lock
+from _thread import allocate_lock
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from msgspec import Struct, field
 
-class Attempt:
+
+class Attempt(Struct, gc=False, eq=False):
     """One execution of a task.
 
     Attributes:
@@ -32,37 +36,22 @@ class Attempt:
             they do not. It notices arguments that changed since the call; it does not raise.
     """
 
-    __slots__ = (
-        "_ticket", "app", "args", "began", "encode", "fn", "guard", "kwargs", "number", "seconds",
-        "task", "tid", "worker",
-    )  # fmt: skip
+    # Not looked at by the garbage collector, because there is one for each task under way: the
+    # kernel itself breaks the circle of task and attempt when the task is over.
 
-    def __init__(
-        self,
-        fn: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        app: str = "",
-        tid: int = 0,
-        number: int = 1,
-        encode: bool = False,
-        task: Any = None,
-        guard: Callable[[], None] | None = None,
-    ) -> None:
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs or {}
-        self.app = app
-        self.tid = tid
-        self.number = number
-        self.encode = encode
-        self.task = task
-        self.guard = guard
-        self.began = 0.0
-        self.seconds = 0.0
-        self.worker = ""
-        self._ticket = [None]
+    fn: Callable[..., Any]
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    app: str = ""
+    tid: int = 0
+    number: int = 1
+    encode: bool = False
+    task: Any = None
+    guard: Callable[[], None] | None = None
+    began: float = 0.0
+    seconds: float = 0.0
+    worker: str = ""
+    _begun: Lock = field(default_factory=allocate_lock)
 
     def claim(self) -> bool:
         """Take the exclusive right to begin, or to cancel, this attempt.
@@ -74,16 +63,12 @@ class Attempt:
         >>> attempt.claim(), attempt.claim()
         (True, False)
         """
-        try:
-            self._ticket.pop()  # one atomic operation decides
-        except IndexError:
-            return False
-        return True
+        return self._begun.acquire(False)
 
     @property
     def claimed(self) -> bool:
         """Whether someone has begun or cancelled it."""
-        return not self._ticket
+        return self._begun.locked()
 
 
 class Finished(Protocol):

@@ -70,7 +70,7 @@ class Ending:
         """
         if grace is not None:
             self._deadline = min(self._deadline, time.monotonic() + grace)
-        signal = Signal()
+        signal = self._kernel.runtime.signal()
         self._waiting.append(signal)
         if not self._complete:
             self._kernel.porter.carry(self._begin)
@@ -117,13 +117,14 @@ class Ending:
         Returns:
             False if ``timeout`` seconds passed first.
         """
-        idle = Signal()
+        idle = self._kernel.runtime.signal()
         self._kernel.when_idle(idle)
         return idle.wait(timeout)
 
     def flush(self, event: str) -> None:
         """Flush, and wait until that is done."""
-        done, kernel = Signal(), self._kernel
+        kernel = self._kernel
+        done = kernel.runtime.signal()
 
         def ask() -> None:
             try:
@@ -145,7 +146,7 @@ class Ending:
 
     def _give_up_unbegun(self) -> None:
         kernel = self._kernel
-        done = Signal()
+        done = self._kernel.runtime.signal()
 
         def give_up_all(done: Signal) -> None:
             try:
@@ -158,7 +159,7 @@ class Ending:
         done.wait()
 
     def _drain(self) -> None:
-        idle = Signal()
+        idle = self._kernel.runtime.signal()
         self._kernel.when_idle(idle)
         # In slices, because meanwhile `hurry` may be set and the deadline brought forward.
         while not (idle.is_set() or self.hurry) and (left := self._left()) > 0:

@@ -101,6 +101,7 @@ class Execution:
         """An attempt has ended; on the thread of whatever ran it."""
         kernel = self._kernel
         task: Task = attempt.task
+        attempt.task = None  # whatever holds the attempt (a traceback) lets go of the task
         if error is not None:
             kernel.strand.post((kernel.attempt_failed, task, error))
         elif task.spec.kind == "join":

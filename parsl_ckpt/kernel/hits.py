@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
+
+import msgspec
 
 from parsl_ckpt.checkpoint.format import Code
 from parsl_ckpt.checkpoint.store import Entry, Stored
@@ -28,38 +30,45 @@ if TYPE_CHECKING:
 VALUE_NOTE = "value"  # the note that keeps the leaf of a record's value
 
 
+Look = Union[tuple[Any, Union[BaseException, None]], Task]  # noqa: UP007  # what a look finds
+
+
 class InputPending(Exception):
     """An input of a task was taken for a hit, and has to be computed after all."""
 
 
-class Call:
+class Call(msgspec.Struct, gc=False, eq=False):
     """A call whose value is not computed but taken from a record, while nobody has looked at it.
 
     It knows what to call if the record turns out to be unreadable.  Several threads may look at
     once, and be interrupted anywhere: what the first one found, by one atomic ``append``, holds for
-    everyone (a lock could be left locked).
+    everyone (a lock could be left locked).  Where they meet is found under the number of the task,
+    which is never used again.
     """
 
-    __slots__ = ("arguments", "found", "kernel", "spec")
-
-    def __init__(self, kernel: Kernel, spec: Spec, arguments: Arguments) -> None:
-        self.kernel = kernel
-        self.spec = spec
-        self.arguments = arguments
-        self.found: list[tuple[Any, BaseException | None] | Task] = []
+    # Not looked at by the garbage collector: there is one for each future that is a hit.
+    kernel: Kernel
+    spec: Spec
+    arguments: Arguments
 
     def load(self, future: AppFuture) -> bool:
         """Take the value into the future; where there is none, have the task run instead."""
-        if not self.found:
-            self.found.append(self.look(future))
-        found = self.found[0]
-        if isinstance(found, Task):
-            self._run_again(found, future)
+        looks = self.kernel.looks
+        found = looks.setdefault(future.tid, [])
+        if not found:
+            if future._phase != PENDING:  # another look is over already
+                looks.pop(future.tid, None)
+                return True
+            found.append(self.look(future))
+        first = found[0]
+        if isinstance(first, Task):
+            self._run_again(first, future)
             return False
-        future._conclude_looked(*found)
+        future._conclude_looked(*first)
+        looks.pop(future.tid, None)
         return True
 
-    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
+    def look(self, future: AppFuture) -> Look:
         """The outcome, or the task that is to compute it."""
         raise NotImplementedError
 
@@ -81,19 +90,12 @@ class Call:
             future._lazy = None
 
 
-class Hit(Call):
+class Hit(Call, gc=False, eq=False):
     """A recorded outcome whose value is decoded when someone looks at the future."""
 
-    __slots__ = ("stored",)
+    stored: Stored
 
-    def __init__(self, kernel: Kernel, spec: Spec, arguments: Arguments, stored: Stored) -> None:
-        self.kernel = kernel
-        self.spec = spec
-        self.arguments = arguments
-        self.found = []
-        self.stored = stored
-
-    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
+    def look(self, future: AppFuture) -> Look:
         """The value, decoded afresh."""
         try:
             return self.kernel.store.value(self.stored), None

@@ -33,21 +33,21 @@ from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Launcher
 from parsl_ckpt.kernel.entering import Entering
-from parsl_ckpt.kernel.errands import Errands
-from parsl_ckpt.kernel.events import Event, Events
+from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
 from parsl_ckpt.kernel.failures import not_started, record_of
 from parsl_ckpt.kernel.futures import AppFuture, Callback
-from parsl_ckpt.kernel.hits import Hit, Inputs, mark
+from parsl_ckpt.kernel.hits import Hit, Inputs, Look, mark
 from parsl_ckpt.kernel.joining import await_joined
 from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.resilience import RetryPolicy
-from parsl_ckpt.kernel.strand import Porter, Strand, Tally
+from parsl_ckpt.kernel.runtime import Runtime
+from parsl_ckpt.kernel.strand import Strand, Tally
 from parsl_ckpt.kernel.submission import Submission
 from parsl_ckpt.kernel.task import Spec, Task, arguments_of
-from parsl_ckpt.kernel.timer import Clock, Timer
+from parsl_ckpt.kernel.timer import Clock
 from parsl_ckpt.kernel.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Kernel:
         lookup, record: False switches the finding or the recording of outcomes off.
         lazy_errors: False raises the first failure at the next call and starts nothing new.
         code_default: what of the code counts for apps that do not say.
-        clock: for tests; None for the real one.
+        clock: for tests; None for the runtime's.
+        runtime: where threads come from, for simulations; None for real ones.
     """
 
     def __init__(
@@ -85,13 +86,15 @@ class Kernel:
         lazy_errors: bool = True,
         code_default: Mode = "closure",
         clock: Clock | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
+        self.runtime = runtime = runtime or Runtime()
         self.store = store
         self.memo = Memo(store, lookup, record)
-        self.errands = Errands("parsl_ckpt-errand")
-        self.events = Events("parsl_ckpt-observer")
+        self.errands = runtime.errands()
+        self.events = runtime.events()
         self.problems = Problems(self.events)
-        self.clock: Clock = Timer("parsl_ckpt-timer") if clock is None else clock
+        self.clock: Clock = runtime.clock() if clock is None else clock
         self.writer = Writer(
             store,
             mode=mode,
@@ -100,14 +103,16 @@ class Kernel:
             committed=lambda batch: self.strand.post((self.committed, batch)),
             problem=lambda text, error: self.problems.announce("", text, error),
             run=self.errands.run,
+            runtime=runtime,
         )
-        self.strand: Strand[Post] = Strand(self._handle)
-        self.porter = Porter("parsl_ckpt-porter")
+        self.strand: Strand[Post] = runtime.strand(self._handle)
+        self.porter = runtime.porter()
         self.inputs = Inputs(self.memo, self.writer)
         # Tables. Callers enter tasks; the owner alone removes them.
         self.tasks: dict[int, Task] = {}
         self.counts: Counter[str] = Counter()
         self.hits = Tally()
+        self.looks: dict[int, list[Look]] = {}  # futures being looked at, see hits.Call
         # Owner only: what the batch under way has brought about.
         self._callbacks: list[tuple[AppFuture, list[Callback]]] = []
         self._effects: list[Callable[[], None]] = []
@@ -172,7 +177,9 @@ class Kernel:
             other = other.merged
         future._task = other
         if other.state not in states.FINAL_STATES:
-            other.futures.append(future)
+            if other.joined is None:
+                other.joined = []
+            other.joined.append(future)
         elif other.state is states.CANCELLED and self.refusal is None:
             # Whoever waited for it gave it up, just before this call joined: it is made anew.
             future.from_memo = False
@@ -188,7 +195,9 @@ class Kernel:
 
     def start(self, task: Task) -> None:
         """*In turn.* Hand the task to an executor, unless it was cancelled meanwhile."""
-        if task.state not in states.FINAL_STATES:
+        if task.state in states.FINAL_STATES:
+            task.attempt = None
+        else:
             task.to(states.LAUNCHED)
             self._effects.append(lambda: self.execution.launch(task))
 
@@ -322,8 +331,10 @@ class Kernel:
     def _close_task(self, task: Task) -> None:
         """*In turn.* Conclude the futures, release the dependants, forget the task."""
         self.counts[task.state] += 1
-        for future in task.futures:
-            self._conclude(task, future)
+        self._conclude(task, task.future)
+        if task.joined is not None:
+            for future in task.joined:
+                self._conclude(task, future)
         if task.dependants is not None:
             for dependant in task.dependants:
                 self.release(dependant)
@@ -408,9 +419,12 @@ class Kernel:
         task = future._task
         if task is None or future._phase != PENDING or future not in task.futures:
             return False
-        if len(task.futures) == 1:
+        if not task.joined:
             return self.give_up(task)
-        task.futures.remove(future)
+        if future is task.future:
+            task.future = task.joined.pop()
+        else:
+            task.joined.remove(future)
         cancelled = CancelledError()
         callbacks = future._conclude(CANCELLED_AND_NOTIFIED, None, cancelled, states.CANCELLED)
         self._callbacks.append((future, callbacks))

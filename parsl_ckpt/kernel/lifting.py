@@ -16,8 +16,8 @@ from blake3 import blake3
 from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.hits import Call
-from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.kernel.hits import Call, Look
+from parsl_ckpt.kernel.task import Spec
 
 _SPECS = {
     "item": Spec(name="item of a future", fn=operator.getitem, kind="lift"),
@@ -54,12 +54,10 @@ def mark_part(spec: Spec, parent: Any, item: Any, future: AppFuture) -> None:
         future._path = (*parent._path, (spec.fn, item))
 
 
-class LiftedHit(Call):
+class LiftedHit(Call, gc=False, eq=False):
     """A part of a recorded value; neither is decoded until someone looks."""
 
-    __slots__ = ()
-
-    def look(self, future: AppFuture) -> tuple[Any, BaseException | None] | Task:
+    def look(self, future: AppFuture) -> Look:
         """Take the part; if the whole has to be computed after all, wait for it like any other."""
         parent, item = self.arguments.args
         if parent._state == PENDING:

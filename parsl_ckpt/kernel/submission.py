@@ -100,6 +100,7 @@ class Submission:
         other = memo.enter(key, task)
         if other is not task:
             if other.spec.executors == spec.executors:
+                task.attempt = None  # no circle that nobody would break
                 return self._join(other, future)
             task.alone = True
         elif commits != memo.commits:  # it may have been committed since the look-up

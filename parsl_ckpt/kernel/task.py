@@ -100,7 +100,8 @@ class Task:
         args, kwargs: the arguments as called; builtin containers copied, futures still in them.
         inputs: the futures among the arguments, each once.
         opaque: some argument is neither a plain value nor a builtin container of such.
-        futures: who waits for the outcome; more than one when equal calls joined.
+        future: who waits for the outcome.
+        joined: the futures of equal calls that joined; None if there are none.
         state: one of :data:`STATES`.
         key: value key, once the inputs are known; None for what is not cached.
         lineage: lineage key, when all futures among the inputs have one.
@@ -120,9 +121,9 @@ class Task:
     """
 
     __slots__ = (
-        "address", "alone", "args", "attempt", "cost", "dependants", "error", "futures", "inputs",
-        "key", "kwargs", "launched", "lineage", "linked", "merged", "missing", "opaque", "pristine",
-        "record_id", "refresh", "spec", "state", "stored", "tid", "tries", "value",
+        "address", "alone", "args", "attempt", "cost", "dependants", "error", "future", "inputs",
+        "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing", "opaque",
+        "pristine", "record_id", "refresh", "spec", "state", "stored", "tid", "tries", "value",
     )  # fmt: skip
 
     def __init__(
@@ -138,7 +139,8 @@ class Task:
         self.kwargs = arguments.kwargs
         self.inputs: tuple[Future[Any], ...] = arguments.futures
         self.opaque = arguments.opaque
-        self.futures = [future]
+        self.future = future
+        self.joined: list[AppFuture] | None = None
         self.state = UNSCHED
         self.key: bytes | None = None
         self.lineage: bytes | None = None
@@ -173,6 +175,11 @@ class Task:
                 tid=self.tid,
             )
         self.state = state
+
+    @property
+    def futures(self) -> tuple[AppFuture, ...]:
+        """Everyone who waits for the outcome."""
+        return (self.future, *(self.joined or ()))
 
     @property
     def status(self) -> str:

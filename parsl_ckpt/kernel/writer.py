@@ -14,14 +14,14 @@ could not be written is announced and held, and tried again with every later flu
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl_ckpt.checkpoint.store import Entry, Store
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel import modes
-from parsl_ckpt.kernel.strand import Strand
+from parsl_ckpt.kernel.runtime import Runtime
+from parsl_ckpt.kernel.strand import Signal, Strand
 from parsl_ckpt.kernel.timer import Clock
 
 SYNC_SECONDS = 0.5  # after a write in "process" durability; the promise is "within a second"
@@ -35,9 +35,9 @@ class Flush:
 
     __slots__ = ("done", "event")
 
-    def __init__(self, event: str) -> None:
+    def __init__(self, event: str, done: Signal) -> None:
         self.event = event
-        self.done = threading.Event()
+        self.done = done
 
 
 class Writer:
@@ -51,6 +51,7 @@ class Writer:
         committed: called, outside the turn, with the tasks whose entries were dealt with.
         problem: called with a sentence and its cause when something is not saved.
         run: has a call made on a thread where it may block.
+        runtime: where threads come from.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Writer:
         committed: Callable[[Sequence[tuple[Any, Entry]]], None],
         problem: Callable[[str, BaseException], None],
         run: Callable[[Callable[[], object]], None],
+        runtime: Runtime | None = None,
     ) -> None:
+        self._runtime = runtime = runtime or Runtime()
         self._store = store
         self._mode = mode
         self._period = period
@@ -71,7 +74,7 @@ class Writer:
         self._committed = committed
         self._problem = problem
         self._run = run
-        self._strand: Strand[tuple[Any, Entry] | Flush] = Strand(self._handle)
+        self._strand: Strand[tuple[Any, Entry] | Flush] = runtime.strand(self._handle)
         self._flushed_at = clock.now()
         self._failed_at: float | None = None
         self._sync_due = False
@@ -87,7 +90,7 @@ class Writer:
 
     def flush(self, event: str = modes.CHECKPOINT) -> Flush:
         """Flush if the mode's rule for ``event`` says so; not to be called by the main thread."""
-        request = Flush(event)
+        request = Flush(event, self._runtime.signal())
         self._strand.post(request)
         return request
 
