@@ -87,6 +87,9 @@ class Zygote:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(DEADLINE)
+        self._selector.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _ask(self, question: Any, timeout: float) -> int | None:
         assert self._process.stdin is not None

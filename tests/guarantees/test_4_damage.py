@@ -96,14 +96,17 @@ def look(runs: Path, apps: dict) -> list[tuple[str, int]]:
 
 def places(file: Path, chance: random.Random) -> list[int]:
     size = file.stat().st_size
-    return sorted({0, max(0, size - 1), *(chance.randrange(max(1, size)) for _ in range(4))})
+    chosen = {0, max(0, size - 1), *(chance.randrange(max(1, size)) for _ in range(4))}
+    value = file.read_bytes().find(b"<text 2>xx")
+    return sorted(chosen | ({value + 6} if value >= 0 else set()))
 
 
 def damages(runs: Path) -> Iterator[tuple[Path, str, int]]:
     chance = random.Random(4)
     for file in sorted(path for path in runs.rglob("*") if path.is_file()):
         for place in places(file, chance):
-            yield file.relative_to(runs), chance.choice(["flip", "flip", "cut"]), place
+            for kind in {"flip", chance.choice(["flip", "flip", "cut"])}:
+                yield file.relative_to(runs), kind, place
         yield file.relative_to(runs), "remove", 0
         yield file.relative_to(runs), "garbage", 0
 

@@ -200,6 +200,9 @@ def again(text):
 
 with pc.load(pc.Config(checkpoint_mode="task_exit", run_dir=sys.argv[1])):
     t = token(1)
+    if sys.argv[2:] == ["token"]:
+        t.result()
+        sys.exit()
     d = digest(t)
     a = again(d)
     if sys.argv[2:] == ["last"]:
@@ -259,6 +262,18 @@ def test_what_depends_on_a_record_replaced_by_refresh_is_not_stale(
     assert old != new and consistent(new)
     ended = zygote.run(CHANCE, runs)
     assert ended.said("values") == [new] and ended.said("ran") == []
+
+
+def test_what_depends_on_a_record_replaced_by_a_run_that_did_not_ask_for_it_is_not_stale(
+    zygote: Zygote, runs: Path
+) -> None:
+    """The ancestor alone was computed again: what was made of its old record holds no more."""
+    (old,) = zygote.run(CHANCE, runs).said("values")
+    assert zygote.run(CHANCE, runs, "token", PARSL_CKPT="refresh").said("ran") == ["token"]
+    ended = zygote.run(CHANCE, runs)
+    (new,) = ended.said("values")
+    assert new.split()[0] != old.split()[0] and consistent(new), (old, new)
+    assert ended.said("ran") == ["digest", "again"]
 
 
 def test_a_chain_of_hits_does_not_read_its_intermediates(zygote: Zygote, runs: Path) -> None:
