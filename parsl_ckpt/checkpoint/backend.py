@@ -10,6 +10,7 @@ several writers, mapping a file that someone else still writes.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import secrets
 from abc import ABC, abstractmethod
@@ -147,7 +148,7 @@ class Backend(ABC):
             FileNotFoundError: there is no such directory.
         """
 
-    def entries(self, path: str) -> list[Listed]:
+    def entries(self, path: str) -> builtins.list[Listed]:
         """The files in a directory, in no order, with size and time of the last change.
 
         Raises:

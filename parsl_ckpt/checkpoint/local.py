@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
 import itertools
@@ -182,7 +183,7 @@ class LocalBackend(Backend):
     def list(self, path: str) -> Sequence[str]:
         return os.listdir(path)
 
-    def entries(self, path: str) -> list[Listed]:
+    def entries(self, path: str) -> builtins.list[Listed]:
         found = []
         with os.scandir(path) as entries:
             for entry in entries:

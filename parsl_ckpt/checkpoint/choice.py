@@ -1,0 +1,86 @@
+"""Which records are kept when many segments become one: the newest of each, and what they need.
+
+Rule of this file: pure.  Records are shown from the newest to the oldest, and each is answered at
+once; where an answer needs to know what comes later, more is kept rather than less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from . import format as fmt
+from .frames import Whole, decode
+
+
+class Choice:
+    """Which frames are kept, asked from the newest to the oldest."""
+
+    def __init__(
+        self, removed: set[bytes], named: set[bytes],
+        has_blobs: Callable[[Sequence[tuple[bytes, int]]], bool],
+    ) -> None:  # fmt: skip
+        self._removed = removed
+        self._named = named
+        self._has_blobs = has_blobs
+        self._keys: set[bytes] = set()  # of results, 16 bytes of each
+        self._others: set[tuple[object, ...]] = set()
+        self.blobs: set[bytes] = set()
+        self.parents: set[bytes] = set()
+        self.dropped: set[bytes] = set()
+        self.kept: set[bytes] = set()
+        self.about: bytes | None = None  # the record that the note just kept speaks of
+        self.superseded = self.gone = self.unreadable = 0
+        self.unknown = False
+
+    def keeps(self, frame: Whole) -> bool:
+        self.about = None
+        if frame.kind in (fmt.INDEX, fmt.TOMBSTONE):
+            return False
+        if frame.record_id in self._removed:
+            self.gone += 1
+            self.dropped.add(frame.record_id)
+            return False
+        record = decode(frame)
+        if record is None:
+            if frame.kind in fmt.KIND_OF.values():
+                self.unreadable += 1
+                return False
+            self.unknown = True  # of a later version: it is carried along, and so are all blobs
+            return self._first(frame.record_id)
+        if isinstance(record, fmt.Result):
+            return self._keeps_result(frame, record)
+        if isinstance(record, fmt.Alias):
+            if record.record_id in self._removed:
+                self.gone += 1
+                return False
+            self.parents.update(parent for _, parent in record.parents)
+            return record.key[:16] not in self._keys and self._first("alias", record.key)
+        if isinstance(record, fmt.Code):
+            return self._first("code", record.digest)
+        if isinstance(record, fmt.Note):
+            self.about = record.record_id
+            return self._first("note", record.record_id, record.name)
+        return self._first(frame.record_id)
+
+    def _keeps_result(self, frame: Whole, result: fmt.Result) -> bool:
+        if not self._has_blobs(result.blobs):
+            self.unreadable += 1
+            self.dropped.add(frame.record_id)
+            return False
+        keys = {result.key[:16], (result.lineage or result.key)[:16]}
+        named = frame.record_id in self._named and self._first(frame.record_id)
+        if keys <= self._keys and not named:
+            self.superseded += 1
+            self.dropped.add(frame.record_id)
+            return False
+        self._keys |= keys
+        self.kept.add(frame.record_id)
+        self.blobs.update(digest for digest, _ in result.blobs)
+        self.parents.update(parent for _, parent in result.parents)
+        return True
+
+    def _first(self, *name: object) -> bool:
+        """Whether nothing of this name was met yet, that is, whether it is the newest."""
+        before = len(self._others)
+        self._others.add(name)
+        return len(self._others) > before

@@ -1,0 +1,392 @@
+"""Compacting: many segments, of many runs, into one sealed segment, while readers go on.
+
+::
+
+    runs ─► groups (neighbours, up to a live one) ─► choose, newest first ─► link blobs
+                                                                                 ▼
+    remove what was compacted ◄── visible ◄── rename ◄── synced ◄────────── write anew
+
+Guarantees:
+
+* What is found under any key afterwards is what was found before: the newest whole result of each
+  key, the results that aliases name, and the tombstones that still speak of something.
+* A crash at any instruction loses nothing: nothing is removed before all of it stands elsewhere, on
+  the disk; what is then removed goes in an order in which no tombstone leaves before what it
+  removes.
+* A run that lives is not touched, nor is its place in the order of runs: runs on both sides of it
+  are not put together.
+
+Assumptions: the caller is alone (``exclusive.py``).  Memory grows with the number of results, by
+some 300 bytes each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from parsl_ckpt.errors import FormatError, StoreError
+
+from . import format as fmt
+from . import inventory, rewrite
+from .backend import Backend
+from .catalog import INDEX_SUFFIX
+from .choice import Choice
+from .frames import Frames, Whole, decode
+from .inventory import Place
+from .reclaim import collect_blobs, entry_of, remove_place
+from .segment import Entry, OpenFiles, Segment, parse_name
+
+Progress = Callable[[int], None]
+PRUNED = "pruned"  # reason of tombstones that only make room: what was computed stays valid
+
+
+@dataclass
+class Compaction:
+    """What compacting did, or would do.
+
+    Attributes:
+        runs: names of the runs that were put together, for each group.
+        into: the segments that were written.
+        left: runs that were left alone, with the reason.
+        before, after: bytes of the segments and blobs.
+        records: how many were kept.
+        superseded, removed, unreadable: how many were left out: for a newer one of the same call;
+            for a tombstone; because they, or their blobs, are damaged or gone.
+    """
+
+    runs: list[list[str]] = field(default_factory=list)
+    into: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+    before: int = 0
+    after: int = 0
+    records: int = 0
+    superseded: int = 0
+    removed: int = 0
+    unreadable: int = 0
+
+
+def compact(
+    backend: Backend,
+    places: Sequence[Place],
+    *,
+    everything: Sequence[Place] | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    signer: object = None,
+) -> Compaction:
+    """Compact checkpoint directories.
+
+    Args:
+        backend: where they are.
+        places: what to compact, oldest first.
+        everything: all runs of the run directory, where these are some of them.
+        dry_run: only say what would be done.
+        progress: called with the number of bytes done since the last call.
+        signer: signs what is written, if what is read is signed.
+
+    Raises:
+        StoreError: the checkpoints are signed, and no key was given.
+        OSError: it could not be written; nothing is lost.
+    """
+    done = Compaction()
+    for group in groups(places, everything or places, done.left):
+        work = _Group(backend, group, progress or (lambda _: None), signer)
+        try:
+            work.open()
+        except FormatError as error:
+            done.left.update(dict.fromkeys((place.name for place in group), str(error)))
+            continue
+        work.select()
+        if work.worthwhile():
+            done.runs.append([place.name for place in group])
+            done.before += work.size()
+            if not dry_run:
+                done.into += work.replace()
+                done.after += work.size()
+        done.records += work.kept
+        done.superseded += work.superseded
+        done.removed += work.gone
+        done.unreadable += work.unreadable
+    return done
+
+
+def groups(
+    places: Sequence[Place], everything: Sequence[Place], left: dict[str, str]
+) -> list[list[Place]]:
+    """Neighbours that may be put together; why the others are left alone goes to ``left``.
+
+    What is written ranks with the last of its group, so no run outside may stand in between: it may
+    hold something newer.
+    """
+    wanted = {place.directory for place in places}
+    for place in places:
+        if place.live:
+            left[place.name] = "it is live"
+    found: list[list[Place]] = []
+    readers = [place for place in everything if place.live]
+    waiting = _neighbours(everything, lambda one: one.directory in wanted and not one.live)
+    while waiting:
+        group = waiting.pop()
+        barred = _read_without_target(group, readers, left)
+        if barred:
+            waiting += _neighbours(group, _Outside(barred))
+        else:
+            found.append(group)
+    return sorted(found, key=lambda group: everything.index(group[0]))
+
+
+def _neighbours(places: Sequence[Place], wanted: Callable[[Place], bool]) -> list[list[Place]]:
+    parts = itertools.groupby(places, wanted)
+    return [list(part) for good, part in parts if good]
+
+
+def _read_without_target(
+    group: Sequence[Place], readers: Sequence[Place], left: dict[str, str]
+) -> set[str]:
+    """The runs of a group that a live run reads which would not find them in the last one."""
+    barred = set()
+    target = group[-1]
+    for reader in readers:
+        used = set((reader.beat or {}).get("used", ()))
+        if target.directory in used:
+            continue
+        for place in group:
+            if place.directory in used:
+                left[place.name] = (
+                    f"the live run {reader.name} reads it, and does not read {target.name}"
+                )
+                barred.add(place.name)
+    return barred
+
+
+class _Outside:
+    """Whether a run is not among some."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __call__(self, place: Place) -> bool:
+        return place.name not in self._names
+
+
+class _Opened:
+    """A segment while it is compacted."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.offsets = array("Q")
+        self.keep: array[int] = array("Q")
+        self.tombstones: list[fmt.Tombstone] = []
+
+
+class _Group:
+    """The segments of one group, from opening to removing them.
+
+    Everything that decides goes over the segments from the newest to the oldest, each backwards.
+    """
+
+    def __init__(
+        self, backend: Backend, places: Sequence[Place], progress: Progress, signer: object
+    ) -> None:
+        self.places = list(places)
+        self.target = places[-1]
+        self.kept = self.superseded = self.gone = self.unreadable = 0
+        self._backend = backend
+        self._progress = progress
+        self._signer = signer
+        self._opened: list[_Opened] = []
+        self._removed: set[bytes] = set()
+        self._named: set[bytes] = set()  # by aliases
+        self._extra: list[Entry] = []  # tombstones that stay, run records with their run's name
+        self._blobs: dict[bytes, tuple[str, int]] = {}  # digest -> where it is, size
+        self._wanted: set[bytes] = set()
+        self._unknown = False
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open all segments, and see what is removed and what is named.
+
+        Raises:
+            FormatError: a segment is of a later format.
+        """
+        for place in self.places:
+            for path, file in inventory.blobs(self._backend, place.directory):
+                digest = inventory.blob_digest(path)
+                if digest is not None:
+                    self._blobs[digest] = (path, file.size)
+        for segment in self._segments():
+            frames = Frames(segment, growing=False, signer=self._signer)
+            one = _Opened(frames)
+            self._opened.append(one)
+            for offset, kind, _ in frames.walk(self._damaged):
+                one.offsets.append(offset)
+                if kind in (fmt.TOMBSTONE, fmt.ALIAS):
+                    frame = frames.read(offset)
+                    record = decode(frame) if frame is not None else None
+                    if isinstance(record, fmt.Tombstone):
+                        one.tombstones.append(record)
+                        self._removed.update(record.record_ids)
+                    elif isinstance(record, fmt.Alias):
+                        self._named.add(record.record_id)
+            if frames.signed and self._signer is None:
+                raise StoreError(
+                    f"{segment.path} is signed, so that its records can only be written anew with "
+                    "the key.",
+                    hint="Give the signing key.",
+                    path=segment.path,
+                )
+        self._named -= self._removed
+
+    def _segments(self) -> Iterator[Segment]:
+        """Those that nobody writes; where we do so ourselves, those before the first open one."""
+        for segment in inventory.segments(self._backend, self.places, OpenFiles()):
+            if self.target.own and not inventory.has_end(self._backend, segment.path):
+                return
+            yield segment
+
+    def _damaged(self, offset: int, size: int, kind: int) -> None:
+        if kind != fmt.INDEX:
+            self.unreadable += 1
+
+    def select(self) -> None:
+        """Decide what is kept."""
+        choice = Choice(self._removed, self._named, self._has_blobs)
+        placed: dict[bytes, _Opened] = {}  # where the targets of tombstones stand
+        notes: list[tuple[_Opened, int, bytes]] = []
+        for one in reversed(self._opened):
+            done = one.frames.size
+            for offset in reversed(one.offsets):
+                frame = one.frames.read(offset)
+                if frame is None:
+                    self.unreadable += 1
+                    continue
+                if frame.record_id in self._removed:
+                    placed.setdefault(frame.record_id, one)
+                if choice.keeps(frame):
+                    one.keep.append(offset)
+                    if choice.about is not None:
+                        notes.append((one, offset, choice.about))
+                if done - offset > 1 << 24:
+                    self._progress(done - offset)
+                    done = offset
+            self._progress(done)
+        self.superseded, self.gone = choice.superseded, choice.gone
+        self.unreadable += choice.unreadable
+        self._unknown = choice.unknown
+        self._wanted = set(self._blobs) if choice.unknown else choice.blobs
+        late: dict[int, set[int]] = {}  # notes whose record turned out to be left out
+        for one, offset, about in notes:
+            if about in choice.dropped and about not in choice.kept:
+                late.setdefault(id(one), set()).add(offset)
+        for one in self._opened:
+            out = late.get(id(one), ())
+            one.keep = array("Q", (offset for offset in reversed(one.keep) if offset not in out))
+            self.kept += len(one.keep)
+        self._keep_tombstones(choice, placed)
+
+    def _has_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> bool:
+        return all(self._blobs.get(digest, ("", -1))[1] == size for digest, size in blobs)
+
+    def _keep_tombstones(self, choice: Choice, placed: dict[bytes, _Opened]) -> None:
+        """Those that speak of something outside, of an ancestor, or of what is removed later."""
+        by_reason: dict[str, dict[bytes, None]] = {}
+        for one in self._opened:
+            for tombstone in one.tombstones:
+                for record_id in tombstone.record_ids:
+                    target = placed.get(record_id)
+                    ancestor = tombstone.reason != PRUNED and record_id in choice.parents
+                    outlives = target is not None and target is not one and target.tombstones
+                    if target is None or ancestor or outlives:
+                        by_reason.setdefault(tombstone.reason, {})[record_id] = None
+        for reason, record_ids in by_reason.items():
+            self._extra.append(entry_of(fmt.Tombstone(tuple(record_ids), reason)))
+
+    def worthwhile(self) -> bool:
+        """Whether there is anything to gain."""
+        if len(self._opened) > 1 or len(self.places) > 1:
+            return any(one.offsets for one in self._opened) or len(self.places) > 1
+        dropped = self.superseded + self.gone + self.unreadable
+        return bool(self._opened) and (
+            dropped > 0
+            or not inventory.has_end(self._backend, self._opened[0].frames.segment.path)
+        )
+
+    def size(self) -> int:
+        return sum(inventory.size(self._backend, place) for place in self.places)
+
+    # --- doing ------------------------------------------------------------------------------------
+
+    def replace(self) -> list[str]:
+        """Write what is kept, then remove what it was read from."""
+        self._link_blobs()
+        sequence = 0
+        if self._opened:
+            last = self._opened[-1].frames.segment
+            sequence = last.rank[1]
+            if last.directory != self.target.directory:
+                sequence = rewrite.next_sequence(self._backend, self.target.directory)
+        written = rewrite.write_segment(
+            self._backend, self.target.directory, sequence, self._entries(), self._signer
+        )
+        self._remove_segments()
+        for place in self.places:
+            if place.own:
+                continue  # its writer may be about to name a blob
+            if place is self.target:
+                self._collect_blobs(place)
+                rewrite.sweep(self._backend, place.directory)
+            elif not any(map(parse_name, inventory.listing(self._backend, place.directory))):
+                remove_place(self._backend, place)
+        return [written.path] if written is not None else []
+
+    def _entries(self) -> Iterator[Entry]:
+        for one in self._opened:
+            for offset in one.keep:
+                frame = one.frames.read(offset)
+                if frame is None:  # it was whole a moment ago
+                    path = one.frames.segment.path
+                    raise FormatError(f"{path} changed while it was read.", path=path)
+                yield self._named_run(frame, one) if frame.kind == fmt.RUN else frame.entry()
+        yield from self._extra
+
+    def _named_run(self, frame: Whole, one: _Opened) -> Entry:
+        """A run record that says of which run it is, wherever it stands."""
+        record = decode(frame)
+        if not isinstance(record, fmt.Run) or "run" in record.data:
+            return frame.entry()
+        names = {place.directory: place.name for place in self.places}
+        data = {**record.data, "run": names[one.frames.segment.directory]}
+        return entry_of(fmt.Run(record.event, data))
+
+    def _link_blobs(self) -> None:
+        folders: set[str] = set()
+        target = f"{self.target.directory}/blobs"
+        for digest in sorted(self._wanted):
+            source, _ = self._blobs[digest]
+            name = digest.hex()
+            folder = f"{target}/{name[:2]}"
+            if source.startswith(target + "/"):
+                continue
+            if folder not in folders:
+                self._backend.make_directory(folder, durable=True)
+                folders.add(folder)
+            self._backend.link(source, f"{folder}/{name}")
+        for folder in folders:
+            self._backend.sync_directory(folder)
+
+    def _remove_segments(self) -> None:
+        for place in self.places:
+            for name in inventory.listing(self._backend, place.directory):
+                if name.endswith(INDEX_SUFFIX):
+                    self._backend.discard(f"{place.directory}/{name}")
+        # Tombstones go last; those that must outlive another of these were written anew.
+        for one in sorted(self._opened, key=lambda one: bool(one.tombstones)):
+            self._backend.remove(one.frames.segment.path)
+
+    def _collect_blobs(self, place: Place) -> None:
+        if not self._unknown:
+            collect_blobs(self._backend, place, self._wanted)

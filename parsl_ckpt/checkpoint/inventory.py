@@ -1,0 +1,316 @@
+"""What stands in a run directory: runs, whether they live, their segments and blobs.
+
+Rule of this file: it looks and changes nothing.  A *place* is a checkpoint directory together with
+what is known of who writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from parsl_ckpt.errors import CheckpointNotFoundError, FormatError
+
+from . import format as fmt
+from . import heartbeat
+from .backend import Backend, Listed
+from .catalog import INDEX_SUFFIX
+from .format import FILE_HEADER_SIZE
+from .frames import Frames, decode
+from .index import TRAILER_SIZE, read_trailer
+from .rundir import CHECKPOINT
+from .segment import OpenFiles, Segment, parse_name
+
+State = Literal["live", "ended", "died"]
+QUIET_SECONDS = 600.0  # a segment without an end that is older than this is written by nobody
+BLOB_SECONDS = 3600.0  # between writing a blob and recording it lies less than this
+LEFTOVERS = (".tmp-", ".spool-")  # names of what is not finished
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A checkpoint directory and whose it is.
+
+    Attributes:
+        name: ``"000"``; for a store that belongs to no run, the directory's own name.
+        run: the run's directory; None where there is no run.
+        directory: the checkpoint directory; it need not exist.
+        state: ``"live"``: someone writes here; ``"ended"``: in order; ``"died"``: without an end.
+        beat: what the run's heartbeat says.
+        own: it is this process that writes here, and it has sealed what it wrote.
+    """
+
+    name: str
+    run: str | None
+    directory: str
+    state: State
+    beat: heartbeat.Beat | None = None
+    own: bool = False
+
+    @property
+    def live(self) -> bool:
+        return self.state == "live"
+
+
+def find(
+    backend: Backend, root: str | os.PathLike[str], names: Sequence[str] | None = None
+) -> list[Place]:
+    """The runs in a run directory, oldest first; or the store that the directory itself is.
+
+    Args:
+        backend: where it is.
+        root: ``runinfo``; or a single checkpoint directory.
+        names: only these runs: ``"3"`` is ``"003"``.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory, or a run that was named is not there.
+    """
+    base = backend.absolute(os.fspath(root))
+    try:
+        listed = list(backend.list(base))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointNotFoundError(
+            f"There is no run directory {os.fspath(root)}.",
+            hint="Name the directory in which your runs are (Config.run_dir), such as runinfo.",
+            path=base,
+        ) from None
+    runs = [name for name in listed if name.isascii() and name.isdigit() and len(name) < 16]
+    runs.sort(key=lambda name: (int(name), name))
+    if names is not None:
+        runs = [_named(name, runs, root) for name in names]
+        runs = sorted(dict.fromkeys(runs), key=lambda name: (int(name), name))
+    elif not runs and any(parse_name(name) for name in listed):
+        return [Place(base.rpartition("/")[2], None, base, _state(backend, base, None))]
+    return [_place(backend, base, name) for name in runs]
+
+
+def place_of(backend: Backend, directory: str) -> Place:
+    """The place that a checkpoint directory is."""
+    base, _, last = directory.rpartition("/")
+    root, _, name = base.rpartition("/")
+    if last == CHECKPOINT and name.isascii() and name.isdigit():
+        return _place(backend, root, name)
+    return Place(last, None, directory, _state(backend, directory, None))
+
+
+def root_of(place: Place) -> str:
+    """The directory that is maintained as a whole: that of all runs, or a single store."""
+    return place.run.rpartition("/")[0] if place.run is not None else place.directory
+
+
+def segments(backend: Backend, places: Sequence[Place], opened: OpenFiles) -> list[Segment]:
+    """The segments of some places, oldest first; big ones that nobody writes are mapped."""
+    found: list[Segment] = []
+    for source, place in enumerate(places):
+        for name in listing(backend, place.directory):
+            parsed = parse_name(name)
+            if parsed is not None:
+                rank = (source, parsed[0], name)
+                found.append(
+                    Segment(
+                        backend, place.directory, name, parsed[1], rank, opened,
+                        sealed=not place.live,
+                    )
+                )  # fmt: skip
+    found.sort(key=lambda segment: segment.rank)
+    return found
+
+
+def listing(backend: Backend, directory: str) -> Sequence[str]:
+    """Names in a directory; none if it is not there."""
+    try:
+        return backend.list(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def entries(backend: Backend, directory: str) -> Sequence[Listed]:
+    """Files in a directory; none if it is not there."""
+    try:
+        return backend.entries(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def blobs(backend: Backend, directory: str) -> Iterator[tuple[str, Listed]]:
+    """(path, file) of each file among the blobs of a directory, whatever its name."""
+    for part in sorted(listing(backend, f"{directory}/blobs")):
+        for file in entries(backend, f"{directory}/blobs/{part}"):
+            yield f"{directory}/blobs/{part}/{file.name}", file
+
+
+def blob_digest(path: str) -> bytes | None:
+    """The digest that a blob's file name states; None for other files."""
+    folder, _, name = path.rpartition("/")
+    if len(name) == 64 and _HEX.issuperset(name) and folder.endswith("/" + name[:2]):
+        return bytes.fromhex(name)
+    return None
+
+
+def ours(name: str) -> bool:
+    """Whether a file of a checkpoint directory is the store's."""
+    return (
+        parse_name(name) is not None or name.endswith(INDEX_SUFFIX) or name.startswith(LEFTOVERS)
+    )
+
+
+def settled(place: Place, file: Listed) -> bool:
+    """Whether a blob that no record names will not be named any more by who wrote it."""
+    if place.live or place.own:
+        return False
+    return place.beat is not None or time.time() - file.changed > BLOB_SECONDS
+
+
+def has_end(backend: Backend, path: str) -> bool:
+    """Whether a segment was sealed."""
+    try:
+        file = backend.open(path)
+        length = file.size()
+        if length < TRAILER_SIZE + FILE_HEADER_SIZE:
+            return False
+        return read_trailer(file.read(length - TRAILER_SIZE, TRAILER_SIZE), length) is not None
+    except OSError:
+        return False
+
+
+def size(backend: Backend, place: Place) -> int:
+    """Bytes of a checkpoint directory."""
+    files = sum(file.size for file in entries(backend, place.directory))
+    return files + sum(file.size for _, file in blobs(backend, place.directory))
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class RunInfo:
+    """What there is to say about a run.
+
+    Attributes:
+        name: ``"000"``.
+        path: its directory.
+        state: ``"live"``, ``"ended"`` or ``"died"``.
+        began, ended: seconds since the epoch; None if unknown.
+        size: bytes of its checkpoint.
+        records: number of records by kind.
+        apps: number of results by app.
+        provenance: what was recorded when it began: ``command``, ``git``, ``host``, ``user``, ...
+        tasks: number of tasks by state, if the run ended in order.
+        inside: runs that were compacted into this one: their names.
+    """
+
+    name: str
+    path: str
+    state: State
+    began: float | None = None
+    ended: float | None = None
+    size: int = 0
+    records: dict[str, int] = field(default_factory=dict)
+    apps: dict[str, int] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
+
+    @property
+    def results(self) -> int:
+        return self.records.get("result", 0)
+
+
+def describe(backend: Backend, place: Place) -> RunInfo:
+    """Everything that the files of a run tell; goes through all of its records."""
+    info = RunInfo(place.name, place.run or place.directory, place.state)
+    info.size = size(backend, place)
+    beat = place.beat or {}
+    info.began, info.ended = _number(beat.get("began")), _number(beat.get("ended"))
+    if isinstance(beat.get("tasks"), dict):
+        info.tasks = beat["tasks"]
+    for segment in segments(backend, [place], OpenFiles()):
+        try:
+            _count(info, Frames(segment, growing=place.live))
+        except (OSError, FormatError):
+            continue  # verify tells
+    return info
+
+
+def _count(info: RunInfo, frames: Frames) -> None:
+    for frame in frames.whole():
+        if frame.kind == fmt.INDEX:
+            continue
+        kind = fmt.KIND_NAMES.get(frame.kind, "unknown")
+        info.records[kind] = info.records.get(kind, 0) + 1
+        if frame.kind == fmt.RESULT:
+            app = _app_of(frame.payload)
+            info.apps[app] = info.apps.get(app, 0) + 1
+        elif frame.kind == fmt.RUN:
+            record = decode(frame)
+            if isinstance(record, fmt.Run):
+                _tell(info, record)
+
+
+def _tell(info: RunInfo, record: fmt.Run) -> None:
+    run = record.data.get("run", info.name)
+    if run != info.name:
+        if run not in info.inside:
+            info.inside.append(str(run))
+    elif record.event == "begin":
+        info.provenance = record.data
+    elif record.event == "end":
+        info.ended = info.ended or _number(record.data.get("ended"))
+        tasks = record.data.get("tasks")
+        if isinstance(tasks, dict):
+            info.tasks = tasks
+
+
+def _app_of(payload: Any) -> str:
+    try:
+        return fmt.decode_result(payload).app
+    except Exception:
+        return ""
+
+
+# --- inside ---------------------------------------------------------------------------------------
+
+
+def _place(backend: Backend, base: str, name: str) -> Place:
+    run = f"{base}/{name}"
+    directory = f"{run}/{CHECKPOINT}"
+    beat = heartbeat.read(backend, f"{run}/{heartbeat.NAME}")
+    return Place(name, run, directory, _state(backend, directory, beat), beat)
+
+
+def _state(backend: Backend, directory: str, beat: heartbeat.Beat | None) -> State:
+    if beat is not None:
+        if heartbeat.is_alive(beat):
+            return "live"
+        return "ended" if "ended" in beat else "died"
+    state: State = "ended"
+    for file in entries(backend, directory):
+        if parse_name(file.name) is not None and not has_end(
+            backend, f"{directory}/{file.name}"
+        ):
+            if time.time() - file.changed < QUIET_SECONDS:
+                return "live"
+            state = "died"
+    return state
+
+
+def _named(name: str, runs: Sequence[str], root: str | os.PathLike[str]) -> str:
+    if name in runs:
+        return name
+    last = name.rstrip("/").rpartition("/")[2] if "/" in name else name
+    for run in runs:
+        if run == last or (last.isascii() and last.isdigit() and int(run) == int(last)):
+            return run
+    raise CheckpointNotFoundError(
+        f"There is no run {name} in {os.fspath(root)}.",
+        hint=f"There are: {', '.join(runs)}." if runs else "There are no runs.",
+        path=os.fspath(root),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
