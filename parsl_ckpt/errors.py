@@ -119,6 +119,10 @@ class StoreBusyError(StoreError):
     """Someone else is looking after the directory, or a run is writing there."""
 
 
+class ArchiveError(StoreError):
+    """A file is not an archive of runs, or is damaged, or holds what has no place in one."""
+
+
 class StoreClosedError(StoreError):
     """The store was closed, or opened without a directory to write to."""
 

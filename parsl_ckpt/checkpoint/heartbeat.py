@@ -96,7 +96,11 @@ class Heartbeat:
         thread = self._thread
         if thread not in (None, threading.current_thread()) and thread.ident is not None:
             thread.join(60.0)
-        self._beat({**facts, "ended": time.time()})
+        self.end({**facts, "ended": time.time()})
+
+    def end(self, facts: Beat) -> None:
+        """Write what is known of a run that has ended."""
+        self._beat(facts)
 
     def _go_on(self) -> None:
         while not self._stopped.wait(self._period):
