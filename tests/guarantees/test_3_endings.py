@@ -147,7 +147,8 @@ def stuck(i):
     never.wait()
 
 def handler(number, frame):
-    say("mine", number)
+    with pc.Store.open(None, sources=[dfk.checkpoint_dir], named=False) as seen:
+        say("mine", number, len(seen))
     sys.exit(7)
 
 def begin(grace=0.2):
@@ -201,7 +202,7 @@ def test_a_handler_that_was_there_before_is_honoured(zygote: Zygote, runs: Path)
         runs,
     )
     assert ended.status == 7, ended
-    assert ended.lines == [f"mine {int(signal.SIGTERM)}"]
+    assert ended.lines == [f"mine {int(signal.SIGTERM)} 5"], "it is called after all is saved"
     assert visible(checkpoint(runs)) == list(range(5))
 
 
