@@ -84,11 +84,14 @@ class Config:
         for one in fields(self):
             self._check(one.name)
         if isinstance(self.checkpoint_files, (str, bytes)):
-            raise _wrong("checkpoint_files", self.checkpoint_files, "is one path, not a list")
+            raise _wrong(
+                "checkpoint_files", self.checkpoint_files, "is one path, not a list",
+                hint="Put it into a list: [...].",
+            )  # fmt: skip
         if self.retries < 0:
-            raise _wrong("retries", self.retries, "is negative")
+            raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
         if self.grace < 0:
-            raise _wrong("grace", self.grace, "is negative")
+            raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
         for executor in self.executors:
@@ -126,6 +129,12 @@ _ALLOWED = {
     "durability": "Use 'process' or 'power'.",
     "code": "Use 'closure', 'function' or 'name'.",
     "executors": "Give a list of executors.",
+    "checkpoint_period": "Use 'HH:MM:SS', such as '00:30:00', or a positive number of seconds.",
+    "checkpoint_files": "Give a list of checkpoint directories, or None for all earlier ones.",
+    "run_dir": "Give the path of a directory.",
+    "retries": "Use a number, 0 for no retries.",
+    "grace": "Use a number of seconds.",
+    "retry_handler": "Give a function of the exception and the task's record that returns a cost.",
 }
 
 

@@ -79,7 +79,7 @@ class DataFlowKernel:
         self.config = config
         configured = os.fspath(config.run_dir)
         absolute = os.path.abspath(configured)
-        sources = _sources(config, absolute, named)
+        sources = _sources(config, configured, named)
         lookup, record = _caching(config)
         self.run_id = claim_run(absolute)
         self.run_dir = os.path.join(configured, self.run_id)
@@ -203,21 +203,25 @@ class DataFlowKernel:
                 hint="Call it in the main program.",
             )
         errors = self._end(None)
+        if self._ending.hurry:  # Ctrl-C while it ended; now that all is saved it goes on its way
+            raise KeyboardInterrupt
         if errors:
             raise errors[0]
 
     def _end(self, grace: float | None) -> list[BaseException]:
-        if self._ending.begun:
-            self._ending.end(grace)  # waits for the one under way
-            return []
-        self._provenance_told.wait(PROVENANCE_SECONDS)
-        errors = self._ending.end(grace)
-        shutdown.unregister(self)
-        if current.kernel is self.kernel:
-            current.kernel = None
-        if _Loaded.dfk is self:
-            _Loaded.dfk = None
-        if self.config.checkpoint_mode is not None:
+        """End once; further calls wait for the first, and have nothing to tell."""
+        first = not self._ending.begun
+        try:
+            if first:
+                self._provenance_told.wait(PROVENANCE_SECONDS)
+            errors = self._ending.end(grace)
+        finally:
+            shutdown.unregister(self)
+            if current.kernel is self.kernel:
+                current.kernel = None
+            if _Loaded.dfk is self:
+                _Loaded.dfk = None
+        if first and self.config.checkpoint_mode is not None:
             error = self._not_saved(new=False)
             if error is not None:
                 errors.append(error)
@@ -279,7 +283,7 @@ class DataFlowKernel:
     def _record_beginning(self) -> None:
         """Note which checkpoints are used, before anything else; where the run comes from, soon."""
         own = self.kernel.store.path or ""
-        used = [os.path.relpath(path, own) for path, _ in self.loaded]
+        used = [os.path.relpath(os.path.abspath(path), own) for path, _ in self.loaded]
         entry = self.kernel.store.stage_run(BEGIN, {"used": used})
         self.kernel.porter.carry(self.kernel.writer.commit, None, entry)
         self.kernel.errands.run(self._record_provenance)
@@ -300,29 +304,28 @@ class DataFlowKernel:
 
 def _sources(config: Config, run_root: str, named: Sequence[Any] | None) -> list[str]:
     if named is not None:
-        return _with_used([os.path.abspath(os.fspath(path)) for path in named])
+        return _with_used([os.fspath(path) for path in named])
     if config.checkpoint_mode is None:
         return []
-    return [str(path) for path in get_all_checkpoints(run_root)]
+    return get_all_checkpoints(run_root)
 
 
 def _with_used(named: Sequence[str]) -> list[str]:
-    """The checkpoints, with those that their runs used before them; a missing one does no harm."""
-    found: dict[str, None] = {}
+    """The checkpoints, and before them those that their runs used; a missing one does no harm."""
+    found: dict[str, str] = {}  # absolute: as it was given
     waiting = list(named)
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if found.setdefault(os.path.abspath(path), path) is not path or not os.path.isdir(path):
             continue
-        found[path] = None
-        if os.path.isdir(path):
-            with Store.open(None, sources=[path], named=False) as store:
-                for _, run in store.runs():
-                    for other in run.data.get("used", ()):
-                        other = os.path.normpath(os.path.join(path, str(other)))
-                        if os.path.isdir(other):
-                            waiting.append(other)
-    return [path for path in reversed(found) if path not in named] + list(named)
+        with Store.open(None, sources=[path], named=False) as store:
+            for _, run in store.runs():
+                for relative in run.data.get("used", ()):
+                    used = os.path.normpath(os.path.join(path, str(relative)))
+                    if os.path.isdir(used):
+                        waiting.append(used)
+    given = {os.path.abspath(path) for path in named}
+    return [path for place, path in reversed(found.items()) if place not in given] + list(named)
 
 
 def _caching(config: Config) -> tuple[bool, bool]:

@@ -55,7 +55,8 @@ class AppBase:
         _check_function(fn, name)
         if code is not None and code not in CODE_MODES:
             raise AppDefinitionError(
-                f"{name}: code={code!r} is not one of {', '.join(CODE_MODES)}.",
+                f"{name}: code={code!r} is not a known way to count code.",
+                hint=f"Use one of: {', '.join(CODE_MODES)}.",
                 app=name,
                 parameter="code",
             )

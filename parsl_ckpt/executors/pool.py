@@ -258,6 +258,8 @@ class Pool:
                 except CallTransportError as error:
                     report(call.attempt, call.finished, None, error)
                     continue
+                if call.attempt.guard is not None:
+                    call.attempt.guard()  # now that the arguments are bytes
             return call
         return None
 

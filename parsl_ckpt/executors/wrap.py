@@ -204,8 +204,11 @@ class WrappedExecutor(Executor):
     def _prepare(self, attempt: Attempt) -> tuple[tuple[Any, ...], Callable[..., Any]]:
         """What to submit, and how to read what comes back."""
         if not self.crosses_processes:
-            return (_run_here, attempt.fn, attempt.args, attempt.kwargs, self), _as_it_is
-        return (run_packed, self._packer.pack(attempt)), self._packer.unpacker(attempt)
+            return (_run_here, attempt, self), _as_it_is
+        packed = self._packer.pack(attempt)
+        if attempt.guard is not None:
+            attempt.guard()  # now that the arguments are bytes
+        return (run_packed, packed), self._packer.unpacker(attempt)
 
     def _done(
         self, attempt: Attempt, unpack: Callable[..., Any], future: concurrent.futures.Future[Any]
@@ -280,14 +283,16 @@ class WrappedExecutor(Executor):
             logger.exception("The shutdown of wrapped executor %s failed", self.label)
 
 
-def _run_here(fn: Callable[..., Any], args: Any, kwargs: Any, pool: WrappedExecutor) -> Any:
+def _run_here(attempt: Attempt, pool: WrappedExecutor) -> Any:
     """Run a call on a thread of the executor, in this process."""
     worker.pool = pool
+    if attempt.guard is not None:
+        attempt.guard()
     value: Any = None
     error: BaseException | None = None
     began, start = time.time(), time.perf_counter()
     try:
-        value = fn(*args, **kwargs)
+        value = attempt.fn(*attempt.args, **attempt.kwargs)
     except BaseException as exc:
         error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
     finally:
@@ -297,6 +302,7 @@ def _run_here(fn: Callable[..., Any], args: Any, kwargs: Any, pool: WrappedExecu
         return value, error, None, measured
     finally:
         error = None
+        del attempt  # an error's traceback refers to this frame
 
 
 def _as_it_is(outcome: Any) -> Any:

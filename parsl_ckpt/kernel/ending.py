@@ -150,7 +150,7 @@ class Ending:
 
         def give_up_all(done: Signal) -> None:
             try:
-                for task in list(kernel.tasks.values()):
+                for task in kernel.under_way():
                     kernel.give_up(task)
             finally:
                 done.set()

@@ -16,9 +16,10 @@ them, so that all futures of a batch are done before any callback runs.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
@@ -179,7 +180,7 @@ class AppFuture(Future[Any]):
         while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for
             waiting = self._waiting()
             condition = waiting.condition
-            with waiting.lock:
+            with _interruptible(), waiting.lock:
                 if self._phase == PENDING and self._lazy is None:
                     pool = worker.pool
                     if pool is None:
@@ -344,3 +345,18 @@ class AppFuture(Future[Any]):
 
     def __repr__(self) -> str:
         return f"<AppFuture {self.tid} {self.task_status()}>"
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C out as what it is.
+
+    ``Condition.wait`` can be interrupted after it has let go of its lock and before it takes care of
+    that; what comes out then is a RuntimeError about the lock.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise

@@ -185,7 +185,7 @@ class Inputs:
         parents = parents_of(task.inputs) if task.inputs else ()
         if address.code not in self._codes:
             self._record_code(spec, address.code)
-        assert attempt is not None and spec.addresser is not None
+        assert attempt is not None and spec.addresser is not None and task.key is not None
         return store.stage(
             encoded,
             key=task.key,

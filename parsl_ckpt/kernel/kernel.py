@@ -457,9 +457,15 @@ class Kernel:
             counts[task.status] += 1
         return {state: counts[state] for state in states.STATES}
 
+    def under_way(self) -> list[Task]:
+        """Every task that is not over, those included whose caller was interrupted half-way."""
+        for task in list(self.memo.inflight.values()):
+            self.tasks.setdefault(task.tid, task)
+        return [task for task in list(self.tasks.values()) if task.state not in states.FINAL_STATES]
+
     def when_idle(self, waiter: Any) -> None:
         """Have ``waiter.set()`` called when no task is under way, orphans launched first."""
-        for task in list(self.tasks.values()):
+        for task in self.under_way():
             self.submission.nudge(task)
         self.post_safely(self._when_idle, waiter)
 
