@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.executors.base import Executor
     from parsl_ckpt.executors.processes import ProcessPoolExecutor
     from parsl_ckpt.executors.threads import ThreadPoolExecutor
-    from parsl_ckpt.executors.wrap import wrap
+    from parsl_ckpt.executors.wrapped import wrap
 
 __all__ = ["Executor", "ProcessPoolExecutor", "ThreadPoolExecutor", "wrap"]
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Executor": "base",
     "ProcessPoolExecutor": "processes",
     "ThreadPoolExecutor": "threads",
-    "wrap": "wrap",
+    "wrap": "wrapped",
 }
 
 

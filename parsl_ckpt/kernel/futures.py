@@ -351,8 +351,8 @@ class AppFuture(Future[Any]):
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C out as what it is.
 
-    ``Condition.wait`` can be interrupted after it has let go of its lock and before it takes care of
-    that; what comes out then is a RuntimeError about the lock.
+    ``Condition.wait`` can be interrupted after it has let go of its lock and before it takes care
+    of that; what comes out then is a RuntimeError about the lock.
     """
     try:
         yield

@@ -14,7 +14,7 @@ import pytest
 from parsl_ckpt.errors import ExecutorShutdownError
 from parsl_ckpt.executors.processes import ProcessPoolExecutor
 from parsl_ckpt.executors.threads import ThreadPoolExecutor
-from parsl_ckpt.executors.wrap import wrap
+from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import Attempt
 from parsl_ckpt.testing.executors import ManualExecutor
 from tests.executors.helpers import (

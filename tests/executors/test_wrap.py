@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from parsl_ckpt.errors import ConfigurationError, ExecutorError, ExecutorShutdownError
-from parsl_ckpt.executors.wrap import wrap
+from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import Attempt, worker
 from tests.executors.helpers import DEADLINE, Outcomes, identity, nothing
 
