@@ -8,16 +8,46 @@ installed ``parsl_ckpt`` still wins.
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background job; the tests of Ctrl-C need it, here and in their child processes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_report_header() -> str:
     spec = find_spec("parsl_ckpt")
     return f"parsl_ckpt from {spec.origin if spec else 'nowhere'}"
+
+
+@pytest.fixture(autouse=True)
+def _as_if_zstd_were_not_installed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests write the same files on every machine; those of compression ask for ``zstd``."""
+    if "zstd" not in request.fixturenames:
+        from parsl_ckpt.checkpoint import store
+        from parsl_ckpt.checkpoint.zstd import codec_of
+
+        monkeypatch.setattr(
+            store, "codec_of", lambda how: codec_of("none" if how == "auto" else how)
+        )
+
+
+@pytest.fixture
+def zstd() -> None:
+    """Compression as it is; the test is left out where zstd is not installed."""
+    from parsl_ckpt.checkpoint.zstd import _module
+
+    if _module() is None:
+        pytest.skip("zstd is not installed")

@@ -63,8 +63,9 @@ KIND_NAMES = {
     TOMBSTONE: "tombstone", PIN: "pin", SESSION: "session", INDEX: "index",
 }  # fmt: skip
 
-INLINE_LIMIT = 64 * 1024  # larger values are blobs
-SPILLED = 0x80  # bit of Result.codec: the encoded data itself is the first blob
+INLINE_LIMIT = 64 * 1024  # larger data is a part of its own, as large buffers are
+SPILLED = 0x80  # bit of Result.codec: the encoded data itself is the first part
+LAID_OUT = 0x40  # bit of Result.codec: Result.parts says where the parts are
 
 RUN_KEY = blake3(b"parsl_ckpt run records").digest()  # what run records are indexed under
 
@@ -148,13 +149,16 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
         names: names of the parameters, in order.
         leaves: identity of each argument, aligned with ``names``.
         parents: (own key, record id) of each task whose future was an argument.
-        codec: how ``value`` is encoded; with ``SPILLED`` set, the data is the first blob.
+        codec: how ``value`` is encoded; with ``SPILLED`` set, the data is the first part.
         value: the encoded data, if it is small.
-        blobs: (digest, size) of each large buffer.
+        blobs: (digest, size) of each part that is a file of its own.
         began: start in seconds since the epoch.
         seconds: duration.
         tries: attempts that it took.
         worker: what ran it.
+        parts: with ``LAID_OUT`` set, for each part its size before compression (0: it is not
+            compressed) and its bytes (none: it is the next blob).  Without it, the parts are the
+            blobs.
     """
 
     key: bytes
@@ -172,6 +176,7 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
     seconds: float = 0.0
     tries: int = 1
     worker: str = ""
+    parts: tuple[tuple[int, bytes], ...] = ()
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -18,8 +18,11 @@ from . import format as fmt
 from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .format import Alias, Code, Failure, Note, Record, Result, Run
+from .packing import gather
 from .segment import BadSignature, DamagedFrame, Entry, Segment
 from .writing import Writing
+
+LIGHT = 8 * 1024  # bytes of a record above which a hit keeps its place and not its value
 
 
 class Stored(msgspec.Struct, gc=False, eq=False):
@@ -31,6 +34,8 @@ class Stored(msgspec.Struct, gc=False, eq=False):
         parents: (own key, record id) of the inputs of the call that was asked for; those of the
             alias, if it was found through one.
         directory: the checkpoint that it is in, where its blobs are.
+        place: segment and offset of a large record, of which ``result`` is without the value: that
+            is read again when it is wanted.  There may be a future for each of a million of them.
     """
 
     # Nothing in it refers back to anything, so the garbage collector need not look at it.
@@ -38,6 +43,7 @@ class Stored(msgspec.Struct, gc=False, eq=False):
     record_id: bytes
     parents: tuple[tuple[bytes, bytes], ...]
     directory: str
+    place: tuple[Segment, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Stored {self.result.app or 'value'} {self.record_id.hex()}>"
@@ -96,31 +102,27 @@ class Reading:
         Raises:
             UnreadableRecordError: a blob is missing or damaged, or the value does not decode.
         """
-        result = stored.result
-        if not result.blobs:
-            try:
-                return codecs.decode(result.codec, result.value, (), self.pickle)
-            except FormatError as error:
-                self._unreadable(stored, error)
-                raise
-        try:
-            blobs: list[Any] = [
-                self._blobs.read(stored.directory, digest, size) for digest, size in result.blobs
-            ]
-        except UnreadableRecordError as error:
-            self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
-            raise
+        result = stored.result if stored.place is None else self._full(stored)
         codec = result.codec
         data: Any = result.value
-        if codec & fmt.SPILLED:
-            codec &= ~fmt.SPILLED
-            data = blobs.pop(0)
-            if codec == codecs.PLAIN:
-                data = bytes(data)
+        buffers: Any = ()
         try:
-            return codecs.decode(codec, data, blobs, self.pickle)
+            if codec > _BARE:
+                directory = stored.directory
+                codec, data, buffers = gather(
+                    result, lambda digest, size: self._blobs.read(directory, digest, size)
+                )
+                if codec == codecs.PLAIN and type(data) is not bytes:
+                    data = bytes(data)
+            elif result.blobs:
+                directory = stored.directory
+                buffers = [self._blobs.read(directory, *blob) for blob in result.blobs]
+            return codecs.decode(codec, data, buffers, self.pickle)
         except FormatError as error:
             self._unreadable(stored, error)
+            raise
+        except UnreadableRecordError as error:
+            self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
             raise
 
     def note(self, record_id: bytes, name: str) -> bytes | None:
@@ -175,6 +177,26 @@ class Reading:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _full(self, stored: Stored) -> Result:
+        """The record with its value, which was not kept when it was found."""
+        segment, offset = stored.place  # type: ignore[misc]
+        found = self._frame(segment, offset)
+        if found is None or found[0] != stored.record_id:  # compacted meanwhile, perhaps
+            for segment, offset in self._places(stored.result.key):
+                found = self._frame(segment, offset)
+                if found is not None and found[0] == stored.record_id:
+                    stored.directory = segment.directory
+                    break
+            else:
+                raise UnreadableRecordError(
+                    f"A record of {stored.result.app or 'a value'} is not in {stored.directory} "
+                    "any more.",
+                    hint="What it held is computed again.",
+                    path=stored.directory,
+                )
+        record: Any = found[1]
+        return record  # type: ignore[no-any-return]
+
     def _read(self, segment: Segment, offset: int, key: bytes) -> Stored | None:
         """The result at a place, if it is whole, has this key and is not removed."""
         try:
@@ -184,7 +206,7 @@ class Reading:
                     return None
                 result = _decode_result(payload)
                 if result.key == key or result.lineage == key:
-                    return Stored(result, record_id, result.parents, segment.directory)
+                    return _stored(result, record_id, result.parents, segment, offset, payload)
             elif kind == fmt.ALIAS and record_id not in self.catalog.removed:
                 alias: Any = fmt.decode_record(kind, payload)
                 if alias.key == key:
@@ -208,7 +230,9 @@ class Reading:
                 and type(found[1]) is Result
                 and found[0] not in self.catalog.removed
             ):
-                return Stored(found[1], found[0], alias.parents, segment.directory)
+                return _stored(
+                    found[1], found[0], alias.parents, segment, offset, found[1].value
+                )
         held = self._writing.find_held(alias.target_key)
         if held is not None and held.record_id == alias.record_id and type(held.record) is Result:
             return Stored(held.record, held.record_id, alias.parents, self.path or "")
@@ -273,5 +297,20 @@ class Reading:
         )  # fmt: skip
 
 
+def _stored(
+    result: Result,
+    record_id: bytes,
+    parents: tuple[tuple[bytes, bytes], ...],
+    segment: Segment,
+    offset: int,
+    payload: bytes | memoryview,
+) -> Stored:
+    if len(payload) <= LIGHT and not result.parts:
+        return Stored(result, record_id, parents, segment.directory)
+    light = msgspec.structs.replace(result, value=b"", parts=())
+    return Stored(light, record_id, parents, segment.directory, (segment, offset))
+
+
+_BARE = fmt.LAID_OUT - 1  # codecs up to this one have no bit set
 _RESULT = fmt.RESULT
 _decode_result = fmt.decode_result

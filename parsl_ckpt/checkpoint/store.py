@@ -48,11 +48,13 @@ from .codec import Encoded
 from .format import Alias, Failure, Note, Record, Result, Run, Tombstone
 from .local import LocalBackend
 from .mapping import Mapping, address, key_of
-from .reading import Stored
+from .packing import lay_out, whole_limit
+from .reading import LIGHT, Stored
 from .segment import Entry
 from .signing import Signer
 from .trust import Trust, distrusted, refuse
 from .writing import Writing
+from .zstd import Compression, Zstd, codec_of
 
 Durability = Literal["process", "power"]
 RECENT_BYTES = 4 << 20
@@ -83,12 +85,15 @@ class Store(Mapping):
         writing: Writing,
         catalog: Catalog,
         trust: Trust = "owner",
+        zstd: Zstd | None = None,
     ) -> None:
         blobs = Blobs(backend, durable=durability == "power", trust=trust)
         super().__init__(path, pickle, catalog, writing, blobs)
         self.sources = list(sources)
         self.durability = durability
         self._backend = backend
+        self._zstd = zstd
+        self._whole = whole_limit(zstd)
         self._recent_bytes = 0
         self._lock = threading.RLock()
         self._closed = False
@@ -108,6 +113,7 @@ class Store(Mapping):
         trust: Trust = "owner",
         named: bool = True,
         signing_key: KeySource | None = None,
+        compression: Compression = "auto",
         on_problem: Callable[[Problem], None] | None = None,
         rotate_records: int = 65536,
         rotate_bytes: int = 256 << 20,
@@ -130,6 +136,8 @@ class Store(Mapping):
             signing_key: what is written is signed with it, and nothing that is not is decoded: at
                 least 16 bytes, or the path of a file that holds them, outside of the store; None
                 for the environment variable PARSL_CKPT_KEY.
+            compression: ``"auto"`` compresses what shrinks, if zstd is installed; ``"zstd"`` all
+                that shrinks at all; ``"none"`` nothing.
             on_problem: called once for each problem that is found.
             rotate_records: number of records after which a new segment is begun.
             rotate_bytes: size after which a new segment is begun.
@@ -172,7 +180,7 @@ class Store(Mapping):
         )  # fmt: skip
         store = cls(
             own, [d for d in catalog.directories if d != own], backend, durability, pickle,
-            writing, catalog, trust,
+            writing, catalog, trust, codec_of(compression),
         )  # fmt: skip
         catalog.load(own)
         store.loaded = [
@@ -221,11 +229,12 @@ class Store(Mapping):
         """
         codec, data = encoded.codec, encoded.data
         blobs: tuple[tuple[bytes, int], ...] = ()
-        if encoded.buffers or len(data) > fmt.INLINE_LIMIT:
-            codec, data, blobs = self._write_blobs(encoded)
+        parts: tuple[tuple[int, bytes], ...] = ()
+        if encoded.buffers or len(data) > self._whole:
+            codec, data, blobs, parts = self._lay_out(encoded)
         record = Result(
             key, lineage, app, code, version, names, leaves, parents, codec, data, blobs, began,
-            seconds, tries, worker,
+            seconds, tries, worker, parts,
         )  # fmt: skip
         try:
             payload = _encode_result(record)
@@ -284,9 +293,13 @@ class Store(Mapping):
             recent = self._recent
             for entry in entries:
                 if entry.kind == _RESULT:
+                    size = len(entry.payload)
+                    if size > LIGHT:  # its hits are to keep a place, not the value
+                        self._forget_recent(entry)
+                        continue
                     for key in entry.keys:
                         recent[key] = entry
-                    self._recent_bytes += len(entry.payload) + 600
+                    self._recent_bytes += size + 600
                 else:
                     self._forget_recent(entry)
             if self._recent_bytes > RECENT_BYTES:
@@ -378,30 +391,28 @@ class Store(Mapping):
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _write_blobs(self, encoded: Encoded) -> tuple[int, bytes, tuple[tuple[bytes, int], ...]]:
-        """What is left to stand in the record, once the large payloads are written as blobs."""
+    def _lay_out(
+        self, encoded: Encoded
+    ) -> tuple[int, bytes, tuple[tuple[bytes, int], ...], tuple[tuple[int, bytes], ...]]:
+        """What is left to stand in the record, once the large parts are written as blobs."""
         if self.path is None:
             raise _read_only()
-        codec, data = encoded.codec, encoded.data
-        buffers = list(encoded.buffers)
-        if len(data) > fmt.INLINE_LIMIT:
-            buffers.insert(0, data)
-            codec, data = codec | fmt.SPILLED, b""
-        blobs: list[tuple[bytes, int]] = []
         try:
-            self._backend.make_directory(self.path, durable=self.durability == "power")
-            for buffer in buffers:
-                digest, size, written = self._blobs.write(self.path, buffer)
-                blobs.append((digest, size))
-                if written is not None:
-                    self._writing.blob_written(written)
+            return lay_out(encoded, self._zstd, self._write_blob)
         except OSError as error:
             raise StoreWriteError(
                 f"A large value could not be written to {self.path}: {error}.",
                 hint="Make room or give another run directory; the result itself is not lost.",
                 path=self.path,
             ) from error
-        return codec, data, tuple(blobs)
+
+    def _write_blob(self, buffer: Any) -> tuple[bytes, int]:
+        assert self.path is not None
+        self._backend.make_directory(self.path, durable=self.durability == "power")
+        digest, size, written = self._blobs.write(self.path, buffer)
+        if written is not None:
+            self._writing.blob_written(written)
+        return digest, size
 
     def _forget_recent(self, entry: Entry) -> None:
         if entry.kind == fmt.TOMBSTONE:
