@@ -46,7 +46,7 @@ LocalWriter.write, LocalBackend.rename = dying_write, dying_rename
 @pc.python_app(cache=True)
 def node(i, size, *inputs):
     ran.append(i)
-    return [i, sum(value[1] for value in inputs) % 1000003 + 1, bytes([i % 251]) * size]
+    return [i, sum(value[1] for value in inputs) % 1000003 + 1, random.Random(i).randbytes(size)]
 
 ran = []
 
@@ -55,7 +55,7 @@ def main():
     futures = []
     for i in range(90):
         parents = chance.sample(futures, min(i, chance.choice([0, 1, 1, 2, 3])))
-        size = chance.choice([0, 10, 1000, 1000, 80_000])
+        size = chance.choice([0, 10, 1000, 1000, 160_000])
         futures.append(node(i, size, *parents))
     answer = [future.result()[1] for future in futures]
     print("answer", json.dumps(answer))
@@ -76,7 +76,7 @@ def parents_of(seed: int) -> list[list[int]]:
     parents: list[list[int]] = []
     for i in range(90):
         parents.append(chance.sample(range(i), min(i, chance.choice([0, 1, 1, 2, 3]))))
-        chance.choice([0, 10, 1000, 1000, 80_000])
+        chance.choice([0, 10, 1000, 1000, 160_000])
     return parents
 
 

@@ -22,6 +22,7 @@ from .helpers import Zygote
 
 COUNT = 6
 APPS = """
+import random
 import parsl_ckpt as pc
 
 ran = []
@@ -34,7 +35,7 @@ def text(i):
 @pc.python_app(cache=True, code="name")
 def bulk(i):
     ran.append(("bulk", i))
-    return bytes([i]) * 70_000
+    return random.Random(i).randbytes(200_000)  # nothing that compression makes small
 
 @pc.python_app(cache=True, code="name")
 def measure(i, part, whole):
@@ -87,10 +88,10 @@ def look(runs: Path, apps: dict) -> list[tuple[str, int]]:
             for i in range(COUNT):
                 part, whole = apps["text"](i), apps["bulk"](i)
                 assert apps["measure"](i, part, whole).result() == (
-                    f"<measure {i}> {len(f'<text {i}>') + i} 70000"
+                    f"<measure {i}> {len(f'<text {i}>') + i} 200000"
                 )
                 assert part.result() == f"<text {i}>" + "x" * i
-                assert whole.result() == bytes([i]) * 70_000
+                assert whole.result() == random.Random(i).randbytes(200_000)
     return list(ran)
 
 
@@ -147,7 +148,7 @@ def test_damage_costs_what_it_hit(original: Path, apps: dict, tmp_path: Path) ->
             assert len(again) <= (1 if kind == "flip" else held + 1), where
         elif "blobs" in name.parts:
             kinds.add("blob")
-            assert set(again) <= {("bulk", original.joinpath(name).read_bytes()[0])}, where
+            assert len(again) <= 1 and {app for app, _ in again} <= {"bulk"}, where
         else:
             kinds.add("other")
             assert again == [], where

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def small(n):
 
 @pc.python_app(cache=True)
 def large(n):
-    return bytes([n]) * 200_000
+    return random.Random(n).randbytes(200_000)
 
 
 @pc.python_app
@@ -202,7 +203,7 @@ def test_a_run_directory_that_is_removed(runs: Path, mode: str) -> None:
         dfk.checkpoint()
         shutil.rmtree(runs)
         assert [small(n).result(DEADLINE)[1] for n in range(10)] == list(range(10))
-        assert large(1).result(DEADLINE) == b"\1" * 200_000
+        assert large(1).result(DEADLINE) == random.Random(1).randbytes(200_000)
         problems: list[BaseException] = []
         for act in (dfk.checkpoint, dfk.cleanup):
             try:
