@@ -21,7 +21,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in a shell's background job; the tests of Ctrl-C need it, here and in their child processes.
+    # As in a shell's background job; the tests of Ctrl-C need it, here and in child processes.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -171,9 +171,14 @@ def test_a_disk_that_fails_in_the_middle(
         dfk.wait_for_current_tasks()
         with pytest.raises(pc.CheckpointNotSavedError, match=dfk.checkpoint_dir):
             dfk.checkpoint()
-        unsaved = mode is not None  # else nothing is written at the end
-        with pytest.raises(pc.CheckpointNotSavedError) if unsaved else contextlib.nullcontext():
+        if fault == "sync":  # whether anything is left to sync depends on the one in the background
+            with contextlib.suppress(pc.CheckpointNotSavedError):
+                dfk.cleanup()
+        elif mode is None:  # nothing is written at the end
             dfk.cleanup()
+        else:
+            with pytest.raises(pc.CheckpointNotSavedError):
+                dfk.cleanup()
     assert len(said) == len(set(said)), "told once per cause"
     assert said or fault == "sync"  # of which checkpoint() told at once
     assert ("small", 0) in visible(checkpoint(runs), app="small"), "what was there is lost"
