@@ -82,7 +82,7 @@ def logged(function: Any) -> Any:
 
 @logged
 def formatted(value: float, width: int = 10) -> str:
-    return f"{value!r:>{width}} {value:.3f}" f" of {LIMITS['low']}" "!"
+    return f"{value!r:>{width}} {value:.3f} of {LIMITS['low']}!"
 
 
 def everything(x: int, *rest: Any, key: str = "k", **more: Any) -> Any:

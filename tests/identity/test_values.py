@@ -25,7 +25,13 @@ from parsl_ckpt.errors import UnidentifiableValueError
 from parsl_ckpt.identity import Known, id_for_memo, leaf, values
 
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.complex_numbers()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.complex_numbers(),
 )
 hashables = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.binary()),
@@ -447,7 +453,10 @@ class TestArrays:
     def test_what_has_no_meaning_does_not_count(self):
         np = self.np
         record = np.dtype([("a", "i1"), ("b", "f8")], align=True)
-        one, other = np.zeros(3, record), np.frombuffer(b"\xff" * 3 * record.itemsize, record).copy()
+        one, other = (
+            np.zeros(3, record),
+            np.frombuffer(b"\xff" * 3 * record.itemsize, record).copy(),
+        )
         other["a"], other["b"] = 0, 0
         assert leaf(one) == leaf(other)
         assert leaf(np.ma.array([1, 2], mask=[0, 1])) == leaf(np.ma.array([1, 9], mask=[0, 1]))
