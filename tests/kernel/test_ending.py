@@ -8,7 +8,7 @@ import pytest
 
 from parsl_ckpt.errors import KernelClosedError, StoreWriteError
 from parsl_ckpt.executors.threads import ThreadPoolExecutor
-from parsl_ckpt.kernel import ending, modes
+from parsl_ckpt.kernel import modes
 from parsl_ckpt.kernel.strand import Signal
 from tests.kernel.helpers import DEADLINE, Interruption, Rig, outcome, spec_of
 
@@ -204,7 +204,7 @@ def test_an_interruption_hurries_the_end_which_still_saves(monkeypatch):
                 raise KeyboardInterrupt
             return super().wait(timeout)
 
-    monkeypatch.setattr(ending, "Signal", Interrupted)
+    monkeypatch.setattr(rig.kernel.runtime, "signal", Interrupted)
     assert rig.end() == []
     assert not future.done()
     assert len(applications(rig)) == 1
