@@ -42,7 +42,6 @@ def collect(directory: str | os.PathLike[str] | None = None) -> dict[str, object
     True
     """
     import platform
-    import socket
 
     began = time.time()
     script = main_script()
@@ -53,7 +52,7 @@ def collect(directory: str | os.PathLike[str] | None = None) -> dict[str, object
         "script": str(script) if script else None,
         "cwd": _cwd(),
         "git": git_state(directory) if directory is not None else None,
-        "host": _quiet(socket.gethostname),
+        "host": _quiet(platform.node),
         "user": _user(),
         "python": platform.python_version(),
         "implementation": sys.implementation.name,

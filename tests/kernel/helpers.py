@@ -93,8 +93,11 @@ def reach(condition, event, timeout=DEADLINE):
     assert event.wait(timeout), condition
 
 
+BY_LINES = sys.version_info >= (3, 12)  # not all bytecodes are traced since then
+
+
 class Interruption:
-    """Raises KeyboardInterrupt before the n-th bytecode that runs below ``call``."""
+    """Raises KeyboardInterrupt before the n-th bytecode, or line, that runs below ``call``."""
 
     def __init__(self, n):
         self.left = n
@@ -116,11 +119,11 @@ class Interruption:
 
     def _enter(self, frame, event, arg):
         frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
+        frame.f_trace_lines = BY_LINES
         return self._step
 
     def _step(self, frame, event, arg):
-        if event == "opcode":
+        if event in ("opcode", "line"):
             self.left -= 1
             if self.left == 0:
                 sys.settrace(None)

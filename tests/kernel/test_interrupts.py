@@ -66,7 +66,7 @@ def test_a_call_interrupted_anywhere_can_be_made_again(name):
         if not rig.idle():  # asking is what launches what the interrupted call left behind
             rig.run()
         assert rig.idle(), f"never idle after an interruption at bytecode {n}"
-    assert n > 50
+    assert n > 20  # it was interrupted at all
     assert rig.kernel.tasks == {}
     assert rig.end() == []
 
@@ -91,7 +91,7 @@ def test_a_restored_call_interrupted_anywhere_can_be_made_again(name):
         assert rig.manual.run() == 0
         assert rig.idle()
         assert rig.end() == []
-    assert n > 50
+    assert n > 20  # it was interrupted at all
 
 
 @pytest.mark.parametrize("name", ["keyed"])
