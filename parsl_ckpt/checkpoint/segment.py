@@ -235,12 +235,13 @@ class Segment:
         identity: its id.
         rank: orders segments by age; the greater one is newer.
         sealed: nobody writes it any more.
+        renamed: where it is if it is not at ``path``.
         records: number of results in it, as far as is known.
     """
 
     __slots__ = (
         "_backend", "_opened", "_reader", "_view", "directory", "identity", "name", "path", "rank",
-        "records", "sealed",
+        "records", "renamed", "sealed",
     )  # fmt: skip
 
     def __init__(
@@ -265,6 +266,7 @@ class Segment:
         self.rank = rank
         self.sealed = sealed
         self.records = 0
+        self.renamed: str | None = None
 
     def frame(self, offset: int) -> tuple[int, bytes, bytes | memoryview]:
         """(kind, record id, payload) of the frame at an offset.
@@ -338,9 +340,12 @@ class Segment:
             try:
                 reader = self._backend.open(self.path)
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._opened.clear()  # too many open files: let go of ours
+                elif error.errno == errno.ENOENT and self.renamed is not None:
+                    self.path = self.renamed  # it was a spool when this record was found
+                else:
                     raise
-                self._opened.clear()  # too many open files: let go of ours
                 reader = self._backend.open(self.path)
             if self.sealed and reader.size() >= MAP_MINIMUM:
                 self._view = reader.map()

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from parsl_ckpt.errors import FormatError, StoreClosedError, StoreWriteError
 
 from . import format as fmt
-from .backend import Backend
+from .backend import Backend, Writable
 from .format import RESULT
 from .index import PAGE_SIZE, Covered, write_index
 from .segment import Entry, Segment, SegmentWriter, parse_name, segment_name
@@ -38,7 +38,13 @@ if TYPE_CHECKING:
     from .catalog import Catalog
 
 
+_COPY = 8 << 20
 LEVELS_ABOVE = 3  # runinfo/000/checkpoint, each of which a new run may have made
+
+
+def _taken(paths: deque[str]) -> list[str]:
+    """What is in a queue now; others may go on filling it."""
+    return [paths.popleft() for _ in range(len(paths))]
 
 
 class OpenSegment:
@@ -125,6 +131,7 @@ class Writing:
         self.held_count = 0
         self._unsynced: deque[str] = deque()  # segments that ended
         self._blobs: deque[str] = deque()
+        self._doubtful: deque[str] = deque()  # files whose sync failed
         self._sync_lock = threading.Lock()  # held while a file is synced, or closed
         self._rooted = False  # the names of the directories above are on the disk
         self._closed = False
@@ -236,6 +243,7 @@ class Writing:
             (current is not None and current.writer.dirty and not current.writer.failed)
             or self._unsynced
             or self._blobs
+            or self._doubtful
         )
 
     def blob_written(self, path: str) -> None:
@@ -248,19 +256,28 @@ class Writing:
             # Records after the blobs that they name, so that this order holds on the disk as well.
             current = self._open
             writers = [current.writer] if current is not None and current.writer.dirty else []
-            for _ in range(len(self._blobs)):
+            for path in _taken(self._doubtful):
                 try:
-                    blobs.sync(self._blobs.popleft())
+                    self._renew(path)
+                except FileNotFoundError:
+                    continue  # removed, as was told when its sync failed
+                except OSError as error:
+                    self._doubtful.append(path)
+                    failure = error
+            for path in _taken(self._blobs):
+                try:
+                    blobs.sync(path)
                 except FileNotFoundError:
                     continue  # removed meanwhile
                 except OSError as error:
+                    self._doubtful.append(path)
                     failure = error
-            for _ in range(len(self._unsynced)):
+            for path in _taken(self._unsynced):
                 try:
-                    ended = self._unsynced.popleft()
-                    self._backend.sync_file(ended)
-                    self._sync_names(ended.rpartition("/")[0])
+                    self._backend.sync_file(path)
+                    self._sync_names(path.rpartition("/")[0])
                 except OSError as error:
+                    self._doubtful.append(path)
                     failure = error
             for writer in writers:
                 try:
@@ -268,6 +285,7 @@ class Writing:
                     self._backend.open(writer.path).close()  # not removed under us, with the run
                     self._sync_names(writer.directory)
                 except OSError as error:
+                    self._doubtful.append(writer.path)
                     writer.failed = True
                     failure = error
         if failure is not None:
@@ -313,6 +331,7 @@ class Writing:
         self.held_count = 0
         self._unsynced = deque()
         self._blobs = deque()
+        self._doubtful = deque()
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -406,9 +425,7 @@ class Writing:
         if self._durable and sealed:
             with contextlib.suppress(OSError):  # the records were synced when they were appended
                 writer.sync()
-        if writer.dirty and not writer.failed:
-            self._unsynced.append(writer.path)
-        self._close(writer)
+        self._ended(writer)
         if not (sealed and self._catalog.add_sealed(self._settled(current))):
             self._catalog.add_entries(
                 current.reader, current.entries(), current.covered(sealed=False)
@@ -428,7 +445,32 @@ class Writing:
             return
         self._catalog.add_entries(current.reader, current.entries(), current.covered(sealed=False))
         self._open = None
-        self._close(current.writer)
+        self._ended(current.writer)
+
+    def _ended(self, writer: SegmentWriter) -> None:
+        """Close a segment; what it holds is yet to be synced, even if its last write failed."""
+        if writer.dirty and writer.path not in self._doubtful:
+            self._unsynced.append(writer.path)
+        self._close(writer)
+
+    def _renew(self, path: str) -> None:
+        """Write a file anew whose sync failed: a second sync of the old one would say nothing.
+
+        The system may have dropped what it could not write, and hold it for clean.
+        """
+        file = self._backend.open(path)
+        size = file.size()
+
+        def fill(copy: Writable) -> None:
+            for offset in range(0, size, _COPY):
+                copy.write(file.read(offset, _COPY))
+
+        directory, _, name = path.rpartition("/")
+        try:
+            self._backend.write_whole(path, f"{directory}/.tmp-{name}", fill, durable=True)
+        finally:
+            file.close()
+        self._sync_names(directory)
 
     def _close(self, writer: SegmentWriter) -> None:
         with self._sync_lock, contextlib.suppress(OSError):
@@ -455,16 +497,53 @@ class Writing:
         name = segment_name(sequence, writer.identity)
         try:
             if self._durable:
+                if writer.failed:  # nothing is known of what a failed sync left on the disk
+                    self._copy_spool(spool)
+                    return
                 writer.sync()
-            self._backend.rename(writer.path, f"{path}/{name}")
+            if parse_name(writer.name) is None:
+                self._rename_spool(spool, name)
             if self._durable:
                 self._sync_names(path)
         except OSError as error:
             raise self._failed(error) from error
-        writer.name, writer.path = name, f"{path}/{name}"
-        spool.reader = self._reader(path, name, writer.identity, sequence)
+        spool.reader = self._reader(path, writer.name, writer.identity, sequence)
         self._seal(spool)
         self._catalog.removed.update(spool.removed)
+
+    def _rename_spool(self, spool: OpenSegment, name: str) -> None:
+        writer = spool.writer
+        path = f"{writer.directory}/{name}"
+        spool.reader.renamed = path  # first: who found a record in it may read it afterwards
+        try:
+            self._backend.rename(writer.path, path)
+        except OSError:
+            if not self._has(path) or self._has(writer.path):
+                raise
+            # It was done all the same, and the answer of a file server was lost.
+        writer.name, writer.path = name, path
+
+    def _copy_spool(self, spool: OpenSegment) -> None:
+        """Write what is in a spool that cannot be trusted to segments, and remove it."""
+        batch: list[Entry] = []
+        for offset, *_ in spool.reader.walk(0, spool.writer.offset).headers():
+            kind, record_id, payload = spool.reader.frame(offset)
+            record = fmt.decode_record(kind, payload)
+            if record is not None:
+                batch.append(Entry(kind, fmt.keys_of(record), record_id, bytes(payload), record))
+            if len(batch) >= 1024:
+                self.append(batch)
+                batch = []
+        self.append(batch)
+        self._close(spool.writer)
+        self._backend.discard(spool.writer.path)
+
+    def _has(self, path: str) -> bool:
+        try:
+            self._backend.open(path).close()
+        except OSError:
+            return False
+        return True
 
     def _drop_held(self) -> None:
         self._held = []

@@ -11,6 +11,7 @@ import pytest
 
 from parsl_ckpt.checkpoint import LocalBackend, MemoryBackend, Store
 from parsl_ckpt.checkpoint.backend import Backend
+from parsl_ckpt.checkpoint.packing import PACKED
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.testing.faults import (
     ERRORS,
@@ -26,6 +27,7 @@ from parsl_ckpt.testing.faults import (
     When,
 )
 
+BIG = PACKED + 6000  # a blob of its own
 PATH = "disk/runs/000/checkpoint"
 
 
@@ -36,7 +38,9 @@ def memory() -> MemoryBackend:
 
 
 def value(number: int) -> object:
-    return [number, ("text", number), {"n": number}, bytes([number % 251]) * 70_000][number % 4]
+    return [number, ("text", number), {"n": number}, random.Random(number).randbytes(BIG)][
+        number % 4
+    ]
 
 
 def work(store: Store, done: list[int], synced: list[int] | None = None) -> None:
@@ -200,10 +204,10 @@ def test_a_disk_that_lies_gives_no_wrong_value(kind: type) -> None:
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
-@pytest.mark.parametrize("size", [70_000, 5 << 20])
+@pytest.mark.parametrize("size", [BIG, 5 << 20])
 def test_a_torn_blob_is_never_taken_for_a_whole_one(durability: str, size: int) -> None:
     """At every operation of writing one, with every kind of remains, and written again after it."""
-    data = bytes(range(256)) * (size // 256)
+    data = random.Random(1).randbytes(size)
     whole = FaultyBackend(memory())
     Store.open(PATH, backend=whole, durability=durability).put("b", data)  # type: ignore[arg-type]
     for fatal in range(1, whole.count + 1):
@@ -229,7 +233,7 @@ def test_a_torn_blob_is_never_taken_for_a_whole_one(durability: str, size: int) 
 
 def test_a_blob_has_its_name_only_when_its_bytes_are_synced() -> None:
     disk = FaultyBackend(memory(), record=True)
-    Store.open(PATH, backend=disk, durability="power").put("b", b"x" * 70_000)
+    Store.open(PATH, backend=disk, durability="power").put("b", random.Random(1).randbytes(BIG))
     steps = [op.name for op in disk.trace if "blobs" in op.path and op.name != "make_directory"]
     assert steps == [
         "create", "create", "write", "sync", "rename", "sync_directory", "sync_directory",
