@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_type_hints
 
@@ -21,6 +21,8 @@ CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
 ExitMode = Literal["cleanup", "wait", "skip"]
 Durability = Literal["process", "power"]
 CodeMode = Literal["closure", "function", "name"]
+Trust = Literal["owner", "any"]
+Compression = Literal["auto", "zstd", "none"]
 # Evaluated when a configuration is made, so in the form that every supported Python understands.
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -55,6 +57,14 @@ class Config:
             not recorded.
         code: what of an app's code counts, where the app does not say: ``"closure"`` (all of the
             user's code that it reaches), ``"function"`` (its own), ``"name"`` (none).
+        trust: ``"owner"`` uses no checkpoint that others own or can write to; ``"any"`` does.
+        signing_key: what is recorded is signed with it, and nothing that is not is used: at least
+            16 bytes, or the path of a file outside of ``run_dir`` that holds them; None for what
+            the environment variable PARSL_CKPT_KEY says, if anything.
+        compression: ``"auto"``: what shrinks, if zstd is installed; ``"zstd"``; ``"none"``.
+        secret: names of parameters, in whatever app, whose values must not be told from the
+            checkpoint; they count by a digest that is keyed.
+        previews: False records digests of all arguments, short ones too.
         show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
 
     Raises:
@@ -78,6 +88,11 @@ class Config:
     lazy_errors: bool = True
     pickle: bool = True
     code: CodeMode = "closure"
+    trust: Trust = "owner"
+    signing_key: bytes | PathLike | None = field(default=None, repr=False)
+    compression: Compression = "auto"
+    secret: Collection[str] = frozenset()
+    previews: bool = True
     show_progress: bool = False
 
     def __post_init__(self) -> None:
@@ -88,6 +103,8 @@ class Config:
                 "checkpoint_files", self.checkpoint_files, "is one path, not a list",
                 hint="Put it into a list: [...].",
             )  # fmt: skip
+        if isinstance(self.secret, (str, bytes)) or not all(type(n) is str for n in self.secret):
+            raise _wrong("secret", self.secret, "is not a set of names")
         if self.retries < 0:
             raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
         if self.grace < 0:
@@ -129,6 +146,10 @@ _ALLOWED = {
     "durability": "Use 'process' or 'power'.",
     "code": "Use 'closure', 'function' or 'name'.",
     "executors": "Give a list of executors.",
+    "trust": "Use 'owner' or 'any'.",
+    "compression": "Use 'auto', 'zstd' or 'none'.",
+    "signing_key": "Give bytes or the path of a file.",
+    "secret": "Give a set of parameter names.",
     "checkpoint_period": "Use 'HH:MM:SS', such as '00:30:00', or a positive number of seconds.",
     "checkpoint_files": "Give a list of checkpoint directories, or None for all earlier ones.",
     "run_dir": "Give the path of a directory.",

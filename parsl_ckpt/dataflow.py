@@ -24,6 +24,8 @@ from parsl_ckpt.errors import (
     StoreError,
 )
 from parsl_ckpt.executors.base import Executor
+from parsl_ckpt.identity.keys import signing_secret
+from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import modes, provenance, shutdown
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
@@ -79,7 +81,9 @@ class DataFlowKernel:
         self.config = config
         configured = os.fspath(config.run_dir)
         absolute = os.path.abspath(configured)
-        sources = _sources(config, configured, named)
+        signing_secret(config.signing_key, [absolute])  # refuses a key that is kept with the data
+        trusting: dict[str, Any] = {"trust": config.trust, "signing_key": config.signing_key}
+        sources = _sources(config, configured, named, trusting)
         lookup, record = _caching(config)
         self.run_id = claim_run(absolute)
         self.run_dir = os.path.join(configured, self.run_id)
@@ -90,6 +94,8 @@ class DataFlowKernel:
             named=named is not None,
             durability=config.durability,
             pickle=config.pickle,
+            compression=config.compression,
+            **trusting,
         )
         self._executors = _executors(config)
         internal = _threads("_parsl_ckpt_join", JOIN_WORKERS)
@@ -114,6 +120,7 @@ class DataFlowKernel:
             record=record,
             lazy_errors=config.lazy_errors,
             code_default=config.code,
+            privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events
         self._ending = Ending(self.kernel, [*self._executors, internal])
@@ -270,6 +277,10 @@ class DataFlowKernel:
     # -- beginning ---------------------------------------------------------------------------------
 
     def _tell_loaded(self) -> None:
+        left_out = [p.text for p in self.kernel.store.problems if p.kind == "untrusted"]
+        if left_out:
+            hint = "Take them over (chown -R, chmod -R go-w), or use Config(trust='any')."
+            self.kernel.problems.warn("trust", f"{' '.join(left_out)} {hint}")
         loaded = self.loaded
         if loaded:
             logger.info(
@@ -302,15 +313,17 @@ class DataFlowKernel:
 # -- what a run is made of -------------------------------------------------------------------------
 
 
-def _sources(config: Config, run_root: str, named: Sequence[Any] | None) -> list[str]:
+def _sources(
+    config: Config, run_root: str, named: Sequence[Any] | None, trusting: dict[str, Any]
+) -> list[str]:
     if named is not None:
-        return _with_used([os.fspath(path) for path in named])
+        return _with_used([os.fspath(path) for path in named], trusting)
     if config.checkpoint_mode is None:
         return []
     return get_all_checkpoints(run_root)
 
 
-def _with_used(named: Sequence[str]) -> list[str]:
+def _with_used(named: Sequence[str], trusting: dict[str, Any]) -> list[str]:
     """The checkpoints, and before them those that their runs used; a missing one does no harm."""
     found: dict[str, str] = {}  # absolute: as it was given
     waiting = list(named)
@@ -318,7 +331,7 @@ def _with_used(named: Sequence[str]) -> list[str]:
         path = waiting.pop()
         if found.setdefault(os.path.abspath(path), path) is not path or not os.path.isdir(path):
             continue
-        with Store.open(None, sources=[path], named=False) as store:
+        with Store.open(None, sources=[path], named=False, **trusting) as store:
             for _, run in store.runs():
                 for relative in run.data.get("used", ()):
                     used = os.path.normpath(os.path.join(path, str(relative)))

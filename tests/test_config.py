@@ -24,6 +24,11 @@ WRONG = {
     "lazy_errors": ["no", 0],
     "pickle": [1, None],
     "code": ["all", None],
+    "trust": ["all", None, True],
+    "signing_key": [3, True, [b"x"]],
+    "compression": ["gzip", None, 1],
+    "secret": ["token", b"token", 3, None, [3], [None]],
+    "previews": [1, None, "no"],
     "show_progress": ["yes", 1],
 }  # fmt: skip
 

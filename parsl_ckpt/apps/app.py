@@ -50,6 +50,7 @@ class AppBase:
         version: str = "",
         code: str | None = None,
         lineage: bool = True,
+        secret: Iterable[str] = (),
     ) -> None:
         name = getattr(fn, "__name__", type(fn).__name__)
         _check_function(fn, name)
@@ -60,13 +61,15 @@ class AppBase:
                 app=name,
                 parameter="code",
             )
+        secrets = frozenset([secret] if isinstance(secret, str) else secret)
+        _check_secrets(fn, name, secrets)
         self.kind = kind
         self.__wrapped__ = fn
         self._name = name
         self._options: dict[str, Any] = {
             "kind": kind, "cache": cache, "executors": executors,
             "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-            "lineage": lineage,
+            "lineage": lineage, "secret": secrets,
         }  # fmt: skip
         self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
         self._described: tuple[weakref.ref[Kernel], Spec] | None = None
@@ -152,13 +155,18 @@ class AppBase:
         run: Callable[..., Any] = CoroutineRunner(fn) if inspect.iscoroutinefunction(fn) else fn
         cache = bool(options["cache"])
         addresser = None
-        if before is not None and before[1].code_default == kernel.code_default:
-            addresser = before[1].addresser  # it knows the app's code already
-        elif cache:
+        if cache:
             assert self._binder is not None
-            mode: Mode = options["code"] or kernel.code_default
-            identity = CodeIdentity(fn, mode)
-            addresser = Addresser(self._name, identity, self._binder, options["version"])
+            known = before[1].addresser if before is not None else None
+            if known is not None and before[1].code_default == kernel.code_default:  # type: ignore[index]
+                identity = known.code  # it has read the app's code already
+            else:
+                mode: Mode = options["code"] or kernel.code_default
+                identity = CodeIdentity(fn, mode)
+            addresser = Addresser(
+                self._name, identity, self._binder, options["version"],
+                kernel.privacy.of(options["secret"]),
+            )  # fmt: skip
         spec = Spec(
             name=self._name,
             fn=run,
@@ -203,6 +211,24 @@ def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> AppBase:
     return AppBase(fn, **options)
 
 
+def _check_secrets(fn: Any, name: str, secrets: frozenset[str]) -> None:
+    """A misspelt secret would be recorded in clear."""
+    if not secrets:
+        return
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (ValueError, TypeError):
+        return
+    unknown = sorted(secrets - set(parameters))
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise AppDefinitionError(
+            f"{name} has no parameter {unknown[0]!r} that could be secret.",
+            hint=f"Its parameters are: {', '.join(parameters) or 'none'}.",
+            app=name,
+            parameter=unknown[0],
+        )
+
+
 def _check_function(fn: Any, name: str) -> None:
     if not callable(fn):
         raise AppDefinitionError(
@@ -226,6 +252,7 @@ def python_app(
     version: str = "",
     code: str | None = None,
     lineage: bool = True,
+    secret: Iterable[str] = (),
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -240,6 +267,8 @@ def python_app(
             configuration's.
         lineage: False if the outcome is not a function of the arguments, so that it must be seen
             before anything that depends on it is looked up.
+        secret: names of parameters whose values must not be told from the checkpoint; they count
+            in a call's address, by a digest that is keyed.
 
     Returns:
         An app: call it as the function, get a future.
@@ -254,7 +283,7 @@ def python_app(
     options = {
         "data_flow_kernel": data_flow_kernel, "cache": cache, "executors": executors,
         "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-        "lineage": lineage,
+        "lineage": lineage, "secret": secret,
     }  # fmt: skip
     return _decorate("python", function, options)
 
@@ -268,13 +297,15 @@ def join_app(
     version: str = "",
     code: str | None = None,
     lineage: bool = True,
+    secret: Iterable[str] = (),
 ) -> Any:
     """Make an app of a function that calls apps and returns a future or a list of futures.
 
     It runs beside the kernel, not in a worker process, and its outcome is that of what it returned.
 
     Args:
-        function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage: as for
+        function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage, secret: as
+            for
             :func:`python_app`.
 
     >>> @join_app
@@ -284,7 +315,7 @@ def join_app(
     options = {
         "data_flow_kernel": data_flow_kernel, "cache": cache,
         "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-        "lineage": lineage,
+        "lineage": lineage, "secret": secret,
     }  # fmt: skip
     return _decorate("join", function, options)
 

@@ -19,12 +19,14 @@ from blake3 import blake3
 
 from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
 from .code import CodeIdentity
+from .privacy import Privacy
 from .scalars import SCALARS
 from .values import Walk, output_leaf
-from .walk import digest_of
+from .walk import Known, digest_of
 
 SCHEMA = b"parsl_ckpt address 1"
 
+_NOTHING_HIDDEN = Privacy()
 _EMPTY = inspect.Parameter.empty
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -62,6 +64,7 @@ class Binder:
 
     Attributes:
         names: the parameters that count, in order; ``*args`` and ``**kwargs`` each count as one.
+        stars: name of the ``**kwargs`` parameter, or None.
 
     >>> binder = Binder(lambda x, y=2, *, verbose=False: None, ignore=["verbose"])
     >>> binder.bind((1,), {"verbose": True}), binder.names
@@ -94,7 +97,7 @@ class Binder:
         }
         self._keyword_only = [(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY]
         self._star = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-        self._stars = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+        self.stars = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
         # In Python's order: positional, *args, keyword-only, **kwargs.
         self._kept = [p.name not in ignored for p in parameters]
         self.names = tuple(p.name for p in parameters if p.name not in ignored)
@@ -140,7 +143,7 @@ class Binder:
             if value is _EMPTY:
                 self._complain(args, kwargs)
             values.append(value)
-        if self._stars is not None:
+        if self.stars is not None:
             values.append({name: v for name, v in rest.items() if name not in self._ignored_extra})
         elif rest:
             self._complain(args, kwargs)
@@ -168,19 +171,30 @@ class Addresser:
         code: its code.
         binder: its signature; gives the values that :meth:`address` takes.
         version: what the user says about the app's version.
+        privacy: what of the arguments is hidden.
     """
 
-    __slots__ = ("_code", "_head", "_output", "app", "binder", "code", "names", "version")
+    __slots__ = (
+        "_code", "_head", "_output", "_special", "app", "binder", "code", "names", "privacy",
+        "version",
+    )  # fmt: skip
 
     def __init__(
-        self, app_name: str, code: CodeIdentity, binder: Binder, version: str = ""
+        self,
+        app_name: str,
+        code: CodeIdentity,
+        binder: Binder,
+        version: str = "",
+        privacy: Privacy = _NOTHING_HIDDEN,
     ) -> None:
         self.app = app_name
         self.code = code
         self.binder = binder
         self.version = version
         self.names = binder.names
+        self.privacy = privacy
         self._output = "outputs" if "outputs" in binder.names else ""
+        self._special = bool(self._output or privacy.names or not privacy.previews)
         self._code = b""
         self._head = b""
 
@@ -196,25 +210,36 @@ class Addresser:
         digest = self.code.digest()
         head = self._head if digest == self._code else self._header(digest)
         leaves = []
-        if self._output:
+        if self._special:
             leaves = self._leaves(bound)
-        else:
-            get = SCALARS.get
-            for value in bound:
-                encode = get(type(value))
-                if encode is None:
-                    leaves = self._leaves(bound)
-                    break
-                leaves.append(encode(value))
+            key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
+            return Address(key, self.app, digest, self.privacy.shown(leaves), self.names)
+        get = SCALARS.get
+        for value in bound:
+            encode = get(type(value))
+            if encode is None:
+                leaves = self._leaves(bound)
+                break
+            leaves.append(encode(value))
         key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
         return Address(key, self.app, digest, tuple(leaves), self.names)
 
     def _leaves(self, bound: tuple[Any, ...]) -> list[bytes]:
         leaves: list[bytes] = []
+        privacy = self.privacy
+        secret = privacy.names
         try:
             for name, value in zip(self.names, bound, strict=True):
                 if name == self._output:
                     leaves.append(output_leaf(value))
+                elif name in secret:
+                    leaves.append(privacy.secret(Walk().leaf(value)))
+                elif secret and name == self.binder.stars and not secret.isdisjoint(value):
+                    hidden = {
+                        word: Known(privacy.secret(Walk().leaf(v))) if word in secret else v
+                        for word, v in value.items()
+                    }
+                    leaves.append(Walk().leaf(hidden))
                 else:
                     encode = SCALARS.get(type(value))
                     leaves.append(Walk().leaf(value) if encode is None else encode(value))

@@ -30,6 +30,7 @@ from typing import Any
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
 from parsl_ckpt.errors import ParslCkptError
 from parsl_ckpt.identity.code import Mode
+from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Launcher
 from parsl_ckpt.kernel.entering import Entering
@@ -68,6 +69,7 @@ class Kernel:
         lookup, record: False switches the finding or the recording of outcomes off.
         lazy_errors: False raises the first failure at the next call and starts nothing new.
         code_default: what of the code counts for apps that do not say.
+        privacy: what of the arguments is hidden in addresses and records.
         clock: for tests; None for the runtime's.
         runtime: where threads come from, for simulations; None for real ones.
     """
@@ -85,6 +87,7 @@ class Kernel:
         record: bool = True,
         lazy_errors: bool = True,
         code_default: Mode = "closure",
+        privacy: Privacy | None = None,
         clock: Clock | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -124,6 +127,7 @@ class Kernel:
         self._retry = retry or RetryPolicy()
         self.caching = lookup or record
         self.code_default = code_default
+        self.privacy = privacy or Privacy()
         # The stages on both sides of the owner.
         self.execution = Execution(self, executors, internal)
         self.submission = Submission(self, self.execution)

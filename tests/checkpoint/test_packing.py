@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -164,10 +165,8 @@ def test_auto_leaves_what_does_not_shrink_and_what_is_mapped() -> None:
 @given(st.binary(min_size=0, max_size=300), st.integers(-1, 1 << 70))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_expand_or_are_a_typed_error(data: bytes, size: int) -> None:
-    try:
+    with contextlib.suppress(FormatError):
         assert len(expand(data, size)) == size
-    except FormatError:
-        pass
 
 
 @pytest.mark.usefixtures("zstd")
@@ -222,7 +221,8 @@ class Named:
 
 @pytest.mark.usefixtures("zstd")
 def test_compressed_parts_keep_their_order(local: Place) -> None:
-    value = Named("x" * 50_000, [os.urandom(200_000), bytes(200_000), numpy.zeros(9000), "y" * 9999])
+    parts = [os.urandom(200_000), bytes(200_000), numpy.zeros(9000), "y" * 9999]
+    value = Named("x" * 50_000, parts)
     with local.open(compression="zstd") as store:
         store.put("v", value)
         got = store.get("v")
