@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from parsl_ckpt.checkpoint.heartbeat import Heartbeat
 from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.config import Config, NamedExecutor, from_legacy
@@ -36,7 +39,7 @@ from parsl_ckpt.kernel.resilience import RetryPolicy
 logger = logging.getLogger(__name__)
 
 CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
-BEGIN, PROVENANCE = "begin", "provenance"  # events of a run, see checkpoint.format.Run
+BEGIN, PROVENANCE, END = "begin", "provenance", "end"  # events of a run, see checkpoint.format.Run
 PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
 JOIN_WORKERS = 4  # grows while join apps wait
 
@@ -123,9 +126,12 @@ class DataFlowKernel:
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events
-        self._ending = Ending(self.kernel, [*self._executors, internal])
+        self._ending = Ending(self.kernel, [*self._executors, internal], self._record_end)
+        self._heart = Heartbeat(os.path.join(absolute, self.run_id), used=store.sources)
+        self._heart.start()
         self._tell_loaded()
         self._provenance_told = threading.Event()
+        self._records = record
         if record:
             self._record_beginning()
         else:
@@ -180,12 +186,7 @@ class DataFlowKernel:
             sync_error = failure
         error = self._not_saved(new=True)
         if error is None and sync_error is not None:
-            error = CheckpointNotSavedError(
-                f"The checkpoint {self._checkpoint_dir} could not be synced to the disk: "
-                f"{sync_error.message}",
-                hint=sync_error.hint,
-                path=self._checkpoint_dir,
-            )
+            error = self._not_safe(sync_error)
         if error is not None:
             raise error from sync_error
         return self._checkpoint_dir
@@ -213,7 +214,7 @@ class DataFlowKernel:
         if self._ending.hurry:  # Ctrl-C while it ended; now that all is saved it goes on its way
             raise KeyboardInterrupt
         if errors:
-            raise errors[0]
+            raise errors[0] from (errors[1] if len(errors) > 1 else None)
 
     def _end(self, grace: float | None) -> list[BaseException]:
         """End once; further calls wait for the first, and have nothing to tell."""
@@ -222,17 +223,28 @@ class DataFlowKernel:
             if first:
                 self._provenance_told.wait(PROVENANCE_SECONDS)
             errors = self._ending.end(grace)
+            if first:
+                self._heart.stop(tasks=self.counts())
         finally:
             shutdown.unregister(self)
             if current.kernel is self.kernel:
                 current.kernel = None
             if _Loaded.dfk is self:
                 _Loaded.dfk = None
-        if first and self.config.checkpoint_mode is not None:
-            error = self._not_saved(new=False)
-            if error is not None:
-                errors.append(error)
+        if first:
+            error = self._not_saved(new=False) if self.config.checkpoint_mode is not None else None
+            if error is None:
+                error = next((self._not_safe(e) for e in errors if isinstance(e, StoreError)), None)
+            if error is not None:  # first: it says what the others come to
+                errors.insert(0, error)
         return errors
+
+    def _not_safe(self, failure: StoreError) -> CheckpointNotSavedError:
+        return CheckpointNotSavedError(
+            f"The checkpoint {self._checkpoint_dir} may not be on the disk: {failure.message}",
+            hint=failure.hint,
+            path=self._checkpoint_dir,
+        )
 
     def _not_saved(self, new: bool) -> Exception | None:
         writer = self.kernel.writer
@@ -305,6 +317,14 @@ class DataFlowKernel:
             self.kernel.writer.commit(None, entry)
         finally:
             self._provenance_told.set()
+
+    def _record_end(self) -> None:
+        """Note that the run ended in order; a run whose end cannot be noted counts as died."""
+        if self._records and self.config.checkpoint_mode is not None:
+            store = self.kernel.store
+            with contextlib.suppress(StoreError):
+                data = {"ended": time.time(), "tasks": self.counts()}
+                store.append([store.stage_run(END, data)])
 
     def __repr__(self) -> str:
         return f"<DataFlowKernel {self.run_dir}>"

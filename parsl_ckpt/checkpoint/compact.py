@@ -27,7 +27,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from parsl_ckpt.errors import FormatError, StoreError
+from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from . import inventory, rewrite
@@ -88,7 +88,6 @@ def compact(
         signer: signs what is written, if what is read is signed.
 
     Raises:
-        StoreError: the checkpoints are signed, and no key was given.
         OSError: it could not be written; nothing is lost.
     """
     done = Compaction()
@@ -96,10 +95,10 @@ def compact(
         work = _Group(backend, group, progress or (lambda _: None), signer)
         try:
             work.open()
+            work.select()
         except FormatError as error:
-            done.left.update(dict.fromkeys((place.name for place in group), str(error)))
+            done.left.update(dict.fromkeys((place.name for place in group), error.message))
             continue
-        work.select()
         if work.worthwhile():
             done.runs.append([place.name for place in group])
             done.before += work.size()
@@ -211,7 +210,7 @@ class _Group:
         """Open all segments, and see what is removed and what is named.
 
         Raises:
-            FormatError: a segment is of a later format.
+            FormatError: a segment is of a later format, or signed otherwise.
         """
         for place in self.places:
             for path, file in inventory.blobs(self._backend, place.directory):
@@ -232,13 +231,6 @@ class _Group:
                         self._removed.update(record.record_ids)
                     elif isinstance(record, fmt.Alias):
                         self._named.add(record.record_id)
-            if frames.signed and self._signer is None:
-                raise StoreError(
-                    f"{segment.path} is signed, so that its records can only be written anew with "
-                    "the key.",
-                    hint="Give the signing key.",
-                    path=segment.path,
-                )
         self._named -= self._removed
 
     def _segments(self) -> Iterator[Segment]:
@@ -274,6 +266,7 @@ class _Group:
                     self._progress(done - offset)
                     done = offset
             self._progress(done)
+            one.frames.may_be_written_anew()
         self.superseded, self.gone = choice.superseded, choice.gone
         self.unreadable += choice.unreadable
         self._unknown = choice.unknown

@@ -19,7 +19,6 @@ from . import format as fmt
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE, FRAME_NUMBERS
 from .segment import Entry, Segment, Walk
 
-SEAL_SIZE = 32  # what follows the payload of a signed frame
 Damage = Callable[[int, int, int], None]  # offset, bytes lost, kind (0: the header itself is lost)
 
 
@@ -47,7 +46,7 @@ class Frames:
         signer: verifies the tags of signed frames; without it only their checksums are.
 
     Attributes:
-        signed: a signed frame was read.
+        signed, unsigned: whether a frame was read that is signed, and one that is not.
         size: bytes that are looked at.
         header: whether the file's first bytes are as they must be.
         torn: after a walk, bytes of a frame at the end that was not written wholly.
@@ -59,7 +58,7 @@ class Frames:
 
     def __init__(self, segment: Segment, *, growing: bool, signer: Any = None) -> None:
         self.segment = segment
-        self.signed = False
+        self.signed = self.unsigned = False
         self._signer = signer
         self._reader = segment._backend.open(segment.path)
         self.size = self._reader.size()
@@ -109,7 +108,9 @@ class Frames:
             ):
                 return None
             self.signed = True
-            payload = payload[:-SEAL_SIZE]
+            payload = payload[: -fmt.SIGNATURE_SIZE]
+        else:
+            self.unsigned = True
         if blake3(payload).digest(16) != record_id:
             return None
         prefixes = tuple(bytes(header[32 + 8 * n : 40 + 8 * n]) for n in range(min(keys, 2)))
@@ -123,6 +124,27 @@ class Frames:
                 yield frame
             elif damaged is not None:
                 damaged(offset, FRAME_HEADER_SIZE + length, kind)
+
+    def may_be_written_anew(self) -> None:
+        """After all frames were read: whether what is whole may stand elsewhere.
+
+        Raises:
+            FormatError: some frames are signed and there is no key; or some are not, and there is
+                one, which must not vouch for them.
+        """
+        path = self.segment.path
+        if self.signed and self._signer is None:
+            raise FormatError(
+                f"{path} is signed, so that its records can be written anew only with the key.",
+                hint="Give the signing key (PARSL_CKPT_KEY).",
+                path=path,
+            )
+        if self.unsigned and self._signer is not None:
+            raise FormatError(
+                f"{path} holds records that are not signed, which a key must not vouch for.",
+                hint="Unset the signing key (PARSL_CKPT_KEY) for these runs.",
+                path=path,
+            )
 
     def tail(self, offset: int) -> bytes:
         """The bytes from an offset to the end."""

@@ -20,7 +20,6 @@ import functools
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -123,7 +122,7 @@ class Heartbeat:
 def identify() -> Beat:
     """What tells this process from every other: host, boot, namespace, number, start."""
     return {
-        "pid": os.getpid(), "host": socket.gethostname(), "boot": _boot(), "space": _space(),
+        "pid": os.getpid(), "host": _host(), "boot": _boot(), "space": _space(),
         "start": _started(os.getpid()),
     }  # fmt: skip
 
@@ -148,7 +147,7 @@ def is_alive(beat: Beat | None) -> bool:
     if beat is None or "ended" in beat:
         return False
     pid = beat.get("pid")
-    here = {"host": socket.gethostname(), "boot": _boot(), "space": _space()}
+    here = {"host": _host(), "boot": _boot(), "space": _space()}
     if isinstance(pid, int) and all(beat.get(name) == value for name, value in here.items()):
         exists = _exists(pid)
         start = beat.get("start")
@@ -180,6 +179,10 @@ def _started(pid: int) -> str | None:
     if fields[:1] == [b"Z"]:
         return None  # dead, and not yet asked for
     return fields[19].decode() if len(fields) > 19 else None
+
+
+def _host() -> str:
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 
 
 @functools.lru_cache(None)

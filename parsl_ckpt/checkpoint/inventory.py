@@ -7,6 +7,7 @@ what is known of who writes it.
 from __future__ import annotations
 
 import os
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from .backend import Backend, Listed
 from .catalog import INDEX_SUFFIX
 from .format import FILE_HEADER_SIZE
 from .frames import Frames, decode
-from .index import TRAILER_SIZE, read_trailer
+from .index import _TRAILER as TRAILER
+from .index import _TRAILER_MAGIC as TRAILER_MAGIC
+from .index import PAGE_SIZE, TRAILER_SIZE
 from .rundir import CHECKPOINT
 from .segment import OpenFiles, Segment, parse_name
 
@@ -172,9 +175,14 @@ def has_end(backend: Backend, path: str) -> bool:
         length = file.size()
         if length < TRAILER_SIZE + FILE_HEADER_SIZE:
             return False
-        return read_trailer(file.read(length - TRAILER_SIZE, TRAILER_SIZE), length) is not None
-    except OSError:
+        magic, _, offset, pages, head, _, _ = TRAILER.unpack(
+            file.read(length - TRAILER_SIZE, TRAILER_SIZE)
+        )
+    except (OSError, struct.error):
         return False
+    # Its checksums, which may be keyed, are of no interest here.
+    ends: bool = offset + pages * PAGE_SIZE + head + TRAILER_SIZE == length
+    return ends and magic == TRAILER_MAGIC
 
 
 def size(backend: Backend, place: Place) -> int:
@@ -256,13 +264,14 @@ def _tell(info: RunInfo, record: fmt.Run) -> None:
     if run != info.name:
         if run not in info.inside:
             info.inside.append(str(run))
-    elif record.event == "begin":
-        info.provenance = record.data
     elif record.event == "end":
         info.ended = info.ended or _number(record.data.get("ended"))
         tasks = record.data.get("tasks")
         if isinstance(tasks, dict):
             info.tasks = tasks
+    else:
+        info.provenance.update(record.data)
+        info.began = info.began or _date(record.data.get("started"))
 
 
 def _app_of(payload: Any) -> str:
@@ -310,6 +319,15 @@ def _named(name: str, runs: Sequence[str], root: str | os.PathLike[str]) -> str:
         hint=f"There are: {', '.join(runs)}." if runs else "There are no runs.",
         path=os.fspath(root),
     )
+
+
+def _date(text: Any) -> float | None:
+    import datetime
+
+    try:
+        return datetime.datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
 
 
 def _number(value: Any) -> float | None:

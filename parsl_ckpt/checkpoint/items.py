@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError
 
@@ -95,7 +95,7 @@ def items(
         wanted: which.
         signer: verifies signed records.
     """
-    removed = removed_in(backend, places)
+    removed = removed_in(backend, places, signer)
     for place in places:
         for segment in inventory.segments(backend, [place], OpenFiles()):
             try:
@@ -113,9 +113,9 @@ def items(
                 continue  # verify tells
 
 
-def removed_in(backend: Backend, places: Sequence[Place]) -> set[bytes]:
+def removed_in(backend: Backend, places: Sequence[Place], signer: Any = None) -> set[bytes]:
     """Ids of the records that tombstones in some checkpoints name."""
-    catalog = Catalog(backend, [place.directory for place in places])
+    catalog = Catalog(backend, [place.directory for place in places], None, signer)
     try:
         catalog.load(None)
         return catalog.removed

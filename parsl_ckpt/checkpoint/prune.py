@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from parsl_ckpt.errors import ConfigurationError, FormatError, StoreError
+from parsl_ckpt.errors import ConfigurationError, FormatError
 
 from . import format as fmt
 from . import inventory, rewrite
@@ -101,7 +101,7 @@ def prune(
         done.runs = [place.name for place in victims]
         done.bytes += sum(inventory.size(backend, place) for place in victims)
         if not dry_run:
-            remove_runs(backend, victims, rest)
+            remove_runs(backend, victims, rest, signer)
     chosen: list[Item] = []
     if only is not None or max_bytes is not None:
         quiet = [
@@ -187,7 +187,7 @@ def remove_items(
         whole = _rewrite_without(backend, place, record_ids, signer)
         if whole and written is not None and reason == PRUNED:
             backend.remove(written.path)
-        rewrite.index_anew(backend, place.directory)
+        rewrite.index_anew(backend, place.directory, signer)
 
 
 def _tombstones(record_ids: Sequence[bytes], reason: str) -> Iterator[Entry]:
@@ -214,9 +214,8 @@ def _rewrite_without(
                     wanted.update(digest for digest, _ in record.blobs)
                 elif record is None and frame.kind not in (*fmt.KIND_OF.values(), fmt.INDEX):
                     complete = False  # a later version's: it may name any blob
-            if hit and frames.signed and signer is None:
-                raise StoreError(f"{segment.path} is signed.", hint="Give the signing key.")
-            if hit:
+            if hit or signer is not None:  # a chain of signed segments must not break
+                frames.may_be_written_anew()
                 rewrite.write_segment(
                     backend, place.directory, segment.rank[1], _rest(frames, record_ids), signer
                 )
@@ -242,7 +241,9 @@ def _rest(frames: Frames, record_ids: set[bytes]) -> Iterator[Entry]:
 # --- runs -----------------------------------------------------------------------------------------
 
 
-def remove_runs(backend: Backend, victims: Sequence[Place], rest: Sequence[Place]) -> None:
+def remove_runs(
+    backend: Backend, victims: Sequence[Place], rest: Sequence[Place], signer: object = None
+) -> None:
     """Remove whole runs.
 
     Args:
@@ -252,16 +253,18 @@ def remove_runs(backend: Backend, victims: Sequence[Place], rest: Sequence[Place
     """
     heirs = [place for place in rest if not (place.live or place.own)]
     if heirs:
-        _hand_on_tombstones(backend, victims, heirs[-1])
+        _hand_on_tombstones(backend, victims, heirs[-1], signer)
     for place in victims:
         remove_place(backend, place)
 
 
-def _hand_on_tombstones(backend: Backend, victims: Sequence[Place], heir: Place) -> None:
+def _hand_on_tombstones(
+    backend: Backend, victims: Sequence[Place], heir: Place, signer: object
+) -> None:
     found: dict[str, dict[bytes, None]] = {}
     for segment in inventory.segments(backend, victims, OpenFiles()):
         try:
-            frames = Frames(segment, growing=False)
+            frames = Frames(segment, growing=False, signer=signer)
             for offset, kind, _ in frames.walk():
                 frame = frames.read(offset) if kind == fmt.TOMBSTONE else None
                 record = decode(frame) if frame is not None else None
@@ -271,6 +274,5 @@ def _hand_on_tombstones(backend: Backend, victims: Sequence[Place], heir: Place)
             continue
     entries = [entry for reason, ids in found.items() for entry in _tombstones(list(ids), reason)]
     if entries:
-        rewrite.write_segment(
-            backend, heir.directory, rewrite.next_sequence(backend, heir.directory), entries
-        )
+        sequence = rewrite.next_sequence(backend, heir.directory)
+        rewrite.write_segment(backend, heir.directory, sequence, entries, signer)

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from parsl_ckpt.errors import FormatError, StoreError, UnreadableRecordError
+from parsl_ckpt.errors import FormatError, UnreadableRecordError
 
 from . import format as fmt
 from . import inventory, rewrite
@@ -72,7 +72,6 @@ def repair(
         signer: verifies and signs, where records are signed.
 
     Raises:
-        StoreError: a segment to be rewritten is signed, and no key was given.
         OSError: it could not be written; nothing is lost.
     """
     done = Repair()
@@ -100,17 +99,14 @@ class _Place:
         self._dry = dry_run
         self._progress = progress
         self._signer = signer
+        self._all = False  # all segments are to be written anew
         self._good: dict[bytes, int] = {}  # digest of each good blob -> size
 
     def repair(self) -> None:
         directory = self._place.directory
         before = len(self._done.rewritten) + self._done.indexes
         self._check_blobs()
-        for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
-            try:
-                self._segment(segment)
-            except FormatError as error:
-                self._done.left[segment.path] = str(error)
+        self._segments()
         self._check_indexes()
         if self._dry:
             self._done.leftover += sum(
@@ -119,8 +115,19 @@ class _Place:
             )  # fmt: skip
             return
         if len(self._done.rewritten) + self._done.indexes > before:
-            rewrite.index_anew(self._backend, directory)
+            rewrite.index_anew(self._backend, directory, self._signer)
         self._done.leftover += rewrite.sweep(self._backend, directory)
+
+    def _segments(self) -> None:
+        for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
+            try:
+                self._segment(segment)
+            except FormatError as error:
+                self._done.left[segment.path] = error.message
+            except _WriteAll:
+                self._all = True
+                self._segments()
+                return
 
     def _check_blobs(self) -> None:
         reader = Blobs(self._backend, durable=False)
@@ -140,7 +147,9 @@ class _Place:
     def _check_indexes(self) -> None:
         for name in inventory.listing(self._backend, self._place.directory):
             path = f"{self._place.directory}/{name}"
-            if name.endswith(INDEX_SUFFIX) and index_fault(self._backend, path) is not None:
+            if not name.endswith(INDEX_SUFFIX):
+                continue
+            if index_fault(self._backend, path, self._signer) is not None:
                 self._done.indexes += 1
                 if not self._dry:
                     self._backend.discard(path)
@@ -170,25 +179,25 @@ class _Place:
                 keep.append(frame.offset)
         self._progress(frames.size)
         whole = frames.header and not lost and not dropped
-        if whole and inventory.has_end(self._backend, segment.path):
+        if whole and inventory.has_end(self._backend, segment.path) and not self._all:
             return
+        frames.may_be_written_anew()
+        if self._signer is not None and not self._all:  # a chain that is mended must not break
+            raise _WriteAll
         done.rewritten.append(segment.path)
         done.records += len(keep)
         done.dropped += dropped
         done.bytes += lost
         if self._dry:
             return
-        if frames.signed and self._signer is None:
-            raise StoreError(
-                f"{segment.path} is signed, so that its records can only be written anew with the "
-                "key.",
-                hint="Give the signing key.",
-                path=segment.path,
-            )
         rewrite.write_segment(
             self._backend, segment.directory, segment.rank[1], _entries(frames, keep), self._signer
         )
         self._backend.remove(segment.path)
+
+
+class _WriteAll(Exception):
+    """One segment of a signed chain has to be written anew."""
 
 
 def _entries(frames: Frames, keep: array[int]) -> Iterator[Entry]:

@@ -78,7 +78,8 @@ def write_segment(
 
         def seal(offset: int) -> bytes:
             padding = -offset % PAGE_SIZE
-            parts = write_index([index], [covered], removed, identity, offset + padding)
+            key = signer.key if signer is not None else None
+            parts = write_index([index], [covered], removed, identity, offset + padding, key)
             return b"\0" * padding + b"".join(parts)
 
         writer.append_index(seal)
@@ -101,12 +102,12 @@ def next_sequence(backend: Backend, directory: str) -> int:
     return max((found[0] for name in names if (found := parse_name(name))), default=-1) + 1
 
 
-def index_anew(backend: Backend, directory: str) -> None:
+def index_anew(backend: Backend, directory: str, signer: Any = None) -> None:
     """Put one index over the segments of a directory in place of those that are there."""
     for name in inventory.listing(backend, directory):
         if name.endswith(INDEX_SUFFIX):
             backend.discard(f"{directory}/{name}")
-    catalog = Catalog(backend, [directory])
+    catalog = Catalog(backend, [directory], None, signer)
     try:
         catalog.load(None)
         catalog.merge_into(directory)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from blake3 import blake3
+from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError, UnreadableRecordError
 
@@ -21,7 +19,7 @@ from .blobs import Blobs
 from .catalog import INDEX_SUFFIX
 from .format import FILE_HEADER_SIZE
 from .frames import Frames, Whole, decode
-from .index import PAGE_SIZE, TRAILER_SIZE, open_index, read_trailer
+from .index import PAGE_SIZE, TRAILER_SIZE, digest_of, open_index, read_trailer
 from .inventory import Place
 from .segment import OpenFiles, Segment
 
@@ -114,19 +112,34 @@ def _verify_place(
 ) -> None:
     bad = _verify_blobs(backend, place, report, progress)
     wanted = _Wanted(backend, place.directory, bad, report)
+    signed = False
     for segment in inventory.segments(backend, [place], OpenFiles()):
-        _verify_segment(segment, place, report, wanted, progress, signer)
+        signed |= _verify_segment(segment, place, report, wanted, progress, signer)
+    if signer is not None:
+        _verify_chain(backend, place, report, signer)
     for file in inventory.entries(backend, place.directory):
         path = f"{place.directory}/{file.name}"
         if file.name.endswith(INDEX_SUFFIX):
             report.files += 1
             report.size += file.size
-            why = index_fault(backend, path)
+            why = index_fault(backend, path, signer) if signer or not signed else None
             if why is not None:
                 report.damage.append(Damage(path, 0, file.size, why, 0))
             progress(file.size)
         elif file.name.startswith(inventory.LEFTOVERS) and not place.live:
             report.leftover += file.size
+
+
+def _verify_chain(backend: Backend, place: Place, report: Report, signer: Any) -> None:
+    from .signing import chain
+
+    opened = OpenFiles(signer=signer)
+    try:
+        for segment, gap in chain(inventory.segments(backend, [place], opened)):
+            report.damage.append(Damage(segment.path, gap.offset, 0, gap.text.rstrip("."), 1))
+    except (OSError, FormatError) as error:
+        text = f"the chain of signatures cannot be followed: {error}"
+        report.damage.append(Damage(place.directory, 0, 0, text, 0))
 
 
 def _verify_blobs(
@@ -197,7 +210,8 @@ def _verify_segment(
     wanted: _Wanted,
     progress: Progress,
     signer: object,
-) -> None:
+) -> bool:
+    """Verify one segment; whether anything in it is signed."""
     path = segment.path
 
     def damaged(offset: int, size: int, kind: int) -> None:
@@ -231,36 +245,40 @@ def _verify_segment(
                 done = frame.offset
         report.torn += frames.torn
         progress(frames.size - done)
+        if signer is not None and frames.unsigned:
+            report.damage.append(Damage(path, 0, 0, "it holds records that are not signed", 0))
+        return frames.signed
     except FormatError as error:
-        report.damage.append(Damage(path, 0, 0, f"it cannot be read: {error}", 0))
+        report.damage.append(Damage(path, 0, 0, f"it cannot be read: {error.message}", 0))
     except OSError as error:
         report.damage.append(Damage(path, 0, 0, f"it cannot be read: {error}", 0))
+    return False
 
 
 def _verify_index(frames: Frames, frame: Whole, path: str, report: Report) -> None:
     # The payload has its digest, so the index is as it was written; only its end may be cut off.
     end = frame.offset + fmt.FRAME_HEADER_SIZE + len(frame.payload)
-    tail = frames.tail(frames.size - TRAILER_SIZE)
-    if end == frames.size and read_trailer(tail, frames.size) is None:
+    if end == frames.size and not inventory.has_end(frames.segment._backend, path):
         report.damage.append(Damage(path, frame.offset, 0, "the index has no whole trailer", 0))
 
 
-def index_fault(backend: Backend, path: str) -> str | None:
+def index_fault(backend: Backend, path: str, signer: Any = None) -> str | None:
     """What is wrong with an index file, as half a sentence; None if nothing is."""
     try:
         file = backend.open(path)
         size = file.size()
         header = file.read(0, FILE_HEADER_SIZE)
-        trailer = read_trailer(file.read(max(size - TRAILER_SIZE, 0), TRAILER_SIZE), size)
+        key = signer.key if signer is not None else None
+        trailer = read_trailer(file.read(max(size - TRAILER_SIZE, 0), TRAILER_SIZE), size, key)
         if trailer is None or fmt.read_file_header(header, fmt.INDEX_MAGIC) != trailer.identity:
             return "the index is damaged"
         head = file.read(trailer.head_offset, trailer.head_length)
         pages = file.read(trailer.pages_offset, trailer.pages * PAGE_SIZE)
-        open_index(trailer, head, memoryview(pages))
+        open_index(trailer, head, memoryview(pages), key)
         sums = head[len(head) - 8 * trailer.pages :]
         for page in range(trailer.pages):
             data = pages[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]
-            if blake3(data).digest(8) != sums[8 * page : 8 * page + 8]:
+            if digest_of(data, 8, key) != sums[8 * page : 8 * page + 8]:
                 return f"page {page} of the index is damaged"
     except FileNotFoundError:
         return None  # merged into another meanwhile

@@ -7,7 +7,8 @@ line is the help, and::
     def arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(options: argparse.Namespace) -> int: ...           # the exit status
 
-A module named with a leading underscore is no command.  Commands import what they need inside
+A module named with a leading underscore is no command; one that would be a word of Python's, such
+as ``import``, has one at its end.  Commands import what they need inside
 ``run``, so that ``parsl-ckpt --help`` stays quick.
 """
 
@@ -52,7 +53,7 @@ def commands() -> dict[str, ModuleType]:
     """The subcommands: name to module, in alphabetical order."""
     names = sorted(found.name for found in pkgutil.iter_modules(__path__))
     return {
-        name.replace("_", "-"): importlib.import_module(f"{__name__}.{name}")
+        name.rstrip("_").replace("_", "-"): importlib.import_module(f"{__name__}.{name}")
         for name in names
         if not name.startswith("_")
     }

@@ -47,9 +47,16 @@ class Ending:
     Args:
         kernel: the kernel.
         executors: what to shut down.
+        last: called when all is flushed, before the store is closed.
     """
 
-    def __init__(self, kernel: Kernel, executors: Sequence[Stoppable]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        executors: Sequence[Stoppable],
+        last: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._last = last
         self._kernel = kernel
         self.executors = executors
         self._complete = False
@@ -96,6 +103,7 @@ class Ending:
             self._drain,
             self._shut_down_executors,
             self._flush,
+            self._last,
             lambda: kernel.store.close(publish=kernel.writer.saves_at_end),
             self._close,
         )

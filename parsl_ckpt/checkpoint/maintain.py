@@ -1,0 +1,337 @@
+"""Looking after the runs in a run directory: what ``parsl-ckpt`` does, from Python.
+
+Rule of this file: it finds the runs, makes sure of being the only one who maintains them, and asks
+the file whose idea it is: ``verify``, ``repair``, ``compact``, ``prune``, ``archive``.
+
+>>> import tempfile
+>>> from parsl_ckpt.checkpoint import Store
+>>> with tempfile.TemporaryDirectory() as root:
+...     for run in ("000", "001"):
+...         with Store.open(f"{root}/{run}/checkpoint") as store:
+...             store.put("answer", 42)
+...     verify(root).records, compact(root).records, verify(root).records
+(2, 1, 1)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Union
+
+from parsl_ckpt.errors import ConfigurationError, StoreBusyError
+from parsl_ckpt.identity.keys import SIGNING, derive, signing_secret
+
+from . import archive, inventory
+from . import compact as compacting
+from . import prune as pruning
+from . import repair as repairing
+from . import verify as verifying
+from .archive import Moved
+from .backend import Backend
+from .compact import Compaction
+from .exclusive import alone
+from .inventory import Place, RunInfo
+from .items import Filter, items
+from .local import LocalBackend
+from .prune import Pruned
+from .repair import Repair
+from .verify import Report
+
+if TYPE_CHECKING:
+    from parsl_ckpt.identity.keys import KeySource
+
+    from .signing import Signer
+
+PathLike = Union[str, "os.PathLike[str]"]
+Progress = Callable[[int], None]
+
+
+def runs(run_dir: PathLike = "runinfo", *, backend: Backend | None = None) -> list[RunInfo]:
+    """The runs of a run directory, oldest first, with their state, provenance, records and size.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory.
+    """
+    where = backend or LocalBackend()
+    return [inventory.describe(where, place) for place in inventory.find(where, run_dir)]
+
+
+def verify(
+    run_dir: PathLike = "runinfo",
+    *,
+    only: Sequence[str] | None = None,
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> Report:
+    """Verify every checksum of every file.
+
+    Args:
+        run_dir: the run directory, or a single store.
+        only: names of runs; all by default.
+        signing_key: verifies signatures as well.
+        progress: called with the number of bytes done since the last call.
+        backend: where it is; the file system by default.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory or run.
+    """
+    where = backend or LocalBackend()
+    places = inventory.find(where, run_dir, only)
+    return verifying.verify(
+        where, places, progress=progress, signer=signer_of(signing_key, run_dir)
+    )
+
+
+def repair(
+    run_dir: PathLike = "runinfo",
+    *,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> Repair:
+    """Drop what is damaged, keep every whole record, make indexes anew.  Live runs are left alone.
+
+    Args:
+        run_dir, only, signing_key, progress, backend: as for :func:`verify`.
+        dry_run: only say what would be done.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory or run.
+        StoreBusyError: someone else is maintaining the directory.
+    """
+    where = backend or LocalBackend()
+    places = inventory.find(where, run_dir, only)
+    signer = signer_of(signing_key, run_dir)
+    if dry_run:
+        return repairing.repair(where, places, dry_run=True, progress=progress, signer=signer)
+    with alone(where, where.absolute(os.fspath(run_dir))):
+        return repairing.repair(where, places, progress=progress, signer=signer)
+
+
+def compact(
+    run_dir: PathLike = "runinfo",
+    *,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> Compaction:
+    """Put many runs into one sealed segment; the newest of each call is kept.
+
+    Readers go on meanwhile, and live runs are left alone.
+
+    Args:
+        run_dir, only, signing_key, progress, backend: as for :func:`verify`.
+        dry_run: only say what would be done.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory or run.
+        StoreBusyError: someone else is maintaining the directory.
+        OSError: what is kept could not be written; nothing is lost.
+    """
+    where = backend or LocalBackend()
+    everything = inventory.find(where, run_dir)
+    places = everything if only is None else inventory.find(where, run_dir, only)
+    signer = signer_of(signing_key, run_dir)
+
+    def go(dry_run: bool) -> Compaction:
+        return compacting.compact(
+            where, places, everything=everything, dry_run=dry_run, progress=progress, signer=signer
+        )
+
+    if dry_run:
+        return go(True)
+    with alone(where, where.absolute(os.fspath(run_dir))):
+        return go(False)
+
+
+def prune(
+    run_dir: PathLike = "runinfo",
+    *,
+    apps: Sequence[str] = (),
+    older_than: float | None = None,
+    larger_than: int | None = None,
+    max_bytes: int | None = None,
+    keep_runs: int | None = None,
+    failures: bool = False,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    signing_key: KeySource | None = None,
+    backend: Backend | None = None,
+) -> Pruned:
+    """Remove what is not worth its room.  Live runs are left alone.
+
+    Args:
+        run_dir, only, signing_key, backend: as for :func:`verify`.
+        apps: only records of these apps; ``*`` and ``?`` as in file names.
+        older_than: only records begun more than so many seconds ago.
+        larger_than: only records of more than so many bytes.
+        max_bytes: only as many records as it takes to bring the run directory down to this size,
+            those first that are cheapest to compute again for the room that they take.
+        keep_runs: of the runs, keep so many newest ones; the others go wholly.
+        failures: only failures.
+        dry_run: only say what would be done.
+
+    Raises:
+        ConfigurationError: nothing says what is to go, or a number is negative.
+        CheckpointNotFoundError: there is no such directory or run.
+        StoreBusyError: someone else is maintaining the directory.
+    """
+    where = backend or LocalBackend()
+    everything = inventory.find(where, run_dir)
+    within = None
+    if only is not None:
+        within = [place.name for place in inventory.find(where, run_dir, only)]
+    wanted = None
+    if apps or older_than is not None or larger_than is not None or failures:
+        before = None if older_than is None else time.time() - older_than
+        kinds = ("failure",) if failures else ("result", "failure")
+        wanted = Filter(apps=apps, before=before, larger_than=larger_than, kinds=kinds)
+    signer = signer_of(signing_key, run_dir)
+
+    def go(dry_run: bool) -> Pruned:
+        return pruning.prune(
+            where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
+            within=within, dry_run=dry_run, signer=signer,
+        )  # fmt: skip
+
+    if dry_run:
+        return go(True)
+    with alone(where, where.absolute(os.fspath(run_dir))):
+        return go(False)
+
+
+def remove(
+    run_dir: PathLike = "runinfo",
+    *,
+    runs: Sequence[str] = (),
+    apps: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    dry_run: bool = False,
+    signing_key: KeySource | None = None,
+    backend: Backend | None = None,
+) -> Pruned:
+    """Remove whole runs; or records, by the beginning of their keys, or by app.
+
+    Args:
+        run_dir, signing_key, backend: as for :func:`verify`.
+        runs: names of runs; with ``apps`` or ``keys``, the runs from which records go.
+        apps: names of apps; ``*`` and ``?`` as in file names.
+        keys: beginnings of keys or record ids, in hexadecimal.
+        dry_run: only say what would be done.
+
+    Raises:
+        ConfigurationError: nothing says what is to go.
+        CheckpointNotFoundError: there is no such directory or run.
+        StoreBusyError: a run lives, or someone else is maintaining the directory.
+    """
+    if not (runs or apps or keys):
+        raise ConfigurationError(
+            "Nothing says what is to be removed.", hint="Name runs, apps or keys.", field="runs"
+        )
+    where = backend or LocalBackend()
+    everything = inventory.find(where, run_dir)
+    named = inventory.find(where, run_dir, runs) if runs else everything
+    living = [place.name for place in named if place.live]
+    if living and runs:
+        raise StoreBusyError(
+            f"The run {living[0]} is live, so nothing of it can be removed.",
+            hint="Wait until it has ended.",
+            path=living[0],
+        )
+    done = Pruned(left=dict.fromkeys(living, "it is live"))
+    done.before = done.after = sum(inventory.size(where, place) for place in everything)
+    signer = signer_of(signing_key, run_dir)
+    quiet = [place for place in named if not place.live]
+    if apps or keys:
+        chosen = list(items(where, quiet, Filter(apps=apps, keys=keys), signer))
+    else:
+        chosen = []
+        done.runs = [place.name for place in named]
+        done.bytes = sum(inventory.size(where, place) for place in named)
+    for item in chosen:
+        done.records += 1
+        done.apps[item.app] = done.apps.get(item.app, 0) + 1
+        done.bytes += item.size
+    if dry_run or not (chosen or done.runs):
+        return done
+    with alone(where, where.absolute(os.fspath(run_dir))):
+        if done.runs:
+            rest = [place for place in everything if place.name not in done.runs]
+            pruning.remove_runs(where, named, rest, signer)
+        else:
+            pruning.remove_items(where, chosen, reason="removed", signer=signer)
+    done.after = sum(inventory.size(where, place) for place in everything)
+    return done
+
+
+def export_runs(
+    target: IO[bytes],
+    run_dir: PathLike = "runinfo",
+    *,
+    only: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> Moved:
+    """Write runs to an archive that :func:`import_runs` takes elsewhere.
+
+    Args:
+        target: a file open for writing bytes; it may be a pipe.
+        run_dir, only, progress, backend: as for :func:`verify`.
+    """
+    where = backend or LocalBackend()
+    places = inventory.find(where, run_dir, only)
+    return archive.export_runs(where, places, target, progress)
+
+
+def import_runs(
+    source: IO[bytes],
+    run_dir: PathLike = "runinfo",
+    *,
+    salvage: bool = False,
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+) -> Moved:
+    """Take the runs of an archive into a run directory, under numbers that are free there.
+
+    Values in an archive are pickles as a rule, and unpickling runs code: import only what comes
+    from someone whom you would let run programs as you.
+
+    Args:
+        source: a file open for reading bytes; it may be a pipe.
+        run_dir: the run directory; made if it is missing.
+        salvage: take what is whole of an archive with damaged records.
+        signing_key, progress: as for :func:`verify`.
+
+    Raises:
+        ArchiveError: it is no archive, or is damaged; nothing of it is taken.
+        StoreWriteError: it could not be written; nothing of it is taken.
+    """
+    where = LocalBackend()
+    base = where.absolute(os.fspath(run_dir))
+    where.make_directory(base)
+    with alone(where, base):
+        return archive.import_runs(
+            base, source, salvage=salvage, progress=progress,
+            signer=signer_of(signing_key, run_dir),
+        )  # fmt: skip
+
+
+def signer_of(signing_key: KeySource | None, run_dir: PathLike) -> Signer | None:
+    """What verifies and signs; None where neither an argument nor the environment names a key."""
+    from .signing import Signer
+
+    secret = signing_secret(signing_key, [os.fspath(run_dir)])
+    return Signer(derive(secret, SIGNING)) if secret is not None else None
+
+
+__all__ = [
+    "Compaction", "Filter", "Moved", "Place", "Pruned", "Repair", "Report", "RunInfo", "compact",
+    "export_runs", "import_runs", "prune", "remove", "repair", "runs", "verify",
+]  # fmt: skip
