@@ -201,6 +201,7 @@ class Kernel:
         """*In turn.* Hand the task to an executor, unless it was cancelled meanwhile."""
         if task.state in states.FINAL_STATES:
             task.attempt = None
+            self.forget(task)  # it was entered under its value key after it was over
         else:
             task.to(states.LAUNCHED)
             self._effects.append(lambda: self.execution.launch(task))
@@ -251,6 +252,7 @@ class Kernel:
     def fail(self, task: Task, error: BaseException, state: str) -> None:
         """*In turn.*"""
         if task.state in states.FINAL_STATES:
+            self.forget(task)
             return
         task.to(state)
         task.error = error
@@ -307,6 +309,7 @@ class Kernel:
     def memo_hit(self, task: Task, stored: Stored) -> None:
         """*In turn.* A task that was entered turned out to be recorded already."""
         if task.state in states.FINAL_STATES:
+            self.forget(task)
             return
         task.to(states.MEMO_DONE)
         task.stored = stored
