@@ -72,6 +72,10 @@ class Readable(ABC):
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes; fewer only at the end of the file."""
 
+    def data_from(self, offset: int) -> int:
+        """Where the first byte after ``offset`` is that may not be zero; holes are stepped over."""
+        return offset
+
     @abstractmethod
     def map(self) -> memoryview:
         """The whole file as a read-only view; for files that nobody writes any more."""

@@ -82,7 +82,7 @@ class Blobs:
                 self._checked.get(path) != stamp and _digest(view) != digest
             ):
                 raise _unreadable(path, "does not have the digest that its name says")
-        except OSError as error:
+        except (OSError, MemoryError, OverflowError) as error:
             raise _unreadable(path, f"cannot be read ({error})") from error
         except UnreadableRecordError:
             self._checked.pop(path, None)

@@ -42,6 +42,7 @@ OFFSET_BITS = 40
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 LOCATOR_MASK = (1 << 64) - 1
 MAX_SEGMENTS = 1 << 24
+MAX_HEAD = 1 << 28  # bytes; enough for billions of entries
 _WORDS = PAGE_SIZE // 8
 _TRAILER = Struct("<8s16sQQQ16s8s")
 TRAILER_SIZE = _TRAILER.size
@@ -211,7 +212,7 @@ def read_trailer(data: bytes, size: int, key: bytes | None = None) -> Trailer | 
     if magic != _TRAILER_MAGIC or digest_of(fields, CHECKSUM_SIZE, key) != checksum:
         return None
     trailer = Trailer(identity, pages_offset, pages, head_length, digest)
-    if trailer.head_offset + head_length + TRAILER_SIZE != size:
+    if trailer.head_offset + head_length + TRAILER_SIZE != size or head_length > MAX_HEAD:
         return None
     return trailer
 

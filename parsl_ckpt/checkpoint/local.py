@@ -112,6 +112,14 @@ class LocalReader(Readable):
             got += len(data)
         return b"".join(parts)
 
+    def data_from(self, offset: int) -> int:
+        if not hasattr(os, "SEEK_DATA"):
+            return offset
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError as error:  # beyond the last byte that was written, or not known here
+            return self.size() if error.errno == errno.ENXIO else offset
+
     def map(self) -> memoryview:
         return memoryview(self._map(mmap.ACCESS_READ)).toreadonly()
 

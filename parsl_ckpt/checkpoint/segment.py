@@ -464,7 +464,10 @@ class Walk:
 
     def _search(self, at: int) -> int | None:
         """The next offset at which a frame's header verifies."""
+        holes = isinstance(self._reader, Readable)
         while at + FRAME_HEADER_SIZE <= self._size:
+            if holes:  # which may be terabytes that take no room
+                at = max(self._reader.data_from(at) - FRAME_HEADER_SIZE, at)
             buffer = self._reader.read(at, _CHUNK)
             place = buffer.find(FRAME_MAGIC)
             while place >= 0 and place + FRAME_HEADER_SIZE <= len(buffer):

@@ -57,6 +57,27 @@ def test_the_worked_example_is_what_the_store_reads() -> None:
         assert found is not None and store.value(found) == 42 and found.result.app == "double"
 
 
+def test_a_signed_frame_is_what_the_page_says() -> None:
+    backend = MemoryBackend()
+    store = Store.open("run", backend=backend, signing_key=b"s" * 32)
+    store.append([store.entry("a", 1), store.entry("b", 2)])
+    (name,) = backend.list("run")
+    data = bytes(backend.files[f"run/{name}"].data)
+    context = "parsl_ckpt signing of checkpoints 1"
+    assert context in DOCUMENT.read_text()
+    key = blake3(b"s" * 32, derive_key_context=context).digest()
+    at, before = 40, bytes(16)
+    while at < len(data):
+        kind, flags, _, _, length = struct.unpack_from("<BBBBQ", data, at + 4)
+        assert (kind, flags) == (1, 1)
+        body = data[at + 56 : at + 56 + length]
+        payload, named, tag = body[:-32], body[-32:-16], body[-16:]
+        assert data[at + 16 : at + 32] == blake3(payload).digest()[:16] and named == before
+        placed = data[16:32] + struct.pack("<Q", at) + data[at : at + 48]
+        assert tag == blake3(placed + named + payload, key=key).digest()[:16]
+        at, before = at + 56 + length, tag
+
+
 def test_the_page_lists_every_kind() -> None:
     text = DOCUMENT.read_text()
     for number, name in fmt.KIND_NAMES.items():
