@@ -101,6 +101,7 @@ class Catalog:
         self.problems: list[Problem] = []
         self.opened = OpenFiles(signer=signer)
         self.mine: set[str] = set()  # names of the segments that this process writes or wrote
+        self.vanished = False  # a file was not found that should have been
         self._on_problem = on_problem
         self._told: set[tuple[str, str, int]] = set()
         self._lock = threading.RLock()
@@ -198,6 +199,33 @@ class Catalog:
                     continue
             self.load(None)
             self.scan(grown, None)
+
+    def find_again(self) -> bool:
+        """Take out the segments whose files are gone, and take in those that stand for them.
+
+        Returns:
+            Whether there is anything new.
+        """
+        with self._lock:
+            self.vanished = False
+            here = {name for directory in self.directories for name in self._names(directory)}
+            gone = [segment for name, segment in self.segments.items() if name not in here]
+            for segment in gone:
+                self._lose(segment)
+            known = set(self.segments)
+            self.load(None)
+            new = not known.issuperset(self.segments)
+        if not new:
+            for segment in gone:
+                self.report("directory", segment.path, f"{segment.path} is gone.")
+        return new
+
+    def _lose(self, segment: Segment) -> None:
+        del self.segments[segment.name]
+        self._partial.pop(segment.name, None)
+        for index in self.indexes:
+            # In place: who is just looking up through it finds nothing there, and looks again.
+            index.segments[:] = [None if one is segment else one for one in index.segments]
 
     def scan(self, segments: Sequence[Segment], keep_in: str | None) -> None:
         """Walk segments that no index covers, and index them."""

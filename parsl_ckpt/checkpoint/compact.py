@@ -36,6 +36,7 @@ from .catalog import INDEX_SUFFIX
 from .choice import Choice
 from .frames import Frames, Whole, decode
 from .inventory import Place
+from .items import removed_in
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles, Segment, parse_name
 
@@ -92,7 +93,10 @@ def compact(
     """
     done = Compaction()
     for group in groups(places, everything or places, done.left):
-        work = _Group(backend, group, progress or (lambda _: None), signer)
+        inside = {place.directory for place in group}
+        others = [place for place in everything or places if place.directory not in inside]
+        removed = removed_in(backend, others, signer)
+        work = _Group(backend, group, removed, progress or (lambda _: None), signer)
         try:
             work.open()
             work.select()
@@ -188,7 +192,12 @@ class _Group:
     """
 
     def __init__(
-        self, backend: Backend, places: Sequence[Place], progress: Progress, signer: object
+        self,
+        backend: Backend,
+        places: Sequence[Place],
+        removed: set[bytes],
+        progress: Progress,
+        signer: object,
     ) -> None:
         self.places = list(places)
         self.target = places[-1]
@@ -197,7 +206,7 @@ class _Group:
         self._progress = progress
         self._signer = signer
         self._opened: list[_Opened] = []
-        self._removed: set[bytes] = set()
+        self._removed = removed  # by others; and, once all is open, by these
         self._named: set[bytes] = set()  # by aliases
         self._extra: list[Entry] = []  # tombstones that stay, run records with their run's name
         self._blobs: dict[bytes, tuple[str, int]] = {}  # digest -> where it is, size

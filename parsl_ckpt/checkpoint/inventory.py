@@ -6,6 +6,7 @@ what is known of who writes it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import struct
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from parsl_ckpt.errors import CheckpointNotFoundError, FormatError
+from parsl_ckpt.errors import CheckpointNotFoundError, FormatError, StoreBusyError
 
 from . import format as fmt
 from . import heartbeat
@@ -88,16 +89,34 @@ def find(
         runs = sorted(dict.fromkeys(runs), key=lambda name: (int(name), name))
     elif not runs and any(parse_name(name) for name in listed):
         return [Place(base.rpartition("/")[2], None, base, _state(backend, base, None))]
-    return [_place(backend, base, name) for name in runs]
+    return [_place(backend, f"{base}/{name}", name) for name in runs]
 
 
 def place_of(backend: Backend, directory: str) -> Place:
     """The place that a checkpoint directory is."""
-    base, _, last = directory.rpartition("/")
-    root, _, name = base.rpartition("/")
+    run, _, last = directory.rpartition("/")
+    name = run.rpartition("/")[2]
     if last == CHECKPOINT and name.isascii() and name.isdigit():
-        return _place(backend, root, name)
+        return _place(backend, run, name)
     return Place(last, None, directory, _state(backend, directory, None))
+
+
+def own_place(backend: Backend, directory: str) -> Place:
+    """The place that this process writes to, all of which it has sealed.
+
+    Raises:
+        StoreBusyError: someone else writes there.
+    """
+    place = place_of(backend, directory)
+    mine = heartbeat.identify()
+    beat = place.beat or mine
+    if place.live and any(beat.get(name) != value for name, value in mine.items()):
+        raise StoreBusyError(
+            f"Process {beat.get('pid')} on {beat.get('host')} writes to {directory}.",
+            hint="Wait until it has ended.",
+            path=directory,
+        )
+    return dataclasses.replace(place, state="ended", own=True)
 
 
 def root_of(place: Place) -> str:
@@ -284,8 +303,7 @@ def _app_of(payload: Any) -> str:
 # --- inside ---------------------------------------------------------------------------------------
 
 
-def _place(backend: Backend, base: str, name: str) -> Place:
-    run = f"{base}/{name}"
+def _place(backend: Backend, run: str, name: str) -> Place:
     directory = f"{run}/{CHECKPOINT}"
     beat = heartbeat.read(backend, f"{run}/{heartbeat.NAME}")
     return Place(name, run, directory, _state(backend, directory, beat), beat)

@@ -94,6 +94,8 @@ class Reading:
             found = self._read(*place, key)
             if found is not None:
                 return found
+        if self.catalog.vanished and self.catalog.find_again():
+            return self.find(key)
         return None
 
     def value(self, stored: Stored) -> Any:
@@ -102,28 +104,43 @@ class Reading:
         Raises:
             UnreadableRecordError: a blob is missing or damaged, or the value does not decode.
         """
-        result = stored.result if stored.place is None else self._full(stored)
-        codec = result.codec
-        data: Any = result.value
-        buffers: Any = ()
         try:
-            if codec > _BARE:
-                directory = stored.directory
-                codec, data, buffers = gather(
-                    result, lambda digest, size: self._blobs.read(directory, digest, size)
-                )
-                if codec == codecs.PLAIN and type(data) is not bytes:
-                    data = bytes(data)
-            elif result.blobs:
-                directory = stored.directory
-                buffers = [self._blobs.read(directory, *blob) for blob in result.blobs]
-            return codecs.decode(codec, data, buffers, self.pickle)
+            return self._value(stored)
         except FormatError as error:
             self._unreadable(stored, error)
             raise
         except UnreadableRecordError as error:
+            moved = self._moved(stored)
+            if moved is not None:
+                return self.value(moved)
             self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
             raise
+
+    def _value(self, stored: Stored) -> Any:
+        result = stored.result if stored.place is None else self._full(stored)
+        codec = result.codec
+        data: Any = result.value
+        buffers: Any = ()
+        if codec > _BARE:
+            directory = stored.directory
+            codec, data, buffers = gather(
+                result, lambda digest, size: self._blobs.read(directory, digest, size)
+            )
+            if codec == codecs.PLAIN and type(data) is not bytes:
+                data = bytes(data)
+        elif result.blobs:
+            directory = stored.directory
+            buffers = [self._blobs.read(directory, *blob) for blob in result.blobs]
+        return codecs.decode(codec, data, buffers, self.pickle)
+
+    def _moved(self, stored: Stored) -> Stored | None:
+        """The same record where compacting has put it since; None if it was not moved."""
+        if not self.catalog.find_again():
+            return None
+        found = self.find(stored.result.key)
+        if found is None or found.record_id != stored.record_id:
+            return None
+        return found
 
     def note(self, record_id: bytes, name: str) -> bytes | None:
         """What was noted last about a record under a name."""
@@ -213,6 +230,8 @@ class Reading:
                     return self._resolve(alias)
         except DamagedFrame as error:
             self._damaged(segment, offset, error)
+        except FileNotFoundError:
+            self.catalog.vanished = True
         except OSError as error:
             self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
         except Exception as error:
@@ -254,6 +273,9 @@ class Reading:
             record = fmt.decode_record(kind, payload) if kind != fmt.INDEX else None
         except DamagedFrame as error:
             self._damaged(segment, offset, error)
+            return None
+        except FileNotFoundError:
+            self.catalog.vanished = True
             return None
         except (FormatError, OSError) as error:
             self.catalog.report("record", segment.path, str(error), offset)

@@ -27,7 +27,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from blake3 import blake3
 
@@ -55,6 +55,10 @@ from .signing import Signer
 from .trust import Trust, distrusted, refuse
 from .writing import Writing
 from .zstd import Compression, Zstd, codec_of
+
+if TYPE_CHECKING:
+    from .compact import Compaction
+    from .verify import Report
 
 Durability = Literal["process", "power"]
 RECENT_BYTES = 4 << 20
@@ -358,6 +362,52 @@ class Store(Mapping):
     def refresh(self) -> None:
         """See what other processes have appended since."""
         self.catalog.refresh()
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> Report:
+        """Verify every checksum of every file of the directories that are open.
+
+        Args:
+            progress: called with the number of bytes done since the last call.
+        """
+        from . import verify
+        from .inventory import place_of
+
+        places = [place_of(self._backend, directory) for directory in self.catalog.directories]
+        return verify.verify(
+            self._backend, places, progress=progress, signer=self.catalog.signer
+        )
+
+    def compact(self, progress: Callable[[int], None] | None = None) -> Compaction:
+        """Put the segments of the directory written to into one; appends wait meanwhile.
+
+        Blobs that no record names any more stay until ``maintain.compact`` finds that nobody writes
+        here.
+
+        Args:
+            progress: called with the number of bytes done since the last call.
+
+        Raises:
+            StoreBusyError: someone else maintains the directory, or writes here.
+            OSError: what is kept could not be written; nothing is lost.
+        """
+        from . import compact
+        from .exclusive import alone
+        from .inventory import own_place, root_of
+
+        if self.path is None:
+            raise _read_only()
+        with self._lock:
+            self._writing.seal()
+            self._writing.sync(self._blobs)  # else it would wait for segments that are gone
+            if not _exists(self._backend, self.path):
+                return compact.Compaction()  # nothing was ever written
+            place = own_place(self._backend, self.path)
+            with alone(self._backend, root_of(place)):
+                done = compact.compact(
+                    self._backend, [place], progress=progress, signer=self.catalog.signer
+                )
+            self.catalog.find_again()
+        return done
 
     def remove(self, *record_ids: bytes, reason: str = "") -> None:
         """Remove records: they are never found again, in whatever segment they are."""

@@ -1,0 +1,222 @@
+"""Whoever looks after a store may die, or lose power, at any instruction: nothing is lost by it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from parsl_ckpt.checkpoint import MemoryBackend, Store
+from parsl_ckpt.checkpoint.compact import compact
+from parsl_ckpt.checkpoint.inventory import find
+from parsl_ckpt.checkpoint.items import Filter, items
+from parsl_ckpt.checkpoint.memory import _File
+from parsl_ckpt.checkpoint.prune import prune, remove_items, remove_runs
+from parsl_ckpt.checkpoint.repair import repair
+from parsl_ckpt.checkpoint.store import address
+from parsl_ckpt.checkpoint.verify import verify
+from parsl_ckpt.errors import UnreadableRecordError
+from parsl_ckpt.testing.faults import Die, Died, FaultyBackend
+
+RUNS = ("000", "001", "002")
+Work = Callable[[Any], object]
+
+
+def copy(backend: MemoryBackend) -> MemoryBackend:
+    other = MemoryBackend()
+    other.directories = set(backend.directories)
+    for name, file in backend.files.items():
+        other.files[name] = _File()
+        other.files[name].data = bytearray(file.data)
+    return other
+
+
+def sources(backend: Any) -> list[str]:
+    return [place.directory for place in find(backend, "runs")]
+
+
+def view(backend: Any) -> dict[Any, Any]:
+    """Everything that is found, by key, by alias and as a note."""
+    with Store.open(None, sources=sources(backend), backend=backend, named=False) as store:
+        seen: dict[Any, Any] = {}
+        for key in store:
+            value = store.get(key)
+            seen[key] = value if not isinstance(value, bytes) else (len(value), value[:1])
+            if value is None:
+                del seen[key]
+        for name in ("alias", "old"):
+            found = store.find(name.encode().ljust(32))
+            if found is not None:
+                seen[name] = store.value(found)
+                seen[name, "note"] = store.note(found.record_id, "value")
+        return seen
+
+
+def runs() -> MemoryBackend:
+    """Three runs that share keys, with blobs, removals, aliases, notes; one has no end."""
+    backend = MemoryBackend()
+    for number, run in enumerate(RUNS):
+        store = Store.open(
+            f"runs/{run}/checkpoint",
+            sources=[f"runs/{one}/checkpoint" for one in RUNS[:number]],
+            backend=backend,
+            rotate_records=5,
+        )
+        for n in range(number * 4, number * 4 + 9):
+            store.put(n, (run, n))
+        store.put(f"big {run}", bytes([65 + number]) * 300_000)
+        store.put("shared", b"s" * 200_000)
+        store.append([store.stage_run("begin", {"used": []})])
+        found = store.find(address(5 + number))
+        assert found is not None
+        store.append([
+            store.stage_alias(
+                key=b"alias".ljust(32), record_id=found.record_id, target=found.result.key
+            ),
+            store.stage_note(found.record_id, "value", b"leaf"),
+            store.stage_failure(app="bad", tid=1, error="no", trace=b""),
+        ])  # fmt: skip
+        if number == 1:
+            first = store.find(address(0))
+            old = store.find(address(6))
+            assert first is not None and old is not None
+            store.remove(first.record_id, reason="forgotten")
+            store.append([
+                store.stage_alias(
+                    key=b"old".ljust(32), record_id=old.record_id, target=old.result.key
+                )
+            ])
+        if number != 1:
+            store.close()
+    return backend
+
+
+def compacted(backend: Any) -> object:
+    return compact(backend, find(backend, "runs"))
+
+
+def repaired(backend: Any) -> object:
+    return repair(backend, find(backend, "runs"))
+
+
+def pruned(backend: Any) -> object:
+    return prune(backend, find(backend, "runs"), max_bytes=450_000)
+
+
+def first_run_removed(backend: Any) -> object:
+    places = find(backend, "runs")
+    remove_runs(backend, places[:1], places[1:])
+    return None
+
+
+def operations(backend: MemoryBackend, work: Work) -> int:
+    faulty = FaultyBackend(copy(backend))
+    work(faulty)
+    return faulty.count
+
+
+def deaths(backend: MemoryBackend, work: Work) -> Any:
+    """(what the disk holds, whether it had come to its end) for a death at each operation."""
+    for number, fraction in itertools.product(range(1, operations(backend, work) + 1), (0.0, 0.6)):
+        disk = copy(backend)
+        with pytest.raises(Died):
+            work(FaultyBackend(disk, {number: Die(fraction)}))
+        yield number, disk
+
+
+@pytest.mark.parametrize("work", [compacted, repaired])
+def test_a_death_at_any_operation_changes_nothing_that_is_found(work: Work) -> None:
+    backend = runs()
+    before = view(backend)
+    assert before[4] == ("001", 4) and before["alias", "note"] == b"leaf" and 0 not in before
+    for number, disk in deaths(backend, work):
+        assert view(disk) == before, number
+        work(disk)
+        assert view(disk) == before, number
+        assert verify(disk, find(disk, "runs")).good
+
+
+@pytest.mark.parametrize("work", [compacted, repaired])
+def test_a_power_cut_at_any_operation_changes_nothing_that_is_found(work: Work) -> None:
+    backend = runs()
+    before = view(backend)
+    for number in range(1, operations(backend, work) + 1):
+        faulty = FaultyBackend(copy(backend), {number: Die()})
+        with pytest.raises(Died):
+            work(faulty)
+        faulty.power_cut()
+        assert view(faulty.inner) == before, number
+
+
+def test_a_death_while_pruning_loses_only_what_was_chosen() -> None:
+    backend = runs()
+    before = view(backend)
+    done = copy(backend)
+    pruned(done)
+    after = view(done)
+    assert after != before
+    for number, disk in deaths(backend, pruned):
+        found = view(disk)
+        assert after.items() <= before.items() and found.items() <= before.items(), number
+        assert set(after) <= set(found), number
+
+
+def test_a_death_while_a_run_is_removed_touches_no_other_run() -> None:
+    backend = runs()
+    done = copy(backend)
+    first_run_removed(done)
+    after = view(done)
+    for number, disk in deaths(backend, first_run_removed):
+        found = view(disk)
+        assert {k: v for k, v in found.items() if k in after} == after, number
+        first_run_removed(disk) if find(disk, "runs")[0].name == "000" else None
+        assert view(disk) == after, number
+
+
+def test_a_removal_in_a_run_outlives_that_run() -> None:
+    """Run 001 removed a record of run 000; when 001 goes, the record does not come back."""
+    backend = runs()
+    with Store.open(None, sources=sources(backend)[:1], backend=backend) as store:
+        assert store.get(0) == ("000", 0)
+    places = find(backend, "runs")
+    remove_runs(backend, places[1:2], [places[0], places[2]])
+    assert 0 not in view(backend)
+    with Store.open(None, sources=sources(backend), backend=backend) as store:
+        assert store.get(0) is None and store.get(1) == ("000", 1)
+
+
+def test_readers_go_on_while_runs_are_compacted() -> None:
+    """A store that was opened before finds everything after, values and blobs."""
+    backend = runs()
+    before = view(backend)
+    with (
+        Store.open(None, sources=sources(backend), backend=backend, named=False) as first,
+        Store.open(None, sources=sources(backend), backend=backend, named=False) as second,
+    ):
+        held = {key: first.find(address(key)) for key in ("big 000", 3, 11)}
+        compacted(backend)
+        assert find(backend, "runs")[0].name == "002"
+        for key, stored in held.items():
+            assert stored is not None
+            value = first.value(stored)
+            assert (len(value), value[:1]) == before[key] if key == "big 000" else (
+                value == before[key]
+            )
+        for key in before:
+            if isinstance(key, (int, str)) and key not in ("alias", "old"):
+                assert second.get(key) is not None, key
+        assert second.problems == [] and first.problems == []
+
+
+def test_pruned_and_removed_records_are_a_miss_for_readers_that_were_there_before() -> None:
+    backend = runs()
+    with Store.open(None, sources=sources(backend), backend=backend, named=False) as reader:
+        stored = reader.find(address("big 000"))
+        assert stored is not None
+        chosen = list(items(backend, find(backend, "runs"), Filter(larger_than=100_000)))
+        remove_items(backend, chosen)
+        with pytest.raises(UnreadableRecordError):
+            reader.value(stored)
+        assert reader.get("big 001") is None and reader.get(11) == ("002", 11)
