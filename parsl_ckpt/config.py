@@ -65,6 +65,9 @@ class Config:
         secret: names of parameters, in whatever app, whose values must not be told from the
             checkpoint; they count by a digest that is keyed.
         previews: False records digests of all arguments, short ones too.
+        max_checkpoint_bytes: prune the checkpoints of runs that are over, when all of ``run_dir``
+            takes more than this: what is cheapest to compute again for its size goes first. None
+            for no bound.
         show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
 
     Raises:
@@ -93,6 +96,7 @@ class Config:
     compression: Compression = "auto"
     secret: Collection[str] = frozenset()
     previews: bool = True
+    max_checkpoint_bytes: int | None = None
     show_progress: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +111,8 @@ class Config:
             raise _wrong("secret", self.secret, "is not a set of names")
         if self.retries < 0:
             raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
+        if self.max_checkpoint_bytes is not None and self.max_checkpoint_bytes <= 0:
+            raise _wrong("max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive")
         if self.grace < 0:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)

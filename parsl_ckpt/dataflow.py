@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.heartbeat import Heartbeat
 from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
@@ -35,6 +35,9 @@ from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.resilience import RetryPolicy
+
+if TYPE_CHECKING:
+    from parsl_ckpt.checkpoint.budget import Budget
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +130,11 @@ class DataFlowKernel:
         )
         self.events = self.kernel.events
         self._ending = Ending(self.kernel, [*self._executors, internal], self._record_end)
-        self._heart = Heartbeat(os.path.join(absolute, self.run_id), used=store.sources)
+        self._budget = _budget(config, absolute, store) if record else None
+        self._heart = Heartbeat(
+            os.path.join(absolute, self.run_id), used=store.sources,
+            each=self._budget.look if self._budget is not None else None,
+        )  # fmt: skip
         self._heart.start()
         self._tell_loaded()
         self._provenance_told = threading.Event()
@@ -225,6 +232,8 @@ class DataFlowKernel:
             errors = self._ending.end(grace)
             if first:
                 self._heart.stop(tasks=self.counts())
+                if self._budget is not None:
+                    self._budget.enforce()
         finally:
             shutdown.unregister(self)
             if current.kernel is self.kernel:
@@ -341,6 +350,16 @@ def _sources(
     if config.checkpoint_mode is None:
         return []
     return get_all_checkpoints(run_root)
+
+
+def _budget(config: Config, root: str, store: Store) -> Budget | None:
+    if config.max_checkpoint_bytes is None:
+        return None
+    from parsl_ckpt.checkpoint.budget import Budget
+
+    return Budget(
+        root, store.path or "", config.max_checkpoint_bytes, signing_key=config.signing_key
+    )
 
 
 def _with_used(named: Sequence[str], trusting: dict[str, Any]) -> list[str]:

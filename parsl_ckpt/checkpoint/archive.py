@@ -110,8 +110,10 @@ def _export_run(
     moved: Moved,
     progress: Progress,
 ) -> None:
-    if place.beat is not None:
-        _add_bytes(archive, f"{name}/{heartbeat.NAME}", json.dumps(place.beat).encode())
+    beat = dict(place.beat or {})
+    if place.state == "ended":
+        beat.setdefault("ended", None)  # that it did is known, if not when
+    _add_bytes(archive, f"{name}/{heartbeat.NAME}", json.dumps(beat).encode())
     # How far segments reach is fixed before blobs are listed, so that what they name is there.
     found: list[tuple[str, Readable, int]] = []
     for file in sorted(inventory.listing(backend, place.directory)):
@@ -340,7 +342,8 @@ def _settle(
         beat = heartbeat.read(backend, f"{source}/{heartbeat.NAME}") or {}
         run = rundir.claim(base)
         heart = heartbeat.Heartbeat(run, backend=backend)
-        heart.end({"ended": time.time(), **beat, "used": [], "imported": name})
+        # Nobody's process, so that it is not taken for one that lives here.
+        heart.end({"began": None, **beat, "pid": None, "beat": 0, "used": [], "imported": name})
         if files:
             backend.rename(f"{source}/{rundir.CHECKPOINT}", f"{run}/{rundir.CHECKPOINT}")
         with contextlib.suppress(OSError):

@@ -314,7 +314,16 @@ class _Group:
         dropped = self.superseded + self.gone + self.unreadable
         return bool(self._opened) and (
             dropped > 0
+            or self._has_orphans()
             or not inventory.has_end(self._backend, self._opened[0].frames.segment.path)
+        )
+
+    def _has_orphans(self) -> bool:
+        return any(
+            (digest := inventory.blob_digest(path)) is not None
+            and digest not in self._wanted
+            and inventory.settled(self.target, file)
+            for path, file in inventory.blobs(self._backend, self.target.directory)
         )
 
     def size(self) -> int:

@@ -171,15 +171,15 @@ def amount(number: float) -> str:
 def span(seconds: float | None) -> str:
     """A time span as people read it.
 
-    >>> span(0.0042), span(75), span(200_000), span(None)
-    ('4.2 ms', '1m15s', '2d7h', '-')
+    >>> span(0.0042), span(7.5), span(75), span(200_000), span(None)
+    ('4.2 ms', '7.5 s', '1m15s', '2d7h', '-')
     """
     if seconds is None:
         return "-"
-    if seconds < 1:
+    if 0 < seconds < 1:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.3g} s"
     whole = int(seconds)
     for unit, below, length, smaller in (
         ("m", "s", 60, 1), ("h", "m", 3600, 60), ("d", "h", 86400, 3600),
@@ -192,7 +192,7 @@ def span(seconds: float | None) -> str:
 
 def ago(moment: float | None) -> str:
     """How long ago something was."""
-    return span(max(time.time() - moment, 0.0)) if moment else "-"
+    return span(float(int(max(time.time() - moment, 0.0)))) if moment else "-"
 
 
 def plural(number: int, what: str) -> str:

@@ -7,6 +7,7 @@ recorded is there in each case.
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -98,4 +99,6 @@ def _lasted(info: RunInfo) -> str:
 
 def _command(info: RunInfo) -> str:
     command = info.provenance.get("command")
-    return " ".join(map(str, command)) if isinstance(command, (list, tuple)) else ""
+    if not isinstance(command, (list, tuple)) or not command:
+        return ""
+    return " ".join([os.path.basename(str(command[0])), *map(str, command[1:])])
