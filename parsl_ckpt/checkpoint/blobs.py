@@ -33,6 +33,7 @@ class Blobs:
         self._trust = trust
         self._checked: dict[str, tuple[int, ...]] = {}  # path -> stamp, when it was last verified
         self._lock = threading.Lock()
+        self._synced: set[str] = set()  # blobs that are on the disk, whoever wrote them
         self._rooted: set[str] = set()  # directories of blobs whose own names are on the disk
 
     def write(self, directory: str, buffer: Any) -> tuple[bytes, int, str | None]:
@@ -43,7 +44,7 @@ class Blobs:
             buffer: contiguous bytes; they must not change meanwhile.
 
         Returns:
-            Its digest, its size, and the path if a file was written (to be synced later).
+            Its digest, its size, and the path if it may have to be synced (later).
 
         Raises:
             OSError: it could not be written; nothing remains of it.
@@ -54,7 +55,7 @@ class Blobs:
         digest = _digest(view)
         path = _path(directory, digest)
         if self._present(path, digest, len(view)):
-            return digest, len(view), None
+            return digest, len(view), self._unsynced(path)
         file, temporary = self._begin(path)
         self._finish(file, temporary, path, lambda: file.write(view))
         return digest, len(view), path
@@ -78,9 +79,7 @@ class Blobs:
                 raise _unreadable(path, f"has {file.size()} bytes in place of {size}")
             stamp = file.stamp()
             view = file.map_private()
-            if len(view) != size or (
-                self._checked.get(path) != stamp and _digest(view) != digest
-            ):
+            if len(view) != size or (self._checked.get(path) != stamp and _digest(view) != digest):
                 raise _unreadable(path, "does not have the digest that its name says")
         except (OSError, MemoryError, OverflowError) as error:
             raise _unreadable(path, f"cannot be read ({error})") from error
@@ -98,9 +97,14 @@ class Blobs:
 
     def sync(self, path: str) -> None:
         """Put a blob, and its name, on disk."""
+        if path in self._synced:
+            return
         # Syncing needs no descriptor that wrote: the pages belong to the file.
         self._backend.sync_file(path)
-        self._sync_names(path.rpartition("/")[0])
+        self.sync_names(path.rpartition("/")[0])
+        if len(self._synced) >= 65536:
+            self._synced.clear()
+        self._synced.add(path)
 
     def _write_overlapped(self, directory: str, view: memoryview) -> tuple[bytes, int, str | None]:
         """Digest in one thread and write in this one; the name is needed last."""
@@ -131,7 +135,7 @@ class Blobs:
         try:
             self._finish(file, temporary, lambda: self._target(helper, answer, directory), fill)
         except _AlreadyThere:
-            return answer[0], len(view), None
+            return answer[0], len(view), self._unsynced(_path(directory, answer[0]))
         finally:
             if helper.ident is not None:
                 helper.join()
@@ -162,14 +166,15 @@ class Blobs:
             finally:
                 file.close()
             target = path if isinstance(path, str) else path()
+            self._synced.discard(target)
             self._backend.rename(temporary, target)
         except BaseException:
             self._backend.discard(temporary)
             raise
         if self._durable:
-            self._sync_names(target.rpartition("/")[0])
+            self.sync_names(target.rpartition("/")[0])
 
-    def _sync_names(self, parent: str) -> None:
+    def sync_names(self, parent: str) -> None:
         """Put on disk the names in a directory of blobs, and once its own, whoever made it."""
         self._backend.sync_directory(parent)
         if parent not in self._rooted:
@@ -177,6 +182,10 @@ class Blobs:
             self._backend.sync_directory(blobs)
             self._backend.sync_directory(blobs.rpartition("/")[0])
             self._rooted.add(parent)
+
+    def _unsynced(self, path: str) -> str | None:
+        """A blob that is there already, unless it is known to be on the disk."""
+        return None if path in self._synced else path
 
     def _present(self, path: str, digest: bytes, size: int) -> bool:
         """Whether a good blob is there already, so that it need not be written."""
@@ -190,7 +199,7 @@ class Blobs:
                 return False
             if self._checked.get(path) != stamp and _digest(file.map()) != digest:
                 return False
-            if self._durable and self._checked.get(path) != stamp:
+            if self._durable:
                 self.sync(path)  # whoever wrote it may not have
         except OSError:
             return False

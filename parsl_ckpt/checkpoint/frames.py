@@ -109,7 +109,7 @@ class Frames:
                 return None
             self.signed = True
             payload = payload[: -fmt.SIGNATURE_SIZE]
-        else:
+        elif kind != fmt.INDEX:  # whose digests are keyed
             self.unsigned = True
         if blake3(payload).digest(16) != record_id:
             return None

@@ -162,9 +162,7 @@ class SegmentWriter:
                 keys[0] if count else b"", keys[1] if count > 1 else b"",
             )  # fmt: skip
             parts.append(fields)
-            parts.append(
-                blake3(identity + at.to_bytes(8, "little") + fields).digest(CHECKSUM_SIZE)
-            )
+            parts.append(blake3(identity + at.to_bytes(8, "little") + fields).digest(CHECKSUM_SIZE))
             parts.append(payload)
             offsets.append(at)
             at += FRAME_HEADER_SIZE + len(payload)
@@ -194,9 +192,7 @@ class SegmentWriter:
         """End the segment with an index frame; ``make`` gets the offset of its payload."""
         payload = make(self.offset + FRAME_HEADER_SIZE)
         record_id = fmt.record_id_of(payload)
-        header = fmt.frame_header(
-            self.identity, self.offset, fmt.INDEX, len(payload), record_id
-        )
+        header = fmt.frame_header(self.identity, self.offset, fmt.INDEX, len(payload), record_id)
         self.failed = True
         self._write(header + payload)
         self.offset += len(header) + len(payload)

@@ -258,7 +258,7 @@ class Writing:
             writers = [current.writer] if current is not None and current.writer.dirty else []
             for path in _taken(self._doubtful):
                 try:
-                    self._renew(path)
+                    self._renew(path, blobs)
                 except FileNotFoundError:
                     continue  # removed, as was told when its sync failed
                 except OSError as error:
@@ -434,9 +434,7 @@ class Writing:
     def _settled(self, current: OpenSegment) -> Segment:
         """The segment as it is read now that nobody writes it any more."""
         writer = current.writer
-        return self._reader(
-            writer.directory, writer.name, writer.identity, current.reader.rank[1]
-        )
+        return self._reader(writer.directory, writer.name, writer.identity, current.reader.rank[1])
 
     def _give_up(self) -> None:
         """Leave a segment that failed as it is; what it holds is read on."""
@@ -453,7 +451,7 @@ class Writing:
             self._unsynced.append(writer.path)
         self._close(writer)
 
-    def _renew(self, path: str) -> None:
+    def _renew(self, path: str, blobs: Blobs) -> None:
         """Write a file anew whose sync failed: a second sync of the old one would say nothing.
 
         The system may have dropped what it could not write, and hold it for clean.
@@ -470,7 +468,10 @@ class Writing:
             self._backend.write_whole(path, f"{directory}/.tmp-{name}", fill, durable=True)
         finally:
             file.close()
-        self._sync_names(directory)
+        if parse_name(name) is None:
+            blobs.sync_names(directory)
+        else:
+            self._sync_names(directory)
 
     def _close(self, writer: SegmentWriter) -> None:
         with self._sync_lock, contextlib.suppress(OSError):

@@ -104,7 +104,7 @@ class Kernel:
             period=period,
             clock=self.clock,
             committed=lambda batch: self.strand.post((self.committed, batch)),
-            problem=lambda text, error: self.problems.announce("", text, error),
+            problem=lambda text, error, time: self.problems.announce("", text, error, time),
             run=self.errands.run,
             runtime=runtime,
         )

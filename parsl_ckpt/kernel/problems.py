@@ -39,9 +39,10 @@ class Problems:
         """Tell of something once per app and kind of trouble."""
         self._tell(f"{app}: {text.split('(')[0]}", app, text)
 
-    def announce(self, app: str, text: str, error: BaseException) -> None:
-        """Tell of a failure of the store, once per cause."""
-        self._tell(f"{text}: {type(error).__name__}", app, f"{_sentence(text)}: {error}")
+    def announce(self, app: str, text: str, error: BaseException, incident: int = 0) -> None:
+        """Tell of a failure of the store, once per cause, and again if it had recovered."""
+        cause = f"{text}: {type(error).__name__} {incident}"
+        self._tell(cause, app, f"{_sentence(text)}: {error}")
 
     def unsaved(self, app: str, tid: int, error: BaseException) -> None:
         """Tell of a result that cannot be recorded, once per app, and count it."""

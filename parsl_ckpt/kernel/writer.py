@@ -49,7 +49,8 @@ class Writer:
         period: seconds, for the mode ``periodic``.
         clock: tells the time and makes later calls.
         committed: called, outside the turn, with the tasks whose entries were dealt with.
-        problem: called with a sentence and its cause when something is not saved.
+        problem: called with a sentence, its cause and the number of times that the store has
+            recovered, when something is not saved.
         run: has a call made on a thread where it may block.
         runtime: where threads come from.
     """
@@ -62,7 +63,7 @@ class Writer:
         period: float,
         clock: Clock,
         committed: Callable[[Sequence[tuple[Any, Entry]]], None],
-        problem: Callable[[str, BaseException], None],
+        problem: Callable[[str, BaseException, int], None],
         run: Callable[[Callable[[], object]], None],
         runtime: Runtime | None = None,
     ) -> None:
@@ -77,6 +78,7 @@ class Writer:
         self._strand: Strand[tuple[Any, Entry] | Flush] = runtime.strand(self._handle)
         self._flushed_at = clock.now()
         self._failed_at: float | None = None
+        self._incident = 0
         self._sync_due = False
         self._held = 0  # results that wait for the next flush
         self.lost = 0  # results that could not even be held
@@ -162,6 +164,8 @@ class Writer:
         except Exception as error:
             self._fail(error, effects)
         else:
+            if self._failed_at is not None:
+                self._incident += 1  # when it fails the next time, that is news
             self._failed_at = None
             self._held = 0
             self._schedule_sync()
@@ -174,7 +178,8 @@ class Writer:
             self._clock.call_later(RETRY_SECONDS, self._flush_later)
 
     def _tell(self, text: str, error: BaseException, effects: list[Effect]) -> None:
-        effects.append(lambda: self._problem(text, error))
+        incident = self._incident
+        effects.append(lambda: self._problem(text, error, incident))
 
     # -- out of turn -------------------------------------------------------------------------------
 
@@ -188,7 +193,8 @@ class Writer:
         try:
             self._store.sync()
         except Exception as error:
-            self._problem("the checkpoint could not be synced to the disk", error)
+            text = "the checkpoint could not be synced to the disk"
+            self._problem(text, error, self._incident)
 
     def _tick(self) -> None:
         self._clock.call_later(self._period, self._tick)

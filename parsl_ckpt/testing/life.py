@@ -55,6 +55,7 @@ class Surroundings(Protocol):
     hold_bytes: int
     retries: int
     lossy: bool
+    cut: bool
     disk: FaultyBackend
     paths: list[str]
     safe: set[Key]
@@ -93,14 +94,17 @@ class Life:
         self.path = f"{ROOT}/runs/{number:03d}/checkpoint"
         self.known = set(universe.safe)  # must be found: what was safe when it began, and its own
         self.promised: set[Key] = set()  # recorded or held
+        self.saved: set[Key] = set()  # written by this process
         self.executed: set[Key] = set()
         self.running: Counter[Key] = Counter()
         self.open: list[tuple[int, AppFuture]] = []  # futures not looked at yet
         self.latest: dict[int, AppFuture] = {}
+        self.faults = 0  # of the disk
         self.troubled = False  # the disk failed since all was saved last
         self.removed: set[str] = set()  # apps of which a record was removed
         self.cancelled = False
         self.ended = False
+        self.over = False
         self.depth = 0
         self.rate = chance.choice((0.0, 0.0, 0.0, 0.01, 0.05, 0.3))
         self.death = chance.choice((0.0, 0.0, 0.0005, 0.005, 0.02))
@@ -160,7 +164,9 @@ class Life:
             return
         if self.running[key] > 1:
             self.universe.violated(f"{key} is executed twice at once")
-        if key in self.known:
+        # The power may have taken a newer record's blob, which is found out when it is read.
+        shadowed = self.universe.cut and attempt.task.refresh
+        if key in self.known and not shadowed:
             self.universe.violated(f"{key} was remembered, and is executed again")
 
     def fate(self, attempt: Attempt) -> BaseException | None:
@@ -229,7 +235,7 @@ class Life:
             if future._lazy is None and future._phase == PENDING:
                 left.append((index, future))
             elif future._state == PENDING:  # a hit that was none
-                if not self.universe.lossy:
+                if not (self.universe.lossy or self.universe.cut):
                     self.universe.violated(f"call {index} was a hit and could not be read")
                 left.append((index, future))
             else:
@@ -248,9 +254,20 @@ class Life:
         if key is None or key not in self.executed:
             return
         if future._record:
+            if self.mode == "task_exit" and not (self.ended or self.universe.lossy):
+                self.check_told(future)
             self.promise(key)
-        elif not (self.troubled or self.universe.lossy or self.ended):
+        elif not (self.faults or self.universe.lossy or self.ended or key[0] in self.removed):
             self.universe.violated(f"call {index} is done and was not recorded")
+
+    def check_told(self, future: AppFuture) -> None:
+        """What is done and only held has been announced, before it was done."""
+        writer = self.kernel.writer
+        if self.store._writing.find_held(future._value_key or b"") is None:
+            return
+        incident = f" {writer._incident}"
+        if not any(cause.endswith(incident) for cause in self.kernel.problems._told):
+            self.universe.violated(f"task {future.tid} is not written, and nobody was told")
 
     def check_error(self, index: int, expected: Any, error: BaseException) -> None:
         root: BaseException = error
@@ -271,10 +288,13 @@ class Life:
         """``result()`` has returned: from now on this must not be executed again."""
         if key[0] in self.removed:
             return  # the record may have been removed before we looked
+        if self.over:
+            return  # the process ended without waiting for this
         self.promised.add(key)
         if self.kernel.memo.record:
             self.known.add(key)
         if self.mode == "task_exit" and not self.troubled:
+            self.saved.add(key)
             self.universe.safe.add(key)
             if self.universe.durability == "power":
                 self.universe.durable.add(key)
@@ -313,15 +333,16 @@ class Life:
             if not self.troubled:
                 self.universe.violated("a checkpoint could not save, and nothing failed")
             return
+        self.saved |= before
         self.universe.safe |= before
         with contextlib.suppress(StoreError):
             self.store.sync()
-            self.troubled = False
+            self.troubled = bool(self.store.held)
 
     def sync(self) -> None:
         """What was safe before a sync is on the disk after it."""
         strand: Any = self.kernel.writer._strand
-        before = self.universe.safe & self.promised
+        before = self.saved & self.universe.safe
         held, strand.busy = strand.busy, True  # a real thread would wait for the lock
         self.syncs += 1
         try:
@@ -352,16 +373,25 @@ class Life:
         """Let everything run to its end: then nothing hangs, and nothing is left."""
         if self.depth:
             return
-        while self.scheduler.step():
-            if self.disk.dead or self.universe.problem:
-                return
-        self.look()
+        if not self.drain():
+            return
         if self.open:
             index, future = self.open[0]
             self.universe.violated(f"call {index} hangs: {future!r}, {future._task!r}")
         kernel = self.kernel
         if kernel.tasks or kernel.memo.inflight:
             self.universe.violated(f"left: {kernel.tasks} {kernel.memo.inflight}"[:300])
+
+    def drain(self) -> bool:
+        """Let everything go on until nothing can; False if the process died of it."""
+        for _ in range(9):
+            while self.scheduler.step():
+                if self.disk.dead or self.universe.problem:
+                    return False
+            self.look()  # a hit that is none is found out here, and executed
+            if not self.open or not self.universe.lossy:
+                break
+        return not (self.disk.dead or self.universe.problem)
 
     def end(self) -> None:
         """An orderly end."""
@@ -370,11 +400,9 @@ class Life:
         self.ended = True
         # Two threads may be in the store now, which a real lock would keep apart.
         errors = self.ending.end(self.chance.choice((None, None, 0.0)))
-        while self.scheduler.step():  # what a thread left behind still does
-            if self.disk.dead:
-                return
         self.look()
-        if self.disk.dead or self.universe.problem:
+        self.over = True
+        if not self.drain():  # what a thread left behind still does
             return
         if self.open:
             self.universe.violated(f"after the end call {self.open[0][0]} is not done")
@@ -406,6 +434,7 @@ class Life:
             return Die(chance.choice((0.0, chance.random(), 1.0)))
         if drawn < self.death + self.rate:
             self.troubled = True
+            self.faults += 1
             if operation.name == "write" and chance.random() < 0.5:
                 return Tear(chance.random(), chance.choice(ERRORS))
             return chance.choice((Fail, Late))(chance.choice(ERRORS))
@@ -414,7 +443,8 @@ class Life:
     def die(self) -> None:
         """The process is gone; what its user had seen stays promised."""
         self.disk.faults = None
-        with contextlib.suppress(Died):
-            self.look()
+        if not self.disk.dead:  # else what is done may have become so after the death
+            with contextlib.suppress(Died):
+                self.look()
         self.disk.die()
         self.scheduler.drop()

@@ -6,6 +6,7 @@ arguments alone, so it can be told without the library what any call must give i
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -36,7 +37,7 @@ APPS = (
     App("odd", "odd", recordable=False), App("join", kind="join", edited=False),
     App("loose", kind="join", cache=False, edited=False), App("child", edited=False),
 )  # fmt: skip
-WEIGHTS = (6, 6, 6, 5, 5, 2, 3, 2, 3, 1, 3, 1, 2, 1, 2)
+WEIGHTS = (12, 12, 12, 10, 10, 1, 6, 4, 6, 2, 6, 2, 4, 2, 4)
 BY_NAME = {app.name: app for app in APPS}
 
 
@@ -117,10 +118,16 @@ def outcome(app: App, version: int, args: tuple[Any, ...]) -> Any:
     if app.shape == "tuple":
         return ("t", number, (number,))
     if app.shape == "blob":
-        return random.Random(number).randbytes(PACKED + 1000)
+        return _bulk(number)
     if app.shape == "odd":
         return Odd(number)
     return number % 5  # few different ones, so that different inputs often agree
+
+
+@functools.lru_cache(maxsize=64)
+def _bulk(number: int) -> bytes:
+    """Large enough to be a blob of its own, and not to be compressed."""
+    return random.Random(number).randbytes(PACKED + 1000)
 
 
 def number_of(args: tuple[Any, ...]) -> int:

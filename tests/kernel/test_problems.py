@@ -78,3 +78,12 @@ def test_observers_are_told(problems):
     problems._events.close()
     assert [(event.kind, event.app) for event in told] == [("problem", "f")]
     assert "cannot be read, so task 3 runs again" in told[0].text
+
+
+def test_a_store_that_recovered_and_fails_again_is_told_again():
+    problems = Problems(Events("test"))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for incident in (0, 0, 1, 1):
+            problems.announce("", "the disk is full", OSError("full"), incident)
+    assert len(said) == 2

@@ -51,7 +51,7 @@ class Desk:
         self.writer = Writer(
             self.store, mode=mode, period=period, clock=self.clock, run=lambda call: call(),
             committed=lambda batch: self.back.extend(task for task, _ in batch),
-            problem=lambda text, error: self.problems.append((text, error)),
+            problem=lambda text, error, incident: self.problems.append((text, error, incident)),
         )  # fmt: skip
 
     def commit(self, *names):
@@ -134,7 +134,7 @@ def test_no_failure_to_append_keeps_a_task_waiting(error):
 def test_the_failure_is_announced_before_the_task_goes_on():
     desk, order = Desk("task_exit"), []
     desk.store.faults["append"] = FULL
-    desk.writer._problem = lambda text, error: order.append("told")
+    desk.writer._problem = lambda *what: order.append("told")
     desk.writer._committed = lambda batch: order.append("committed")
     desk.commit("a")
     assert order == ["told", "committed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from parsl_ckpt.checkpoint import LocalBackend, MemoryBackend, Store
 from parsl_ckpt.checkpoint.backend import Backend
 from parsl_ckpt.checkpoint.packing import PACKED
+from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.testing.faults import (
     ERRORS,
@@ -37,10 +39,13 @@ def memory() -> MemoryBackend:
     return inner
 
 
+@functools.lru_cache
+def big(number: int) -> bytes:
+    return random.Random(number).randbytes(BIG)
+
+
 def value(number: int) -> object:
-    return [number, ("text", number), {"n": number}, random.Random(number).randbytes(BIG)][
-        number % 4
-    ]
+    return [number, ("text", number), {"n": number}, big(number)][number % 4]
 
 
 def work(store: Store, done: list[int], synced: list[int] | None = None) -> None:
@@ -231,9 +236,78 @@ def test_a_torn_blob_is_never_taken_for_a_whole_one(durability: str, size: int) 
             assert Store.open(None, sources=[PATH], backend=inner).get("b") == data
 
 
+def test_a_blob_that_another_writer_left_unsynced_is_synced_by_the_next() -> None:
+    data = big(1)
+    for read in (False, True):
+        for durability in ("process", "power"):
+            inner = memory()
+            disk = FaultyBackend(inner)
+            first = Store.open(PATH, backend=disk)
+            first.put("a", data)  # and dies
+            second = Store.open(PATH, backend=disk, durability=durability)  # type: ignore[arg-type]
+            if read:
+                assert second.get("a") == data
+            second.put("b", data)
+            if durability == "process":
+                second.sync()
+            disk.power_cut()
+            assert Store.open(None, sources=[PATH], backend=inner).get("b") == data
+
+
+def test_a_file_whose_sync_failed_is_written_anew_by_the_next() -> None:
+    for path in ("*.seg", "*/blobs/*"):
+        for name in ("sync", "sync_file", "sync_directory"):
+            inner = memory()
+            disk = FaultyBackend(inner, [When(name, Fail(), path=path.removesuffix("*.seg") + "*")])
+            store = Store.open(PATH, backend=disk, rotate_records=2)
+            for number in range(5):
+                store.put(number, big(number))
+            with contextlib.suppress(StoreWriteError):
+                store.sync()
+            store.sync()
+            assert not store.dirty
+            disk.power_cut()
+            reader = Store.open(None, sources=[PATH], backend=inner)
+            assert all(reader.get(n) == big(n) for n in range(5))
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("fault", [Fail(), Late()])
+@pytest.mark.parametrize("name", ["rename", "sync", "sync_directory"])
+def test_a_spool_that_could_not_be_published_is_published_later(
+    durability: str, fault: object, name: str
+) -> None:
+    inner = memory()
+    disk = FaultyBackend(inner)
+    store = Store.open(PATH, backend=disk, durability=durability, hold_bytes=1)  # type: ignore[arg-type]
+    for number in range(5):
+        store.hold([store.entry(number, ("held", number))])
+    disk.faults = [When(name, fault)]  # type: ignore[list-item,arg-type]
+    with contextlib.suppress(StoreWriteError):
+        store.publish()
+    disk.faults = None
+    assert [store.get(n) for n in range(5)] == [("held", n) for n in range(5)]
+    store.publish()
+    assert store.held == 0
+    store.sync()
+    disk.power_cut()
+    reader = Store.open(None, sources=[PATH], backend=inner)
+    assert [reader.get(n) for n in range(5)] == [("held", n) for n in range(5)]
+
+
+def test_a_record_found_in_a_spool_is_read_after_its_publication() -> None:
+    store = Store.open(PATH, backend=memory(), hold_bytes=1)
+    store.hold([store.entry("a", list(range(5000)))])
+    found = store.find(address("a"))
+    assert found is not None
+    store.catalog.opened.clear()
+    store.publish()
+    assert store.value(found) == list(range(5000))
+
+
 def test_a_blob_has_its_name_only_when_its_bytes_are_synced() -> None:
     disk = FaultyBackend(memory(), record=True)
-    Store.open(PATH, backend=disk, durability="power").put("b", random.Random(1).randbytes(BIG))
+    Store.open(PATH, backend=disk, durability="power").put("b", big(1))
     steps = [op.name for op in disk.trace if "blobs" in op.path and op.name != "make_directory"]
     assert steps == [
         "create", "create", "write", "sync", "rename", "sync_directory", "sync_directory",
