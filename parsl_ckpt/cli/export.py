@@ -37,11 +37,11 @@ def run(options: argparse.Namespace) -> int:
         moved = maintain.export_runs(
             target, options.run_dir, only=options.runs or None, progress=progress
         )
-    print(
-        f"{options.output}: {_common.plural(len(moved.runs), 'run')}, "
-        f"{_common.plural(moved.files, 'file')}, {_common.amount(moved.size)}",
-        file=sys.stderr if options.output == "-" else sys.stdout,
-    )
+    if options.output != "-":
+        print(
+            f"{options.output}: {_common.plural(len(moved.runs), 'run')}, "
+            f"{_common.plural(moved.files, 'file')}, {_common.amount(moved.size)}"
+        )
     return 0
 
 

@@ -1,0 +1,214 @@
+"""Whether a run lives, and what a run directory within a budget keeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parsl_ckpt.checkpoint import LocalBackend, MemoryBackend, Store, maintain
+from parsl_ckpt.checkpoint.budget import Budget
+from parsl_ckpt.checkpoint.heartbeat import FOREIGN_SECONDS, Heartbeat, identify, is_alive, read
+from parsl_ckpt.checkpoint.inventory import find
+from parsl_ckpt.checkpoint.items import items
+from parsl_ckpt.errors import CheckpointNotFoundError, ConfigurationError, StoreBusyError
+
+SLEEPER = """
+import sys
+from parsl_ckpt.checkpoint.heartbeat import Heartbeat
+Heartbeat(sys.argv[1]).start()
+print("beats", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_that_was_killed_is_not_taken_for_a_live_one(tmp_path: Path) -> None:
+    path = f"{tmp_path}/heartbeat.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(tmp_path)], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert is_alive(read(LocalBackend(), path))
+        process.send_signal(signal.SIGSTOP)  # does not beat, and is alive nevertheless
+        assert is_alive(read(LocalBackend(), path))
+        process.kill()
+    assert not is_alive(read(LocalBackend(), path))
+
+
+def test_a_number_that_is_used_again_is_another_process() -> None:
+    beat = {**identify(), "beat": 1e12}
+    assert is_alive(beat)
+    if beat["start"] is not None:
+        assert not is_alive({**beat, "start": "1"})
+
+
+def test_a_process_elsewhere_lives_as_long_as_it_beats() -> None:
+    import time
+
+    beat = {**identify(), "host": "elsewhere"}
+    assert is_alive({**beat, "beat": time.time()})
+    assert not is_alive({**beat, "beat": time.time() - FOREIGN_SECONDS - 1})
+    assert not is_alive({**beat, "beat": time.time(), "ended": 1.0})
+    assert not is_alive({"pid": "x", "beat": None}) and not is_alive(None)
+
+
+def test_a_heartbeat_that_is_no_heartbeat_is_none(tmp_path: Path) -> None:
+    for content in (b"", b"[1]", b"{", b"\xff" * 10, b"[" * 100_000):
+        (tmp_path / "heartbeat.json").write_bytes(content)
+        assert read(LocalBackend(), f"{tmp_path}/heartbeat.json") is None
+
+
+def test_a_heart_whose_directory_is_gone_disturbs_nobody(tmp_path: Path) -> None:
+    heart = Heartbeat(tmp_path / "gone")
+    heart.start()
+    heart.stop()
+
+
+def test_a_forked_child_does_not_end_the_heart_of_its_parent(tmp_path: Path) -> None:
+    heart = Heartbeat(tmp_path)
+    heart.start()
+    child = os.fork()
+    if child == 0:
+        heart.stop()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert is_alive(read(LocalBackend(), heart.path))
+    heart.stop()
+
+
+def fill(root: Path, run: str, seconds: float, size: int = 100_000, count: int = 3) -> None:
+    (root / run).mkdir(parents=True)
+    with Store.open(root / run / "checkpoint", compression="none") as store:
+        for n in range(count):
+            store.put((run, n), os.urandom(size), app=run, seconds=seconds)
+    Heartbeat(root / run).stop()
+
+
+def left(root: Path) -> set[str]:
+    return {item.app for item in items(LocalBackend(), find(LocalBackend(), root))}
+
+
+def test_a_budget_gives_up_what_is_cheapest_for_its_size(tmp_path: Path) -> None:
+    fill(tmp_path, "000", seconds=50.0)
+    fill(tmp_path, "001", seconds=1.0)
+    fill(tmp_path, "002", seconds=20.0)
+    budget = Budget(tmp_path, f"{tmp_path}/002/checkpoint", 750_000)
+    budget.look()
+    assert left(tmp_path) == {"000", "002"}
+    assert sum(run.size for run in maintain.runs(tmp_path)) <= 750_000
+    assert budget.enforce() is None
+
+
+def test_a_budget_never_takes_from_a_live_run(tmp_path: Path) -> None:
+    fill(tmp_path, "000", seconds=1000.0)
+    fill(tmp_path, "001", seconds=0.0)
+    heart = Heartbeat(tmp_path / "001")
+    heart.start()
+    done = Budget(tmp_path, f"{tmp_path}/001/checkpoint", 1000).enforce()
+    heart.stop()
+    assert left(tmp_path) == {"001"} and done is not None and done.left == {"001": "it is live"}
+
+
+def test_a_budget_that_cannot_be_enforced_is_no_failure(tmp_path: Path) -> None:
+    from parsl_ckpt.checkpoint.exclusive import alone
+
+    fill(tmp_path, "000", seconds=1.0)
+    assert Budget(tmp_path / "gone", "x", 1).enforce() is None
+    with alone(LocalBackend(), str(tmp_path)):
+        assert Budget(tmp_path, "x", 1).enforce() is None
+    assert left(tmp_path) == {"000"}
+
+
+def test_a_run_keeps_its_directory_within_the_budget(tmp_path: Path) -> None:
+    script = """
+import os, sys
+import parsl_ckpt as pc
+
+@pc.python_app(cache=True)
+def value(n: int) -> bytes:
+    return os.urandom(200_000)
+
+with pc.load(pc.Config(checkpoint_mode="task_exit", max_checkpoint_bytes=1_000_000)):
+    for n in range(int(sys.argv[1]), int(sys.argv[1]) + 4):
+        value(n).result()
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    for start in ("0", "4"):
+        subprocess.run(
+            [sys.executable, "-c", script, start], cwd=tmp_path, env=env, check=True, timeout=60
+        )
+    runs = maintain.runs(tmp_path / "runinfo")
+    assert sum(run.size for run in runs) <= 1_000_000
+    assert sum(run.results for run in runs) == 4 and runs[-1].state == "ended"
+    assert runs[-1].tasks["exec_done"] == 4
+    assert maintain.verify(tmp_path / "runinfo").good
+
+
+def test_a_store_compacts_itself_and_goes_on() -> None:
+    backend = MemoryBackend()
+    with Store.open("run", backend=backend, rotate_records=4) as store:
+        assert store.compact().records == 0
+        for n in range(40):
+            store.put(n % 10, n)
+        assert store.compact().superseded == 30
+        assert [store.get(n) for n in range(10)] == list(range(30, 40))
+        store.put(3, "new")
+        store.sync()
+        assert store.verify().good and store.problems == []
+    with Store.open(None, sources=["run"], backend=backend) as store:
+        assert store.get(3) == "new" and store.get(4) == 34
+
+
+def test_a_store_that_someone_else_writes_to_is_not_compacted(tmp_path: Path) -> None:
+    (tmp_path / "000").mkdir()
+    with Store.open(tmp_path / "000" / "checkpoint") as store:
+        store.put("a", 1)
+        with subprocess.Popen(
+            [sys.executable, "-c", SLEEPER, str(tmp_path / "000")], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            process.stdout.readline()
+            with pytest.raises(StoreBusyError, match="writes to"):
+                store.compact()
+            process.kill()
+
+
+def test_wrong_wishes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError):
+        maintain.verify(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="negative"):
+        maintain.prune(tmp_path, max_bytes=-1)
+    with pytest.raises(ConfigurationError, match="Nothing says"):
+        maintain.remove(tmp_path)
+    import parsl_ckpt as pc
+
+    with pytest.raises(ConfigurationError, match="max_checkpoint_bytes"):
+        pc.Config(max_checkpoint_bytes=0)
+
+
+def test_signed_runs_are_maintained_with_the_key_only(tmp_path: Path) -> None:
+    key = b"k" * 32
+    for run in ("000", "001"):
+        with Store.open(tmp_path / run / "checkpoint", signing_key=key, rotate_records=3) as store:
+            for n in range(8):
+                store.put(n, (run, n))
+    assert maintain.verify(tmp_path, signing_key=key).good
+    assert maintain.verify(tmp_path).good  # checksums can be verified without
+    assert not maintain.verify(tmp_path, signing_key=b"x" * 32).good
+    assert "signed" in maintain.compact(tmp_path).left["000"]
+    done = maintain.compact(tmp_path, signing_key=key)
+    assert done.records == 8 and done.superseded == 8
+    assert maintain.verify(tmp_path, signing_key=key).good
+    with Store.open(None, sources=[tmp_path / "001" / "checkpoint"], signing_key=key) as store:
+        assert [store.get(n) for n in range(8)] == [("001", n) for n in range(8)]
+        assert store.problems == []
+    with Store.open(tmp_path / "002" / "checkpoint") as store:
+        store.put("unsigned", 1)
+    assert "not signed" in maintain.compact(tmp_path, signing_key=key).left["002"]
