@@ -1,7 +1,7 @@
 """Looking after checkpoints: verifying and compacting, beside reading the same files.
 
-"small" are records of 200 bytes, many runs of them; "large" are values of 4 MB in blobs. Files are in
-the page cache for all alike. Compacting links blobs and does not read them.
+"small" are records of 200 bytes, many runs of them; "large" are values of 4 MB in blobs. The files
+are in the page cache for all alike. Compacting links blobs and does not read them.
 """
 
 from __future__ import annotations

@@ -322,9 +322,7 @@ def _check(
     repair.repair(backend, places, signer=signer)
 
 
-def _settle(
-    backend: Backend, base: str, staging: str, names: Sequence[str], moved: Moved
-) -> None:
+def _settle(backend: Backend, base: str, staging: str, names: Sequence[str], moved: Moved) -> None:
     """Give each run a number of its own here, and let it appear there."""
     here = {
         file: place.name

@@ -389,9 +389,7 @@ class Catalog:
         try:
             reader = self.backend.open(segment.path)
             size = reader.size()
-            identity = fmt.read_file_header(
-                reader.read(0, FILE_HEADER_SIZE), fmt.SEGMENT_MAGIC
-            )
+            identity = fmt.read_file_header(reader.read(0, FILE_HEADER_SIZE), fmt.SEGMENT_MAGIC)
             if identity is not None:
                 segment.identity = identity  # else the one in its name is tried
             if size < TRAILER_SIZE + FILE_HEADER_SIZE:
@@ -486,9 +484,7 @@ class Catalog:
         try:
             reader = self.backend.open(segment.path)
             size = reader.size()
-            identity = fmt.read_file_header(
-                reader.read(0, FILE_HEADER_SIZE), fmt.SEGMENT_MAGIC
-            )
+            identity = fmt.read_file_header(reader.read(0, FILE_HEADER_SIZE), fmt.SEGMENT_MAGIC)
         except OSError as error:
             self.report("directory", segment.path, f"{segment.path} cannot be read: {error}.")
             return Covered(segment.name, segment.identity, 0, 0, False, 0)

@@ -63,9 +63,7 @@ class Frames:
         self._reader = segment._backend.open(segment.path)
         self.size = self._reader.size()
         self._bytes: Any = _ByPosition(self._reader, self.size) if growing else self._reader.map()
-        identity = fmt.read_file_header(
-            bytes(self._bytes[:FILE_HEADER_SIZE]), fmt.SEGMENT_MAGIC
-        )
+        identity = fmt.read_file_header(bytes(self._bytes[:FILE_HEADER_SIZE]), fmt.SEGMENT_MAGIC)
         self.header = identity is not None
         if identity is not None:
             segment.identity = identity

@@ -217,9 +217,7 @@ def read_trailer(data: bytes, size: int, key: bytes | None = None) -> Trailer | 
     return trailer
 
 
-def open_index(
-    trailer: Trailer, head: bytes, pages: memoryview, key: bytes | None = None
-) -> Index:
+def open_index(trailer: Trailer, head: bytes, pages: memoryview, key: bytes | None = None) -> Index:
     """An index from its verified trailer, its head and its (not yet verified) pages.
 
     Raises:

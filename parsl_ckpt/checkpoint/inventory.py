@@ -175,9 +175,7 @@ def blob_digest(path: str) -> bytes | None:
 
 def ours(name: str) -> bool:
     """Whether a file of a checkpoint directory is the store's."""
-    return (
-        parse_name(name) is not None or name.endswith(INDEX_SUFFIX) or name.startswith(LEFTOVERS)
-    )
+    return parse_name(name) is not None or name.endswith(INDEX_SUFFIX) or name.startswith(LEFTOVERS)
 
 
 def settled(place: Place, file: Listed) -> bool:
@@ -316,9 +314,7 @@ def _state(backend: Backend, directory: str, beat: heartbeat.Beat | None) -> Sta
         return "ended" if "ended" in beat else "died"
     state: State = "ended"
     for file in entries(backend, directory):
-        if parse_name(file.name) is not None and not has_end(
-            backend, f"{directory}/{file.name}"
-        ):
+        if parse_name(file.name) is not None and not has_end(backend, f"{directory}/{file.name}"):
             if time.time() - file.changed < QUIET_SECONDS:
                 return "live"
             state = "died"

@@ -249,9 +249,7 @@ class Reading:
                 and type(found[1]) is Result
                 and found[0] not in self.catalog.removed
             ):
-                return _stored(
-                    found[1], found[0], alias.parents, segment, offset, found[1].value
-                )
+                return _stored(found[1], found[0], alias.parents, segment, offset, found[1].value)
         held = self._writing.find_held(alias.target_key)
         if held is not None and held.record_id == alias.record_id and type(held.record) is Result:
             return Stored(held.record, held.record_id, alias.parents, self.path or "")

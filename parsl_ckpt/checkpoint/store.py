@@ -373,9 +373,7 @@ class Store(Mapping):
         from .inventory import place_of
 
         places = [place_of(self._backend, directory) for directory in self.catalog.directories]
-        return verify.verify(
-            self._backend, places, progress=progress, signer=self.catalog.signer
-        )
+        return verify.verify(self._backend, places, progress=progress, signer=self.catalog.signer)
 
     def compact(self, progress: Callable[[int], None] | None = None) -> Compaction:
         """Put the segments of the directory written to into one; appends wait meanwhile.

@@ -184,9 +184,7 @@ class _Wanted:
         record = decode(frame)
         if record is None:
             text = f"a {fmt.KIND_NAMES[frame.kind]} record does not decode"
-            self._report.damage.append(
-                Damage(path, frame.offset, len(frame.payload), text, 1)
-            )
+            self._report.damage.append(Damage(path, frame.offset, len(frame.payload), text, 1))
         elif isinstance(record, fmt.Result):
             why = self.fault(record.blobs)
             if why is not None:
@@ -229,9 +227,7 @@ def _verify_segment(
         frames = Frames(segment, growing=place.live, signer=signer)
         report.size += frames.size
         if not frames.header and frames.size >= FILE_HEADER_SIZE:
-            report.damage.append(
-                Damage(path, 0, FILE_HEADER_SIZE, "the file header is damaged", 0)
-            )
+            report.damage.append(Damage(path, 0, FILE_HEADER_SIZE, "the file header is damaged", 0))
         done = 0
         for frame in frames.whole(damaged):
             if frame.kind == fmt.INDEX:

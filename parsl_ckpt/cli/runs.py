@@ -21,9 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     _common.runs(parser, "which runs")
     _common.run_dir(parser)
     parser.add_argument("--apps", action="store_true", help="say how many results each app has")
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say where each run came from"
-    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say where each run came from")
     _common.as_json(parser)
 
 

@@ -30,9 +30,7 @@ _LARGEST = 1 << 16
 KeySource = Union[bytes, str, "os.PathLike[str]"]
 
 
-def signing_secret(
-    source: KeySource | None, outside: Iterable[str] = ()
-) -> bytes | None:
+def signing_secret(source: KeySource | None, outside: Iterable[str] = ()) -> bytes | None:
     """The secret that a user has given, or None if there is none.
 
     Args:

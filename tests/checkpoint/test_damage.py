@@ -106,9 +106,9 @@ def test_damage_in_the_middle_is_reported_with_its_size_once() -> None:
     file = backend.files[f"{PATH}/{name}"]
     second = next(
         iter(
-            list(Store.open(None, sources=[PATH], backend=backend)
-                .catalog.segments[name]
-                .walk())[1:]
+            list(Store.open(None, sources=[PATH], backend=backend).catalog.segments[name].walk())[
+                1:
+            ]
         )
     )
     file.data[second.offset + 5] ^= 1

@@ -83,11 +83,13 @@ def runs() -> MemoryBackend:
             old = store.find(address(6))
             assert first is not None and old is not None
             store.remove(first.record_id, reason="forgotten")
-            store.append([
-                store.stage_alias(
-                    key=b"old".ljust(32), record_id=old.record_id, target=old.result.key
-                )
-            ])
+            store.append(
+                [
+                    store.stage_alias(
+                        key=b"old".ljust(32), record_id=old.record_id, target=old.result.key
+                    )
+                ]
+            )
         if number != 1:
             store.close()
     return backend
@@ -201,8 +203,10 @@ def test_readers_go_on_while_runs_are_compacted() -> None:
         for key, stored in held.items():
             assert stored is not None
             value = first.value(stored)
-            assert (len(value), value[:1]) == before[key] if key == "big 000" else (
-                value == before[key]
+            assert (
+                (len(value), value[:1]) == before[key]
+                if key == "big 000"
+                else (value == before[key])
             )
         for key in before:
             if isinstance(key, (int, str)) and key not in ("alias", "old"):

@@ -56,14 +56,10 @@ def refused(place: Place, backend: Any = None) -> str:
     with pytest.raises(UntrustedCheckpointError) as caught:
         Store.open(None, sources=[place.path()], backend=backend or place.backend)
     assert "chown" in str(caught.value) and "trust='any'" in str(caught.value)
-    store = Store.open(
-        None, sources=[place.path()], backend=backend or place.backend, named=False
-    )
+    store = Store.open(None, sources=[place.path()], backend=backend or place.backend, named=False)
     (problem,) = store.problems
     assert problem.kind == "untrusted" and store.get(1) is None
-    open_ = Store.open(
-        None, sources=[place.path()], backend=backend or place.backend, trust="any"
-    )
+    open_ = Store.open(None, sources=[place.path()], backend=backend or place.backend, trust="any")
     assert open_.get(1) == 1 and open_.get("big") == BIG and open_.problems == []
     return caught.value.message
 

@@ -230,9 +230,7 @@ def test_an_index_that_points_elsewhere(enemy: Enemy) -> None:
     enemy.result(codec=1, value=b"X")
     prefix = int.from_bytes(KEY[:8], "little") << 64
     names = ["../../../../etc/passwd", "/etc/passwd", enemy.writer.name, "\0", "x" * 100_000]
-    covered = [
-        Covered(name, enemy.writer.identity, 1 << 62, 1 << 62, True, -5) for name in names
-    ]
+    covered = [Covered(name, enemy.writer.identity, 1 << 62, 1 << 62, True, -5) for name in names]
     places = [0, 1, 40, (1 << 40) - 1, 2 << 40, 2 << 40 | 40, 2 << 40 | (1 << 40) - 1, 9 << 40]
     index_file(enemy, covered, [prefix | place for place in places], [b"short", bytes(5000)])
     survey(enemy)
