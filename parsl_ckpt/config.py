@@ -112,7 +112,10 @@ class Config:
         if self.retries < 0:
             raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
         if self.max_checkpoint_bytes is not None and self.max_checkpoint_bytes <= 0:
-            raise _wrong("max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive")
+            raise _wrong(
+                "max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive",
+                hint="Use a number of bytes, or None for no limit.",
+            )  # fmt: skip
         if self.grace < 0:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
@@ -161,6 +164,7 @@ _ALLOWED = {
     "run_dir": "Give the path of a directory.",
     "retries": "Use a number, 0 for no retries.",
     "grace": "Use a number of seconds.",
+    "max_checkpoint_bytes": "Use a whole number of bytes, or None for no limit.",
     "retry_handler": "Give a function of the exception and the task's record that returns a cost.",
 }
 

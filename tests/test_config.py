@@ -29,6 +29,7 @@ WRONG = {
     "compression": ["gzip", None, 1],
     "secret": ["token", b"token", 3, None, [3], [None]],
     "previews": [1, None, "no"],
+    "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
     "show_progress": ["yes", 1],
 }  # fmt: skip
 

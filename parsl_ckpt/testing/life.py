@@ -116,6 +116,7 @@ class Life:
             self.path, sources=universe.paths, named=False, backend=self.disk,
             durability=universe.durability, rotate_records=universe.rotate,
             hold_bytes=universe.hold_bytes,
+            compression="none",  # a seed is one life, whatever is installed
         )  # fmt: skip
         self.store = store
         self._sync, store.sync = store.sync, self.sync  # type: ignore[method-assign]
