@@ -390,7 +390,7 @@ class Life:
                 if self.disk.dead or self.universe.problem:
                     return False
             self.look()  # a hit that is none is found out here, and executed
-            if not self.open or not self.universe.lossy:
+            if not self.open:
                 break
         return not (self.disk.dead or self.universe.problem)
 
