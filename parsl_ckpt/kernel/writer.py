@@ -25,6 +25,7 @@ from parsl_ckpt.kernel.strand import Signal, Strand
 from parsl_ckpt.kernel.timer import Clock
 
 SYNC_SECONDS = 0.5  # after a write in "process" durability; the promise is "within a second"
+NOT_WRITTEN = "the checkpoint could not be written; results are held in memory"
 RETRY_SECONDS = 1.0  # between attempts to write after a failure
 
 Effect = Callable[[], None]
@@ -78,6 +79,7 @@ class Writer:
         self._strand: Strand[tuple[Any, Entry] | Flush] = runtime.strand(self._handle)
         self._flushed_at = clock.now()
         self._failed_at: float | None = None
+        self._failure: BaseException | None = None
         self._incident = 0
         self._sync_due = False
         self._held = 0  # results that wait for the next flush
@@ -111,6 +113,8 @@ class Writer:
             if self._through():
                 self._append(committed, effects)
             else:
+                if self._failure is not None:  # the batch that failed may not have told of it yet
+                    self._tell(NOT_WRITTEN, self._failure, effects)
                 self._hold(committed, effects)
         if not self._through() and self._due(requests):
             self._publish(effects)
@@ -166,14 +170,14 @@ class Writer:
         else:
             if self._failed_at is not None:
                 self._incident += 1  # when it fails the next time, that is news
-            self._failed_at = None
+            self._failed_at = self._failure = None
             self._held = 0
             self._schedule_sync()
 
     def _fail(self, error: BaseException, effects: list[Effect]) -> None:
         self._failed_at = self._clock.now()
-        text = "the checkpoint could not be written; results are held in memory"
-        self._tell(text, error, effects)
+        self._failure = error
+        self._tell(NOT_WRITTEN, error, effects)
         if self._mode == "task_exit":  # what it promises is late: do not wait for another result
             self._clock.call_later(RETRY_SECONDS, self._flush_later)
 
