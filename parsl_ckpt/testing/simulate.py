@@ -31,9 +31,11 @@ import logging
 import random
 import secrets
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from parsl_ckpt.checkpoint.format import Result
 from parsl_ckpt.checkpoint.memory import MemoryBackend
@@ -45,6 +47,7 @@ from .life import ROOT, Life
 from .simulated import Stuck
 from .workload import APPS, Key, draw_calls
 
+T = TypeVar("T")
 MODES = ("task_exit", "task_exit", "task_exit", "periodic", "dfk_exit", "manual", None)
 
 
@@ -200,9 +203,10 @@ class Complaints(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.universe: Universe | None = None
+        self.thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        universe = self.universe
+        universe = self.universe if record.thread == self.thread else None
         error = record.exc_info[1] if record.exc_info else None
         if universe is not None and not isinstance(error, (Died, Stuck)):
             universe.violated(f"{record.getMessage()} {error!r}")
@@ -210,15 +214,20 @@ class Complaints(logging.Handler):
 
 @contextlib.contextmanager
 def determined(seed: int) -> Iterator[Complaints]:
-    """Everything that the library draws or asks the machine for comes from the seed."""
+    """Everything that the library draws or asks the machine for comes from the seed.
+
+    In this thread only: others, of a kernel that lives beside it, neither take from the chance nor
+    are given what is not random.
+    """
     chance = random.Random(f"ids of {seed}")
     ticks = itertools.count()
     complaints = Complaints()
     log = logging.getLogger("parsl_ckpt")
     before = secrets.token_bytes, secrets.token_hex, base._clock, base._timer, log.propagate
-    secrets.token_bytes = lambda nbytes=None: chance.randbytes(nbytes or 32)
-    secrets.token_hex = lambda nbytes=None: chance.randbytes(nbytes or 32).hex()
-    base._clock = base._timer = lambda: float(next(ticks))
+    secrets.token_bytes = _here(lambda nbytes=None: chance.randbytes(nbytes or 32), before[0])
+    secrets.token_hex = _here(lambda nbytes=None: chance.randbytes(nbytes or 32).hex(), before[1])
+    base._clock = _here(lambda: float(next(ticks)), before[2])
+    base._timer = _here(lambda: float(next(ticks)), before[3])
     log.addHandler(complaints)
     log.propagate = False
     try:
@@ -228,6 +237,12 @@ def determined(seed: int) -> Iterator[Complaints]:
     finally:
         log.removeHandler(complaints)
         secrets.token_bytes, secrets.token_hex, base._clock, base._timer, log.propagate = before
+
+
+def _here(drawn: Callable[..., T], real: Callable[..., T]) -> Callable[..., T]:
+    """A function that is ``drawn`` in this thread and ``real`` in all others."""
+    thread = threading.get_ident()
+    return lambda *args: (drawn if threading.get_ident() == thread else real)(*args)
 
 
 def replay(seed: int, steps: int = 1 << 60) -> Universe:

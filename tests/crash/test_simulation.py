@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,29 @@ def test_a_seed_replays_exactly_in_any_process() -> None:
         for hash_seed in ("1", "2")
     }  # fmt: skip
     assert answers == {f"{replay(6).digest} {replay(7).digest}\n"}
+
+
+def test_other_threads_take_no_part_in_it() -> None:
+    expected = replay(6).digest
+    ended = threading.Event()
+
+    def other() -> None:
+        while not ended.is_set():
+            drawn.append(secrets.token_hex(16))
+            logging.getLogger("parsl_ckpt").error("not of the simulation")
+            began.set()
+
+    drawn: list[str] = []
+    began = threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        assert began.wait(60)
+        assert replay(6).digest == expected
+    finally:
+        ended.set()
+        thread.join()
+    assert drawn and len(set(drawn)) == len(drawn)
 
 
 def test_the_command_line_tells_its_seed_and_its_speed(capsys: pytest.CaptureFixture[str]) -> None:
