@@ -91,30 +91,27 @@ class DataFlowKernel:
         trusting: dict[str, Any] = {"trust": config.trust, "signing_key": config.signing_key}
         sources = _sources(config, configured, named, trusting)
         lookup, record = _caching(config)
-        self.run_id = claim_run(absolute)
-        self.run_dir = os.path.join(configured, self.run_id)
-        self._checkpoint_dir = os.path.join(self.run_dir, "checkpoint")
-        store = Store.open(
-            os.path.join(absolute, self.run_id, "checkpoint"),
-            sources=sources,
-            named=named is not None,
-            durability=config.durability,
-            pickle=config.pickle,
-            compression=config.compression,
-            **trusting,
-        )
-        self._executors = _executors(config)
-        internal = _threads("_parsl_ckpt_join", JOIN_WORKERS)
-        started: list[Executor] = []
-        try:
+        with contextlib.ExitStack() as undo:
+            self.run_id = claim_run(absolute)
+            self.run_dir = os.path.join(configured, self.run_id)
+            self._checkpoint_dir = os.path.join(self.run_dir, "checkpoint")
+            undo.callback(_give_back, os.path.join(absolute, self.run_id))
+            store = Store.open(
+                os.path.join(absolute, self.run_id, "checkpoint"),
+                sources=sources,
+                named=named is not None,
+                durability=config.durability,
+                pickle=config.pickle,
+                compression=config.compression,
+                **trusting,
+            )
+            undo.callback(store.close)
+            self._executors = _executors(config)
+            internal = _threads("_parsl_ckpt_join", JOIN_WORKERS)
             for executor in (*self._executors, internal):
                 executor.start()
-                started.append(executor)
-        except BaseException:
-            for executor in started:
-                executor.shutdown(0.0)
-            store.close()
-            raise
+                undo.callback(executor.shutdown, 0.0)
+            undo.pop_all()
         self.kernel = Kernel(
             store,
             {executor.label: executor for executor in self._executors},
@@ -350,6 +347,12 @@ def _sources(
     if config.checkpoint_mode is None:
         return []
     return get_all_checkpoints(run_root)
+
+
+def _give_back(run: str) -> None:
+    """Remove the directory of a run that could not begin; only if nothing is in it."""
+    with contextlib.suppress(OSError):
+        os.rmdir(run)
 
 
 def _budget(config: Config, root: str, store: Store) -> Budget | None:

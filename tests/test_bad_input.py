@@ -105,6 +105,7 @@ def test_a_missing_checkpoint_path(runs: Path, tmp_path: Path) -> None:
     ):
         error = complaint(CheckpointNotFoundError, act, missing, "runinfo/000/checkpoint")
         assert error.path == missing and isinstance(error, FileNotFoundError)
+        assert not (runs / "001").exists(), "a run that could not begin leaves no directory"
     with pytest.raises(pc.NoDataFlowKernelError):
         pc.dfk()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pc = pytest.importorskip("parsl_ckpt")
+import parsl_ckpt as pc
+
 FILE = Path(__file__).resolve().parents[2] / "examples" / "survey.py"
 
 
