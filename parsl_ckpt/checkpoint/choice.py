@@ -34,21 +34,22 @@ class Choice:
 
     def keeps(self, frame: Whole) -> bool:
         self.about = None
-        if frame.kind in (fmt.INDEX, fmt.TOMBSTONE):
+        kind = frame.kind
+        if kind in (fmt.INDEX, fmt.TOMBSTONE):
             return False
         if frame.record_id in self._removed:
             self.gone += 1
             self.dropped.add(frame.record_id)
             return False
         record = decode(frame)
+        if type(record) is fmt.Result:
+            return self._keeps_result(frame.record_id, record)
         if record is None:
-            if frame.kind in fmt.KIND_OF.values():
+            if kind in fmt.KIND_OF.values():
                 self.unreadable += 1
                 return False
             self.unknown = True  # of a later version: it is carried along, and so are all blobs
             return self._first(frame.record_id)
-        if isinstance(record, fmt.Result):
-            return self._keeps_result(frame, record)
         if isinstance(record, fmt.Alias):
             if record.record_id in self._removed:
                 self.gone += 1
@@ -62,21 +63,27 @@ class Choice:
             return self._first("note", record.record_id, record.name)
         return self._first(frame.record_id)
 
-    def _keeps_result(self, frame: Whole, result: fmt.Result) -> bool:
-        if not self._has_blobs(result.blobs):
+    def _keeps_result(self, record_id: bytes, result: fmt.Result) -> bool:
+        blobs = result.blobs
+        if blobs and not self._has_blobs(blobs):
             self.unreadable += 1
-            self.dropped.add(frame.record_id)
+            self.dropped.add(record_id)
             return False
-        keys = {result.key[:16], (result.lineage or result.key)[:16]}
-        named = frame.record_id in self._named and self._first(frame.record_id)
-        if keys <= self._keys and not named:
+        seen = self._keys
+        key = result.key[:16]
+        lineage = (result.lineage or key)[:16]
+        named = record_id in self._named and self._first(record_id)
+        if key in seen and lineage in seen and not named:
             self.superseded += 1
-            self.dropped.add(frame.record_id)
+            self.dropped.add(record_id)
             return False
-        self._keys |= keys
-        self.kept.add(frame.record_id)
-        self.blobs.update(digest for digest, _ in result.blobs)
-        self.parents.update(parent for _, parent in result.parents)
+        seen.add(key)
+        seen.add(lineage)
+        self.kept.add(record_id)
+        if blobs:
+            self.blobs.update(digest for digest, _ in blobs)
+        if result.parents:
+            self.parents.update(parent for _, parent in result.parents)
         return True
 
     def _first(self, *name: object) -> bool:

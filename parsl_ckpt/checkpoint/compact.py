@@ -258,17 +258,19 @@ class _Group:
         choice = Choice(self._removed, self._named, self._has_blobs)
         placed: dict[bytes, _Opened] = {}  # where the targets of tombstones stand
         notes: list[tuple[_Opened, int, bytes]] = []
+        removed, keeps = self._removed, choice.keeps
         for one in reversed(self._opened):
             done = one.frames.size
-            for offset in reversed(one.offsets):
-                frame = one.frames.read(offset)
+            keep = one.keep.append
+            for frame in one.frames.these(one.offsets[::-1]):
                 if frame is None:
                     self.unreadable += 1
                     continue
-                if frame.record_id in self._removed:
+                offset = frame.offset
+                if removed and frame.record_id in removed:
                     placed.setdefault(frame.record_id, one)
-                if choice.keeps(frame):
-                    one.keep.append(offset)
+                if keeps(frame):
+                    keep(offset)
                     if choice.about is not None:
                         notes.append((one, offset, choice.about))
                 if done - offset > 1 << 24:
@@ -285,8 +287,10 @@ class _Group:
             if about in choice.dropped and about not in choice.kept:
                 late.setdefault(id(one), set()).add(offset)
         for one in self._opened:
-            out = late.get(id(one), ())
-            one.keep = array("Q", (offset for offset in reversed(one.keep) if offset not in out))
+            out = late.get(id(one))
+            one.keep.reverse()
+            if out:
+                one.keep = array("Q", (offset for offset in one.keep if offset not in out))
             self.kept += len(one.keep)
         self._keep_tombstones(choice, placed)
 
@@ -356,11 +360,7 @@ class _Group:
 
     def _entries(self) -> Iterator[Entry]:
         for one in self._opened:
-            for offset in one.keep:
-                frame = one.frames.read(offset)
-                if frame is None:  # it was whole a moment ago
-                    path = one.frames.segment.path
-                    raise FormatError(f"{path} changed while it was read.", path=path)
+            for frame in one.frames.again(one.keep):
                 yield self._named_run(frame, one) if frame.kind == fmt.RUN else frame.entry()
         yield from self._extra
 

@@ -49,6 +49,8 @@ FRAME_FIELDS = struct.Struct("<4sBBBBQ16s8s8s")
 # kind, number of keys, payload length, record id, two key prefixes as numbers
 FRAME_NUMBERS = struct.Struct("<4xBxBxQ16sQQ")
 FRAME_FIELDS_SIZE = FRAME_FIELDS.size
+# what a header's checksum is over: id of the segment, offset, the fields
+FRAME_PLACED = struct.Struct("<16sQ48s")
 CHECKSUM_SIZE = 8
 FRAME_HEADER_SIZE = FRAME_FIELDS_SIZE + CHECKSUM_SIZE
 

@@ -7,34 +7,52 @@ far as it reached at first.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
+from typing import Any
 
+import msgspec
 from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
-from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE, FRAME_NUMBERS
+from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
 from .segment import Entry, Segment, Walk
 
 Damage = Callable[[int, int, int], None]  # offset, bytes lost, kind (0: the header itself is lost)
+# kind, flags, number of keys, payload length, record id, two key prefixes as numbers
+_FIELDS = Struct("<4xBBBxQ16sQQ").unpack_from
+_INDEX = fmt.INDEX
+_CHUNK = 1 << 20
+_MARGIN = 1 << 16  # what is read beyond a frame that is gone to backwards: most records fit
 
 
-class Whole(NamedTuple):
-    """A frame whose payload has been verified."""
+class Whole(msgspec.Struct, frozen=True, gc=False):
+    """A frame whose payload has been verified.
+
+    Attributes:
+        offset: where it begins.
+        kind: kind of the record.
+        keys: how many of the prefixes are in use.
+        record_id: its name.
+        first, second: the first 8 bytes of its keys, as numbers.
+        payload: its bytes, or a view of them that lives as long as the frames do.
+    """
 
     offset: int
     kind: int
-    prefixes: tuple[bytes, ...]
+    keys: int
     record_id: bytes
-    payload: Any  # bytes, or a view that lives as long as the frames do
+    first: int
+    second: int
+    payload: Any
 
     def entry(self) -> Entry:
         """The frame as something that can be appended to another segment."""
+        prefixes = (self.first.to_bytes(8, "little"), self.second.to_bytes(8, "little"))
         record: Any = None
-        return Entry(self.kind, self.prefixes, self.record_id, self.payload, record)
+        return Entry(self.kind, prefixes[: self.keys], self.record_id, self.payload, record)
 
 
 class Frames:
@@ -71,18 +89,74 @@ class Frames:
 
     def walk(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int]]:
         """(offset, kind, payload length) of each frame whose header is whole."""
-        reader: Any = _Fixed(self._bytes)
-        walk = Walk(reader, self.segment.identity, FILE_HEADER_SIZE, self.size)
+        walk = self._walk()
         for offset, kind, _, length, _, _, _ in walk.headers():
             yield offset, kind, length
-        self.torn = walk.torn
-        if damaged is not None:
-            for offset, size in walk.damage:
-                damaged(offset, size, 0)
+        self._walked(walk, damaged)
 
-    def offsets(self, damaged: Damage | None = None) -> array[int]:
-        """Where frames with a whole header begin."""
-        return array("Q", (offset for offset, _, _ in self.walk(damaged)))
+    def whole(self, damaged: Damage | None = None) -> Iterator[Whole]:
+        """All whole frames."""
+        walk = self._walk()
+        read, digest = self.read, blake3
+        for offset, kind, keys, length, record_id, first, second in walk.headers():
+            buffer = walk.buffer
+            begin = offset - walk.base + 56
+            if begin + length <= len(buffer) and not buffer[begin - 51]:
+                # The common case, without what is done in ``read`` for all others.
+                payload = buffer[begin : begin + length]
+                if digest(payload).digest(16) == record_id:
+                    if kind != _INDEX:
+                        self.unsigned = True
+                    yield Whole(offset, kind, keys, record_id, first, second, payload)
+                    continue
+            frame = read(offset)
+            if frame is not None:
+                yield frame
+            elif damaged is not None:
+                damaged(offset, FRAME_HEADER_SIZE + length, kind)
+        self._walked(walk, damaged)
+
+    def these(self, offsets: Sequence[int]) -> Iterator[Whole | None]:
+        """The frames at some offsets that a walk gave, in that order; None for damaged ones.
+
+        Args:
+            offsets: ascending, or descending.
+
+        Raises:
+            FormatError: one is whole, and of a kind that only a later version can read.
+        """
+        data, size, digest = self._bytes, self.size, blake3
+        ascending = len(offsets) < 2 or offsets[0] < offsets[-1]
+        buffer = b""
+        base = end = 0
+        for offset in offsets:
+            begin = offset - base
+            if not 0 <= begin <= end - 56 - base:
+                base = offset if ascending else max(offset - _CHUNK + _MARGIN, 0)
+                buffer = bytes(data[base : min(base + _CHUNK, size)])
+                begin, end = offset - base, base + len(buffer)
+            kind, flags, keys, length, record_id, first, second = _FIELDS(buffer, begin)
+            stop = begin + 56 + length
+            if not flags and stop <= len(buffer):
+                payload = buffer[begin + 56 : stop]
+                if digest(payload).digest(16) == record_id:
+                    if kind != _INDEX:
+                        self.unsigned = True
+                    yield Whole(offset, kind, keys, record_id, first, second, payload)
+                    continue
+            yield self.read(offset)
+
+    def again(self, offsets: Sequence[int]) -> Iterator[Whole]:
+        """The frames at offsets where they were whole a moment ago.
+
+        Raises:
+            FormatError: one is not any more.
+        """
+        for frame in self.these(offsets):
+            if frame is None:
+                path = self.segment.path
+                raise FormatError(f"{path} changed while it was read.", path=path)
+            yield frame
 
     def read(self, offset: int) -> Whole | None:
         """The frame at an offset that a walk gave; None if its payload is damaged.
@@ -91,18 +165,18 @@ class Frames:
             FormatError: it is whole, and of a kind that only a later version can read.
         """
         data = self._bytes
-        header = data[offset : offset + FRAME_HEADER_SIZE]
-        kind, keys, length, record_id, _, _ = FRAME_NUMBERS.unpack_from(header)
+        header = bytes(data[offset : offset + FRAME_HEADER_SIZE])
+        kind, flags, keys, length, record_id, first, second = _FIELDS(header)
         payload = data[offset + FRAME_HEADER_SIZE : offset + FRAME_HEADER_SIZE + length]
-        if header[5]:
-            if header[5] != fmt.FLAG_SIGNED:
+        if flags:
+            if flags != fmt.FLAG_SIGNED:
                 raise FormatError(
                     f"{self.segment.path} has a record at {offset} that this version cannot read.",
                     hint="Use a later version of parsl_ckpt.",
                     path=self.segment.path,
                 )
             if self._signer is not None and not self._signer.verifies(
-                self.segment.identity, offset, bytes(header), payload
+                self.segment.identity, offset, header, payload
             ):
                 return None
             self.signed = True
@@ -111,17 +185,7 @@ class Frames:
             self.unsigned = True
         if blake3(payload).digest(16) != record_id:
             return None
-        prefixes = tuple(bytes(header[32 + 8 * n : 40 + 8 * n]) for n in range(min(keys, 2)))
-        return Whole(offset, kind, prefixes, record_id, payload)
-
-    def whole(self, damaged: Damage | None = None) -> Iterator[Whole]:
-        """All whole frames."""
-        for offset, kind, length in self.walk(damaged):
-            frame = self.read(offset)
-            if frame is not None:
-                yield frame
-            elif damaged is not None:
-                damaged(offset, FRAME_HEADER_SIZE + length, kind)
+        return Whole(offset, kind, keys, record_id, first, second, payload)
 
     def may_be_written_anew(self) -> None:
         """After all frames were read: whether what is whole may stand elsewhere.
@@ -143,6 +207,16 @@ class Frames:
                 hint="Unset the signing key (PARSL_CKPT_KEY) for these runs.",
                 path=path,
             )
+
+    def _walk(self) -> Walk:
+        reader: Any = _Fixed(self._bytes)
+        return Walk(reader, self.segment.identity, FILE_HEADER_SIZE, self.size)
+
+    def _walked(self, walk: Walk, damaged: Damage | None) -> None:
+        self.torn = walk.torn
+        if damaged is not None:
+            for offset, size in walk.damage:
+                damaged(offset, size, 0)
 
     def tail(self, offset: int) -> bytes:
         """The bytes from an offset to the end."""

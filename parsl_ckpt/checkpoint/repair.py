@@ -195,19 +195,14 @@ class _Place:
         if self._dry:
             return
         rewrite.write_segment(
-            self._backend, segment.directory, segment.rank[1], _entries(frames, keep), self._signer
+            self._backend,
+            segment.directory,
+            segment.rank[1],
+            (frame.entry() for frame in frames.again(keep)),
+            self._signer,
         )
         self._backend.remove(segment.path)
 
 
 class _WriteAll(Exception):
     """One segment of a signed chain has to be written anew."""
-
-
-def _entries(frames: Frames, keep: array[int]) -> Iterator[Entry]:
-    for offset in keep:
-        frame = frames.read(offset)
-        if frame is None:  # it was whole a moment ago
-            path = frames.segment.path
-            raise FormatError(f"{path} changed while it was read.", path=path)
-        yield frame.entry()

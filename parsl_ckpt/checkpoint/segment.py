@@ -17,6 +17,7 @@ import errno
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -33,7 +34,7 @@ from .format import (
     FRAME_FIELDS_SIZE,
     FRAME_HEADER_SIZE,
     FRAME_MAGIC,
-    FRAME_NUMBERS,
+    FRAME_PLACED,
     ID_SIZE,
     Record,
 )
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 SUFFIX = ".seg"
 _NAME = re.compile(r"(\d{6,12})-([0-9a-f]{32})\.seg")
 _CHUNK = 1 << 20
+# magic, kind, number of keys, payload length, record id, two key prefixes as numbers, checksum
+_HEADER = Struct("<4sBxBxQ16sQQ8s")
 _GUESS = 2048  # read at once with a header: most records fit
 
 
@@ -162,7 +165,7 @@ class SegmentWriter:
                 keys[0] if count else b"", keys[1] if count > 1 else b"",
             )  # fmt: skip
             parts.append(fields)
-            parts.append(blake3(identity + at.to_bytes(8, "little") + fields).digest(CHECKSUM_SIZE))
+            parts.append(blake3(FRAME_PLACED.pack(identity, at, fields)).digest(CHECKSUM_SIZE))
             parts.append(payload)
             offsets.append(at)
             at += FRAME_HEADER_SIZE + len(payload)
@@ -181,9 +184,7 @@ class SegmentWriter:
             FRAME_MAGIC, entry.kind, 0, count, 0, len(payload), entry.record_id,
             keys[0] if count else b"", keys[1] if count > 1 else b"",
         )  # fmt: skip
-        self._write(
-            fields + blake3(identity + at.to_bytes(8, "little") + fields).digest(8) + payload
-        )
+        self._write(fields + blake3(FRAME_PLACED.pack(identity, at, fields)).digest(8) + payload)
         self.offset = at + FRAME_HEADER_SIZE + len(payload)
         self.failed = False
         return [at]
@@ -408,6 +409,7 @@ class Walk:
         end: after iterating, the end of the last whole frame.
         torn: bytes after it, of a frame that was not written wholly (or not yet).
         damage: (offset, bytes) of what was stepped over.
+        buffer, base: the bytes that were read last, and where in the file they begin.
     """
 
     def __init__(self, reader: Readable, identity: bytes, start: int, size: int) -> None:
@@ -417,6 +419,8 @@ class Walk:
         self.end = start
         self.torn = 0
         self.damage: list[tuple[int, int]] = []
+        self.buffer = b""
+        self.base = start
 
     def __iter__(self) -> Iterator[Frame]:
         for header in self.headers():
@@ -427,21 +431,21 @@ class Walk:
         # A million turns of this loop are one start after a crash: numbers stand for their names.
         assert (FRAME_FIELDS_SIZE, CHECKSUM_SIZE, FRAME_HEADER_SIZE) == (48, 8, 56)
         read, identity, size = self._reader.read, self._identity, self._size
-        unpack, digest = FRAME_NUMBERS.unpack_from, blake3
+        unpack, placed, digest = _HEADER.unpack_from, FRAME_PLACED.pack, blake3
         at = base = self.end
         buffer = b""
+        filled = 0
         while at + 56 <= size:
             begin = at - base
-            header = buffer[begin : begin + 56]
-            if len(header) < 56:
-                buffer, base = read(at, _CHUNK), at
-                header = buffer[:FRAME_HEADER_SIZE]
-                if len(header) < FRAME_HEADER_SIZE:
+            if begin + 56 > filled:
+                buffer, base, begin = read(at, _CHUNK), at, 0
+                self.buffer, self.base = buffer, base
+                filled = len(buffer)
+                if filled < 56:
                     break
-            if (
-                digest(identity + at.to_bytes(8, "little") + header[:48]).digest(8) != header[48:]
-                or header[:4] != FRAME_MAGIC
-            ):
+            magic, kind, keys, length, record_id, first, second, checksum = unpack(buffer, begin)
+            fields = buffer[begin : begin + 48]
+            if digest(placed(identity, at, fields)).digest(8) != checksum or magic != FRAME_MAGIC:
                 found = self._search(at + 1)
                 if found is None:
                     self.damage.append((at, size - at))
@@ -450,7 +454,6 @@ class Walk:
                 self.damage.append((at, found - at))
                 at = found
                 continue
-            kind, keys, length, record_id, first, second = unpack(header)
             end = at + 56 + length
             if end > size:
                 break

@@ -17,7 +17,7 @@ from . import inventory
 from .backend import Backend
 from .blobs import Blobs
 from .catalog import INDEX_SUFFIX
-from .format import FILE_HEADER_SIZE
+from .format import FILE_HEADER_SIZE, RESULT
 from .frames import Frames, Whole, decode
 from .index import PAGE_SIZE, TRAILER_SIZE, digest_of, open_index, read_trailer
 from .inventory import Place
@@ -229,13 +229,23 @@ def _verify_segment(
         if not frames.header and frames.size >= FILE_HEADER_SIZE:
             report.damage.append(Damage(path, 0, FILE_HEADER_SIZE, "the file header is damaged", 0))
         done = 0
+        decode_result = fmt.decode_result
         for frame in frames.whole(damaged):
-            if frame.kind == fmt.INDEX:
+            kind = frame.kind
+            if kind == RESULT:
+                try:
+                    blobs = decode_result(frame.payload).blobs
+                except (ValueError, RecursionError):
+                    wanted.by(frame, path)
+                else:
+                    if blobs:
+                        wanted.by(frame, path)
+            elif kind == fmt.INDEX:
                 _verify_index(frames, frame, path, report)
                 continue
-            report.records += 1
-            if frame.kind in fmt._DECODERS:
+            elif kind in fmt._DECODERS:
                 wanted.by(frame, path)
+            report.records += 1
             if frame.offset - done > 1 << 24:
                 progress(frame.offset - done)
                 done = frame.offset
