@@ -37,14 +37,18 @@ class Mapping(Reading):
         def append(self, entries: Sequence[Entry]) -> None: ...
 
     def get(self, key: Hashable, default: Any = None) -> Any:
-        """The value under a key, or ``default``.  A record that cannot be read counts as absent."""
-        stored = self.find(address(key))
-        if stored is None:
-            return default
-        try:
-            return self.value(stored)
-        except UnreadableRecordError:
-            return default
+        """The value under a key, or ``default``.
+
+        Where the newest record cannot be read, the newest that can be is taken.
+        """
+        at = address(key)
+        tried = None
+        while (stored := self.find(at)) is not None and stored.record_id != tried:
+            try:
+                return self.value(stored)
+            except UnreadableRecordError:
+                tried = stored.record_id
+        return default
 
     def put(self, key: Hashable, value: Any, **fields: Any) -> None:
         """Record a value under a key.
@@ -82,13 +86,11 @@ class Mapping(Reading):
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """(key, value) of all results that can be read."""
+        nothing = object()
         for key in self:
-            try:
-                stored = self.find(address(key))
-                if stored is not None:
-                    yield key, self.value(stored)
-            except UnreadableRecordError:
-                continue
+            value = self.get(key, nothing)
+            if value is not nothing:
+                yield key, value
 
     def __len__(self) -> int:
         """Number of keys; walks over all records."""

@@ -62,6 +62,9 @@ class Reading:
         self._blobs = blobs
         # The newest results appended here.  Only appends change it, under the store's lock.
         self._recent: dict[bytes, Entry] = {}
+        # Ids of records whose values turned out to be lost: an older one of their key stands for
+        # each.  That is found out when a value is read, so that a hit stays a look at an index.
+        self._lost: set[bytes] = set()
 
     def find(self, key: bytes) -> Stored | None:
         """The newest whole result under a value key, a lineage key or an alias.
@@ -70,10 +73,13 @@ class Reading:
             key: 32 bytes.
 
         Returns:
-            What was found; its value is not decoded, its blobs are not touched.
+            What was found; its value is not decoded, its blobs are not touched.  Once
+            :meth:`value` has found a record's value lost, the next older one is found.
         """
         entry = self._recent.get(key) or self._writing.find_held(key)
-        if entry is not None and entry.record_id not in self.catalog.removed:
+        if entry is not None and self._gone(entry.record_id):
+            entry = self._older_held(key)
+        if entry is not None:
             record: Any = entry.record
             if entry.kind == _RESULT:
                 return Stored(record, entry.record_id, record.parents, self.path or "")
@@ -108,12 +114,15 @@ class Reading:
             return self._value(stored)
         except FormatError as error:
             self._unreadable(stored, error)
+            self._lost.add(stored.record_id)
             raise
         except UnreadableRecordError as error:
             moved = self._moved(stored)
             if moved is not None:
                 return self.value(moved)
             self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
+            if _for_good(error):
+                self._lost.add(stored.record_id)
             raise
 
     def _value(self, stored: Stored) -> Any:
@@ -141,6 +150,15 @@ class Reading:
         if found is None or found.record_id != stored.record_id:
             return None
         return found
+
+    def named(self, key: bytes) -> set[bytes]:
+        """Ids of all results under a key, those included that an alias leads to."""
+        found = set()
+        for entry in self._writing.held_under(key):
+            found |= _results(entry.record_id, entry.record, key)
+        for _, record_id, record in self._at(key):
+            found |= _results(record_id, record, key)
+        return found - self.catalog.removed
 
     def note(self, record_id: bytes, name: str) -> bytes | None:
         """What was noted last about a record under a name."""
@@ -194,6 +212,14 @@ class Reading:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def _older_held(self, key: bytes) -> Entry | None:
+        """What is held under a key whose newest record was removed."""
+        held = self._writing.held_under(key)
+        return next((entry for entry in held if not self._gone(entry.record_id)), None)
+
+    def _gone(self, record_id: bytes) -> bool:
+        return record_id in self.catalog.removed or record_id in self._lost
+
     def _full(self, stored: Stored) -> Result:
         """The record with its value, which was not kept when it was found."""
         segment, offset = stored.place  # type: ignore[misc]
@@ -219,7 +245,7 @@ class Reading:
         try:
             kind, record_id, payload = segment.frame(offset)
             if kind == _RESULT:
-                if record_id in self.catalog.removed:
+                if self._gone(record_id):
                     return None
                 result = _decode_result(payload)
                 if result.key == key or result.lineage == key:
@@ -247,7 +273,7 @@ class Reading:
                 found is not None
                 and found[0] == alias.record_id
                 and type(found[1]) is Result
-                and found[0] not in self.catalog.removed
+                and not self._gone(found[0])
             ):
                 return _stored(found[1], found[0], alias.parents, segment, offset, found[1].value)
         held = self._writing.find_held(alias.target_key)
@@ -317,6 +343,20 @@ class Reading:
         )  # fmt: skip
 
 
+def _results(record_id: bytes, record: Record, key: bytes) -> set[bytes]:
+    if isinstance(record, Result) and key in (record.key, record.lineage):
+        return {record_id}
+    if isinstance(record, Alias) and record.key == key:
+        return {record.record_id}
+    return set()
+
+
+def _for_good(error: UnreadableRecordError) -> bool:
+    """Whether trying again is of no use: what is not there stays away, too many open files do not."""
+    cause = error.__cause__
+    return not isinstance(cause, OSError) or isinstance(cause, _NOT_THERE)
+
+
 def _stored(
     result: Result,
     record_id: bytes,
@@ -332,5 +372,6 @@ def _stored(
 
 
 _BARE = fmt.LAID_OUT - 1  # codecs up to this one have no bit set
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 _RESULT = fmt.RESULT
 _decode_result = fmt.decode_result

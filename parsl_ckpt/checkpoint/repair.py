@@ -7,7 +7,7 @@ removed only when it stands elsewhere, on the disk.  A run that lives is not tou
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from parsl_ckpt.errors import FormatError, UnreadableRecordError
@@ -19,7 +19,7 @@ from .blobs import Blobs
 from .catalog import INDEX_SUFFIX
 from .frames import Frames, decode
 from .inventory import Place
-from .segment import Entry, OpenFiles, Segment
+from .segment import OpenFiles, Segment
 from .verify import index_fault
 
 Progress = Callable[[int], None]

@@ -96,12 +96,23 @@ class Hit(Call, gc=False, eq=False):
     stored: Stored
 
     def look(self, future: AppFuture) -> Look:
-        """The value, decoded afresh."""
-        try:
-            return self.kernel.store.value(self.stored), None
-        except Exception as error:
-            self.kernel.problems.unreadable(self.spec.name, future.tid, error)
-            return self.task(future)
+        """The value, decoded afresh; where it is lost, that of an older record of the same call."""
+        kernel, stored = self.kernel, self.stored
+        while True:
+            try:
+                value = kernel.store.value(stored)
+            except Exception as error:
+                older = kernel.memo.find(stored.result.key)
+                again = older is None or older.record_id == stored.record_id
+                kernel.problems.unreadable(self.spec.name, future.tid, error, again=again)
+                if older is None or again:
+                    return self.task(future)
+                stored = older
+                continue
+            if stored is not self.stored:
+                mark(future, stored)
+                future._leaf = None  # what was noted was noted of the other one
+            return value, None
 
 
 def mark(future: AppFuture, stored: Stored) -> None:

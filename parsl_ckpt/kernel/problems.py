@@ -39,6 +39,10 @@ class Problems:
         """Tell of something once per app and kind of trouble."""
         self._tell(f"{app}: {text.split('(')[0]}", app, text)
 
+    def warn_once(self, cause: str, app: str, text: str) -> None:
+        """Tell of something once per cause."""
+        self._tell(cause, app, text)
+
     def announce(self, app: str, text: str, error: BaseException, incident: int = 0) -> None:
         """Tell of a failure of the store, once per cause, and again if it had recovered."""
         cause = f"{text}: {type(error).__name__} {incident}"
@@ -55,12 +59,13 @@ class Problems:
             f"A result of {app} (task {tid}) is not recorded: {error}",
         )
 
-    def unreadable(self, app: str, tid: int, error: BaseException) -> None:
-        """Tell of a record that is there and cannot be used."""
+    def unreadable(self, app: str, tid: int, error: BaseException, *, again: bool = True) -> None:
+        """Tell of a record that is there and cannot be used; another is, or the task runs again."""
+        so = f"task {tid} runs again" if again else f"task {tid} takes an earlier one"
         self._tell(
             f"unreadable {app}: {type(error).__name__}",
             app,
-            f"A recorded result of {app} cannot be read, so task {tid} runs again: {error}",
+            f"A recorded result of {app} cannot be read, so {so}: {error}",
         )
 
     def _tell(self, cause: str, app: str, text: str) -> None:

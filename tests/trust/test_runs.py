@@ -231,6 +231,21 @@ def test_what_a_scratch_cleaner_took_is_run_again_and_nothing_else(tmp_path: Pat
     assert run(tmp_path, big, calls) == []
 
 
+def test_an_older_outcome_stands_in_for_one_whose_blob_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path, big, [1, 2]) == [1, 2]
+    monkeypatch.setenv("PARSL_CKPT", "refresh")
+    assert run(tmp_path, big, [1]) == [1]
+    monkeypatch.delenv("PARSL_CKPT")
+    shutil.rmtree(tmp_path / "runs" / "001" / "checkpoint" / "blobs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run(tmp_path, big, [1, 2]) == []
+        shutil.rmtree(tmp_path / "runs" / "000" / "checkpoint" / "blobs")
+        assert run(tmp_path, big, [1]) == [1]
+
+
 def test_a_cleaner_that_took_the_folders_as_well(tmp_path: Path) -> None:
     assert run(tmp_path, big, [1, 2]) == [1, 2]
     shutil.rmtree(tmp_path / "runs" / "000" / "checkpoint" / "blobs")
