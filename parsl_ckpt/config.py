@@ -42,6 +42,9 @@ class Config:
         checkpoint_files: checkpoint directories whose outcomes are used; None for all earlier ones
             under ``run_dir`` if a mode is set, ``[]`` for none.
         run_dir: directory in which each run gets a numbered directory of its own.
+        follow: what is not found is first looked for in what the other live runs whose outcomes are
+            used have recorded meanwhile, those included that began later: under ``run_dir``, or the
+            ``checkpoint_files`` named. Of runs in the mode ``"task_exit"`` that is every result.
         app_cache: False switches caching off for all apps.
         retries: how often a failed task is tried again (the sum of costs, with a handler).
         retry_handler: ``handler(exception, task_record) -> cost`` of one failure.
@@ -82,6 +85,7 @@ class Config:
     checkpoint_period: str | float | int | None = None
     checkpoint_files: Sequence[PathLike] | None = None
     run_dir: PathLike = "runinfo"
+    follow: bool = False
     app_cache: bool = True
     retries: float | int = 0
     retry_handler: Callable[..., float | int] | None = None

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
-BEGIN, PROVENANCE, END = "begin", "provenance", "end"  # events of a run, see checkpoint.format.Run
+# Events of a run, see checkpoint.format.Run.
+BEGIN, FOLLOW, PROVENANCE, END = "begin", "follow", "provenance", "end"
 PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
 JOIN_WORKERS = 4  # grows while join apps wait
 
@@ -121,6 +122,7 @@ class DataFlowKernel:
             retry=RetryPolicy(config.retries, config.retry_handler),
             lookup=lookup,
             record=record,
+            follow=config.follow,
             lazy_errors=config.lazy_errors,
             code_default=config.code,
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
@@ -133,6 +135,11 @@ class DataFlowKernel:
             each=self._budget.look if self._budget is not None else None,
         )  # fmt: skip
         self._heart.start()
+        store.follow(
+            absolute if named is None else None,
+            directories=None if named is None else [os.fspath(path) for path in named],
+            joined=self._note_followed,
+        )
         self._tell_loaded()
         self._provenance_told = threading.Event()
         self._records = record
@@ -294,11 +301,14 @@ class DataFlowKernel:
 
     # -- beginning ---------------------------------------------------------------------------------
 
-    def _tell_loaded(self) -> None:
+    def _tell_left_out(self) -> None:
         left_out = [p.text for p in self.kernel.store.problems if p.kind == "untrusted"]
         if left_out:
             hint = "Take them over (chown -R, chmod -R go-w), or use Config(trust='any')."
             self.kernel.problems.warn("trust", f"{' '.join(left_out)} {hint}")
+
+    def _tell_loaded(self) -> None:
+        self._tell_left_out()
         loaded = self.loaded
         if loaded:
             logger.info(
@@ -316,6 +326,19 @@ class DataFlowKernel:
         entry = self.kernel.store.stage_run(BEGIN, {"used": used})
         self.kernel.porter.carry(self.kernel.writer.commit, None, entry)
         self.kernel.errands.run(self._record_provenance)
+
+    def _note_followed(self, directory: str) -> None:
+        """A run that began later is used from now on, or left out; called with its checkpoint."""
+        self._heart.use(directory)
+        self.kernel.errands.run(lambda: self._record_followed(directory))
+
+    def _record_followed(self, directory: str) -> None:
+        store = self.kernel.store
+        if any(p.kind == "untrusted" and p.path == directory for p in store.problems):
+            self._tell_left_out()
+        elif self._records:
+            used = [os.path.relpath(directory, store.path)]
+            self.kernel.writer.commit(None, store.stage_run(FOLLOW, {"used": used}))
 
     def _record_provenance(self) -> None:
         try:
@@ -344,7 +367,7 @@ def _sources(
 ) -> list[str]:
     if named is not None:
         return _with_used([os.fspath(path) for path in named], trusting)
-    if config.checkpoint_mode is None:
+    if config.checkpoint_mode is None and not config.follow:
         return []
     return get_all_checkpoints(run_root)
 

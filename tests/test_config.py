@@ -15,6 +15,7 @@ WRONG = {
                           float("inf"), [], True],
     "checkpoint_files": ["runinfo/000/checkpoint", b"x", 3, [3]],
     "run_dir": [3, None, b"runinfo"],
+    "follow": [1, None, "yes"],
     "app_cache": ["yes", 1, None],
     "retries": ["2", -1, None, True],
     "retry_handler": [3, "handler"],

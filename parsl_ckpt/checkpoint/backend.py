@@ -168,6 +168,31 @@ class Backend(ABC):
             file.close()
         return found
 
+    def size_of(self, path: str) -> int | None:
+        """How many bytes a file has now; None if there is none that can be read."""
+        try:
+            file = self.open(path)
+        except OSError:
+            return None
+        try:
+            return file.size()
+        finally:
+            file.close()
+
+    def changed(self, path: str) -> int | None:
+        """A number that differs after a name in a directory came or went, or 0 if nobody can tell.
+
+        Two changes within the granularity of the place's clock may leave the same number.
+
+        Returns:
+            None if there is no such directory.
+        """
+        try:
+            self.list(path)
+        except OSError:
+            return None
+        return 0
+
     def link(self, old: str, new: str) -> None:
         """Have a whole file under another name as well; what is there already is replaced.
 

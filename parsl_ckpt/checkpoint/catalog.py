@@ -7,7 +7,8 @@ Rules of this file:
 * Segments are matched with merged indexes by name and id, never by path: run directories may be
   moved.
 * Damage never stops anything: a bad index is replaced by a walk, and reported once.
-* Readers take no lock.  ``indexes`` is a tuple that is replaced as a whole.
+* Readers take no lock.  ``indexes`` and ``grown`` are tuples that are replaced as a whole; what
+  moves from the latter to the former is added there before it is taken away here.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from .index import (
 from .local import MAP_MINIMUM
 from .segment import DamagedFrame, OpenFiles, Segment, parse_name
 from .signing import Links, Signer
+from .tail import Tail
 
 INDEX_SUFFIX = ".idx"
 KEEP_SCAN = 512  # entries from which the index of a scan is worth a file
@@ -78,8 +80,11 @@ class Catalog:
         directories: where is looked, oldest first.
         segments: by file name.
         indexes: what lookups go through.
+        grown: and the ends of segments that have grown since they were indexed.
+        growing: the end of each unsealed segment, by the name of that.
         removed: ids of the records that tombstones name.
         problems: what was found wrong, each once.
+        lock: held by whoever changes any of it.
         signer: has the key that everything must be signed with; None without one.
         key: that key.
     """
@@ -97,6 +102,7 @@ class Catalog:
         self.directories = list(directories)
         self.segments: dict[str, Segment] = {}
         self.indexes: tuple[Index, ...] = ()
+        self.grown: tuple[Tail, ...] = ()
         self.removed: set[bytes] = set()
         self.problems: list[Problem] = []
         self.opened = OpenFiles(signer=signer)
@@ -104,8 +110,8 @@ class Catalog:
         self.vanished = False  # a file was not found that should have been
         self._on_problem = on_problem
         self._told: set[tuple[str, str, int]] = set()
-        self._lock = threading.RLock()
-        self._partial: dict[str, int] = {}  # unsealed segment -> size when it was walked
+        self.lock = threading.RLock()
+        self.growing: dict[str, Tail] = {}
 
     # --- lookups ----------------------------------------------------------------------------------
 
@@ -113,6 +119,8 @@ class Catalog:
         """Where records with this key may be, newest first."""
         prefix = int.from_bytes(key[:8], "little")
         found: list[tuple[Segment, int]] = []
+        for tail in self.grown:
+            found += [(tail.segment, offset) for offset in tail.lookup(prefix)]
         for index in self.indexes:
             try:
                 locators = index.lookup(prefix)
@@ -138,7 +146,7 @@ class Catalog:
     def report(self, kind: str, path: str, text: str, offset: int = 0, size: int = 0) -> None:
         """Note something that is wrong, once."""
         mark = (kind, path, offset)
-        with self._lock:
+        with self.lock:
             if mark in self._told or len(self.problems) >= MAX_PROBLEMS:
                 return
             self._told.add(mark)
@@ -146,6 +154,13 @@ class Catalog:
             self.problems.append(problem)
         if self._on_problem is not None:
             self._on_problem(problem)
+
+    def report_damage(self, segment: Segment, offset: int, lost: int) -> None:
+        """Note bytes of a segment that are lost, once."""
+        self.report(
+            "damage", segment.path,
+            f"{segment.path} is damaged: {lost} bytes from {offset} are lost.", offset, lost,
+        )  # fmt: skip
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -158,12 +173,12 @@ class Catalog:
         indexes: list[tuple[str, str]] = []
         fresh: dict[str, Segment] = {}
         for source, directory in enumerate(self.directories):
-            for name in self._names(directory):
+            for name in self.names(directory):
                 if name in self.segments or name in self.mine:
                     continue
                 parsed = parse_name(name)
                 if parsed is not None:
-                    fresh[name] = self._segment(source, directory, name, *parsed)
+                    fresh[name] = self.segment_at(source, directory, name, *parsed)
                 elif name.endswith(INDEX_SUFFIX) and not name.startswith("."):
                     indexes.append((directory, name))
         self.segments.update(fresh)
@@ -177,28 +192,14 @@ class Catalog:
                 kept.append(index)
         scanned: list[Segment] = []
         for segment in sorted(uncovered.values(), key=lambda segment: segment.rank):
-            own = self._own_index(segment)
+            own = self.own_index(segment)
             if own is not None:
                 kept.append(own)
             else:
                 scanned.append(segment)
-        with self._lock:
-            self._adopt(kept)
+        with self.lock:
+            self.adopt(kept)
         self.scan(scanned, keep_in)
-
-    def refresh(self) -> None:
-        """Look again: new segments, and what was appended to those that are still written."""
-        with self._lock:
-            grown = []
-            for name, size in list(self._partial.items()):
-                segment = self.segments[name]
-                try:
-                    if self.backend.open(segment.path).size() > size:
-                        grown.append(segment)
-                except OSError:
-                    continue
-            self.load(None)
-            self.scan(grown, None)
 
     def find_again(self) -> bool:
         """Take out the segments whose files are gone, and take in those that stand for them.
@@ -206,12 +207,12 @@ class Catalog:
         Returns:
             Whether there is anything new.
         """
-        with self._lock:
+        with self.lock:
             self.vanished = False
-            here = {name for directory in self.directories for name in self._names(directory)}
+            here = {name for directory in self.directories for name in self.names(directory)}
             gone = [segment for name, segment in self.segments.items() if name not in here]
             for segment in gone:
-                self._lose(segment)
+                self.lose(segment)
             known = set(self.segments)
             self.load(None)
             new = not known.issuperset(self.segments)
@@ -220,9 +221,11 @@ class Catalog:
                 self.report("directory", segment.path, f"{segment.path} is gone.")
         return new
 
-    def _lose(self, segment: Segment) -> None:
+    def lose(self, segment: Segment) -> None:
+        """Take out a segment whose file is gone."""
         del self.segments[segment.name]
-        self._partial.pop(segment.name, None)
+        self.growing.pop(segment.name, None)
+        self.grown = tuple(tail for tail in self.grown if tail.segment is not segment)
         for index in self.indexes:
             # In place: who is just looking up through it finds nothing there, and looks again.
             index.segments[:] = [None if one is segment else one for one in index.segments]
@@ -239,8 +242,8 @@ class Catalog:
         entries.sort()
         index = memory_index(entries, covered, removed)
         index.segments = list(segments)
-        with self._lock:
-            self._adopt([index])
+        with self.lock:
+            self.adopt([index])
         if keep_in is not None and len(entries) >= KEEP_SCAN:
             with contextlib.suppress(OSError):  # else the next reader walks again
                 index.path = self._write_index_file(keep_in, [entries], covered, removed)
@@ -248,11 +251,11 @@ class Catalog:
     def add_sealed(self, segment: Segment) -> bool:
         """Take in a segment that has just been sealed; False if its index cannot be read."""
         self.segments[segment.name] = segment
-        index = self._own_index(segment)
+        index = self.own_index(segment)
         if index is None:
             return False
-        with self._lock:
-            self._adopt([index])
+        with self.lock:
+            self.adopt([index])
         return True
 
     def add_entries(self, segment: Segment, entries: list[int], covered: Covered) -> None:
@@ -261,8 +264,8 @@ class Catalog:
         segment.records = covered.records
         index = memory_index(sorted(entries), [covered], ())
         index.segments = [segment]
-        with self._lock:
-            self._adopt([index])
+        with self.lock:
+            self.adopt([index])
 
     def merge_into(self, directory: str) -> bool:
         """Merge indexes where there are several, into a file in ``directory``.
@@ -314,7 +317,7 @@ class Catalog:
         if merged is None:
             return False
         merged.segments = list(segments)
-        with self._lock:
+        with self.lock:
             self.indexes = (*(index for index in self.indexes if index not in chosen), merged)
         for index in chosen:
             if index.path is not None and index.path.startswith(directory + "/"):
@@ -323,16 +326,17 @@ class Catalog:
 
     def forked(self) -> None:
         """In a child: a thread that is not there may have held the lock."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def close(self) -> None:
         """Let go of all files."""
-        self.indexes = ()
+        self.indexes = self.grown = ()
         self.opened.clear()
 
     # --- inside -----------------------------------------------------------------------------------
 
-    def _names(self, directory: str) -> Iterable[str]:
+    def names(self, directory: str) -> Iterable[str]:
+        """Names in a directory; none where it cannot be read."""
         try:
             return self.backend.list(directory)
         except FileNotFoundError:
@@ -341,14 +345,16 @@ class Catalog:
             self.report("directory", directory, f"{directory} cannot be read: {error}.")
             return ()
 
-    def _segment(
+    def segment_at(
         self, source: int, directory: str, name: str, sequence: int, identity: bytes
     ) -> Segment:
+        """A segment that was found in a directory, which is the ``source``-th."""
         return Segment(
             self.backend, directory, name, identity, (source, sequence, name), self.opened
         )
 
-    def _adopt(self, indexes: Sequence[Index]) -> None:
+    def adopt(self, indexes: Sequence[Index]) -> None:
+        """Look keys up in these as well."""
         for index in indexes:
             self.removed.update(_ids(index.meta.removed))
         # An index that covers less of the same segments than a new one is superseded.
@@ -381,10 +387,11 @@ class Catalog:
         except OSError:
             return False
         if same:
-            self._partial[segment.name] = cover.size
+            links = Links(segment, cover.length) if self.signer is not None else None
+            self.growing[segment.name] = Tail(segment, cover.length, cover.size, links)
         return same
 
-    def _own_index(self, segment: Segment) -> Index | None:
+    def own_index(self, segment: Segment) -> Index | None:
         """The index at the end of a sealed segment; None if it has to be walked."""
         try:
             reader = self.backend.open(segment.path)
@@ -512,21 +519,20 @@ class Catalog:
                 sealed = sealed or offset + FRAME_HEADER_SIZE + length == size
                 continue
             elif kind == fmt.TOMBSTONE:
-                removed.extend(self._tombstone(segment, offset))
+                removed.extend(self.tombstone(segment, offset))
             if keys:
                 entries.append(first << 64 | base | offset)
                 if keys > 1:
                     entries.append(second << 64 | base | offset)
         for offset, lost in walk.damage:
-            self.report(
-                "damage", segment.path,
-                f"{segment.path} is damaged: {lost} bytes from {offset} are lost.", offset, lost,
-            )  # fmt: skip
+            self.report_damage(segment, offset, lost)
         segment.records = records
-        self._partial[segment.name] = size
+        tail = self.growing[segment.name] = Tail(segment, walk.end, size, links)
+        tail.over = sealed
         return Covered(segment.name, segment.identity, walk.end, size, sealed, records)
 
-    def _tombstone(self, segment: Segment, offset: int) -> Iterable[bytes]:
+    def tombstone(self, segment: Segment, offset: int) -> Iterable[bytes]:
+        """What the tombstone at an offset removes."""
         try:
             kind, _, payload = segment.frame(offset)
             record = fmt.decode_record(kind, payload)
@@ -536,7 +542,7 @@ class Catalog:
 
     def _replace(self, index: Index, error: BadPage) -> None:
         """Do without an index that turned out damaged."""
-        with self._lock:
+        with self.lock:
             if index not in self.indexes:
                 return
             segments = [segment for segment in index.segments if segment is not None]
@@ -547,9 +553,9 @@ class Catalog:
             whole = []
             if len(segments) > 1:  # merged: each may have its own
                 for segment in segments:
-                    own = self._own_index(segment)
+                    own = self.own_index(segment)
                     if own is not None:
-                        self._adopt([own])
+                        self.adopt([own])
                     else:
                         whole.append(segment)
             else:

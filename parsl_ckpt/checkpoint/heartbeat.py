@@ -83,6 +83,10 @@ class Heartbeat:
         with contextlib.suppress(RuntimeError):  # no more threads: the process can still be seen
             self._thread.start()
 
+    def use(self, directory: str) -> None:
+        """Say with the next beat that the run reads one more checkpoint."""
+        self._facts["used"] = [*self._facts["used"], directory]
+
     def stop(self, **facts: Any) -> None:
         """Stop, and write that the end was an orderly one.
 

@@ -201,6 +201,19 @@ class LocalBackend(Backend):
                         found.append(Listed(entry.name, stat.st_size, stat.st_mtime))
         return found
 
+    def size_of(self, path: str) -> int | None:
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except OSError:
+            return None
+        return found.st_size if S_ISREG(found.st_mode) else None
+
+    def changed(self, path: str) -> int | None:
+        try:
+            return os.stat(path).st_mtime_ns
+        except OSError:
+            return None
+
     def link(self, old: str, new: str) -> None:
         temporary = f"{os.path.dirname(new)}/.tmp-{secrets.token_hex(12)}"
         try:

@@ -75,6 +75,12 @@ def get_last_checkpoint(rundir: str | os.PathLike[str] = "runinfo") -> list[str]
     return get_all_checkpoints(rundir)[-1:]
 
 
+def is_run(name: str) -> bool:
+    """Whether a directory of this name is one of a run."""
+    # Bounded: nobody's thousand-digit directory name is ours (and int() refuses it).
+    return name.isascii() and name.isdigit() and len(name) < 16
+
+
 def _make_root(root: str) -> None:
     path = Path(root)
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
@@ -94,5 +100,4 @@ def _names(root: str) -> list[str]:
         names = os.listdir(root)
     except OSError:
         return []
-    # Bounded: nobody's thousand-digit directory name is ours (and int() refuses it).
-    return [name for name in names if name.isascii() and name.isdigit() and len(name) < 16]
+    return [name for name in names if is_run(name)]

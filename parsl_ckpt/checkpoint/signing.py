@@ -133,13 +133,13 @@ class Gap(NamedTuple):
 
 
 class Links:
-    """Follows the chain of one segment, frame by frame."""
+    """Follows the chain of one segment, frame by frame, from the first or from a later one."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, start: int = fmt.FILE_HEADER_SIZE) -> None:
         self._segment = segment
         self._reader = segment.open()
         self._last: bytes | None = None
-        self._end = fmt.FILE_HEADER_SIZE
+        self._start = self._end = start
         self.first: bytes | None = None  # the predecessor that the first frame names
 
     def follow(self, offset: int, length: int) -> Gap | None:
@@ -152,7 +152,7 @@ class Links:
         gap = None
         if self._last is None:
             self.first = before
-            if offset != fmt.FILE_HEADER_SIZE:
+            if offset != self._start:
                 gap = Gap(offset, f"The records before {offset} in {self._segment.path} are gone.")
         elif before != self._last:
             path = self._segment.path

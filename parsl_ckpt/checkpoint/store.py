@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,7 +46,9 @@ from .backend import Backend
 from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .codec import Encoded
+from .follow import Follower
 from .format import Alias, Failure, Note, Record, Result, Run, Tombstone
+from .growing import refresh
 from .local import LocalBackend
 from .mapping import Mapping, address, key_of
 from .packing import lay_out, whole_limit
@@ -98,6 +101,8 @@ class Store(Mapping):
         self._backend = backend
         self._zstd = zstd
         self._whole = whole_limit(zstd)
+        self.trust: Trust = trust
+        self._follower: Follower | None = None
         self._recent_bytes = 0
         self._lock = threading.RLock()
         self._closed = False
@@ -361,7 +366,43 @@ class Store(Mapping):
 
     def refresh(self) -> None:
         """See what other processes have appended since."""
-        self.catalog.refresh()
+        refresh(self.catalog)
+
+    def follow(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        directories: Sequence[str] | None = None,
+        now: Callable[[], float] = time.monotonic,
+        joined: Callable[[str], None] | None = None,
+    ) -> None:
+        """Have :meth:`look` see what the runs append whose checkpoints are the sources.
+
+        Args:
+            root: where runs are kept; those that begin there later are followed as well.
+            directories: the checkpoints to follow, if not all of the sources.
+            now: a clock that never goes backwards.
+            joined: called with the checkpoint of each of those, when it is first read, or left out
+                because it is not to be trusted; must not wait.
+        """
+        if root is not None:
+            root = self._backend.absolute(os.fspath(root))
+        if directories is None:
+            directories = self.sources
+        found = {self._backend.absolute(path) for path in directories}.difference({self.path})
+        self._follower = Follower(
+            self.catalog, self._backend,
+            [path for path in self.catalog.directories if path in found],
+            root=root, own=self.path, trust=self.trust, now=now, joined=joined,
+        )  # fmt: skip
+
+    def look(self) -> bool:
+        """See what the runs that are followed have appended since; whether there is anything.
+
+        Costs little where there is nothing, and no more than what there is otherwise.
+        """
+        follower = self._follower
+        return follower is not None and follower.look()
 
     def verify(self, progress: Callable[[int], None] | None = None) -> Report:
         """Verify every checksum of every file of the directories that are open.

@@ -67,6 +67,7 @@ class Kernel:
         period: seconds, for the mode ``periodic``.
         retry: what is tried again.
         lookup, record: False switches the finding or the recording of outcomes off.
+        follow: what is not found is looked for in what other live runs have appended since.
         lazy_errors: False raises the first failure at the next call and starts nothing new.
         code_default: what of the code counts for apps that do not say.
         privacy: what of the arguments is hidden in addresses and records.
@@ -85,6 +86,7 @@ class Kernel:
         retry: RetryPolicy | None = None,
         lookup: bool = True,
         record: bool = True,
+        follow: bool = False,
         lazy_errors: bool = True,
         code_default: Mode = "closure",
         privacy: Privacy | None = None,
@@ -93,7 +95,7 @@ class Kernel:
     ) -> None:
         self.runtime = runtime = runtime or Runtime()
         self.store = store
-        self.memo = Memo(store, lookup, record)
+        self.memo = Memo(store, lookup, record, follow)
         self.errands = runtime.errands()
         self.events = runtime.events()
         self.problems = Problems(self.events)

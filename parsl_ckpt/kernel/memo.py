@@ -31,14 +31,18 @@ class Memo:
         store: where outcomes are recorded.
         lookup: False lets nothing be found (every call runs).
         record: False lets nothing be recorded.
+        follow: what is not found is looked for in what other live runs have appended since.
     """
 
-    __slots__ = ("commits", "inflight", "lookup", "record", "store")
+    __slots__ = ("commits", "follow", "inflight", "lookup", "record", "store")
 
-    def __init__(self, store: Store, lookup: bool = True, record: bool = True) -> None:
+    def __init__(
+        self, store: Store, lookup: bool = True, record: bool = True, follow: bool = False
+    ) -> None:
         self.store = store
         self.lookup = lookup
         self.record = record
+        self.follow = follow
         self.inflight: dict[bytes, Task] = {}
         self.commits = 0
 
@@ -47,9 +51,18 @@ class Memo:
         if not self.lookup:
             return None
         try:
-            return self.store.find(key)
+            stored = self.store.find(key)
+            return self.search(key) if stored is None and self.follow else stored
         except Exception:
             logger.exception("Looking up a call failed; it is computed instead.")
+            return None
+
+    def search(self, key: bytes) -> Stored | None:
+        """The newest outcome under a key, if other live runs have appended anything since."""
+        try:
+            return self.store.find(key) if self.store.look() else None
+        except Exception:
+            logger.exception("Looking at other runs failed; the call is computed instead.")
             return None
 
     def find_by_lineage(self, key: bytes, inputs: Sequence[Future[Any]]) -> Stored | None:
@@ -57,8 +70,11 @@ class Memo:
 
         A record whose ancestors have been replaced since names other records than the inputs carry.
         """
+        parents = parents_of(inputs)
         stored = self.find(key)
-        if stored is None or stored.parents != parents_of(inputs):
+        if stored is not None and stored.parents != parents and self.follow:
+            stored = self.search(key)  # another run may have computed it from these inputs since
+        if stored is None or stored.parents != parents:
             return None
         return stored
 
