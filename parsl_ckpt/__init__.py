@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.identity.values import id_for_memo
     from parsl_ckpt.kernel.futures import AppFuture
     from parsl_ckpt.kernel.problems import CheckpointWarning
+    from parsl_ckpt.kernel.randomness import task_rng
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "join_app",
     "load",
     "python_app",
+    "task_rng",
     "wrap",
 ]
 
@@ -79,6 +81,7 @@ _HOMES = {
     "identity.values": ("id_for_memo",),
     "kernel.futures": ("AppFuture",),
     "kernel.problems": ("CheckpointWarning",),
+    "kernel.randomness": ("task_rng",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -72,6 +72,10 @@ class Config:
             takes more than this: what is cheapest to compute again for its size goes first. None
             for no bound.
         show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
+        audit_rate: share of the hits, from 0 to 1, that are executed again beside the run and
+            compared; an app whose outcomes differ is named in a warning.
+        storage_options: for the file system of a URL, as fsspec calls them.
+        upload_period: seconds between two uploads, where ``run_dir`` is a URL.
 
     Raises:
         ConfigurationError: a field is wrong; it names the field.
@@ -102,6 +106,9 @@ class Config:
     previews: bool = True
     max_checkpoint_bytes: int | None = None
     show_progress: bool = False
+    audit_rate: float | int = 0.0
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    upload_period: float | int = 10.0
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -121,6 +128,13 @@ class Config:
                 hint="Use a number of bytes, or None for no limit.",
             )  # fmt: skip
         if self.grace < 0:
+        if not 0 <= self.audit_rate <= 1:
+            raise _wrong("audit_rate", self.audit_rate, "is not between 0 and 1")
+        if not 0 < self.upload_period < float("inf"):
+            raise _wrong(
+                "upload_period", self.upload_period, "is not a positive time",
+                hint="Use a number of seconds.",
+            )  # fmt: skip
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
@@ -167,6 +181,7 @@ _ALLOWED = {
     "checkpoint_files": "Give a list of checkpoint directories, or None for all earlier ones.",
     "run_dir": "Give the path of a directory.",
     "retries": "Use a number, 0 for no retries.",
+    "audit_rate": "Use a number from 0 (none) to 1 (all hits).",
     "grace": "Use a number of seconds.",
     "max_checkpoint_bytes": "Use a whole number of bytes, or None for no limit.",
     "retry_handler": "Give a function of the exception and the task's record that returns a cost.",

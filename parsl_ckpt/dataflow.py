@@ -37,6 +37,7 @@ from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.resilience import RetryPolicy
 
 if TYPE_CHECKING:
+from parsl_ckpt.kernel.spans import Span, seconds_of
     from parsl_ckpt.checkpoint.budget import Budget
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,7 @@ class DataFlowKernel:
         store.follow(
             absolute if named is None else None,
             directories=None if named is None else [os.fspath(path) for path in named],
+            audit_rate=config.audit_rate,
             joined=self._note_followed,
         )
         self._tell_loaded()
@@ -217,6 +219,44 @@ class DataFlowKernel:
             KernelError: it was called by a task of this run.
         """
         if worker.pool is not None and worker.pool in self._ending.executors:
+    def invalidate(self, app: str | None = None, *, older_than: Span | None = None) -> int:
+        """Remove recorded outcomes from what this run, and every later one, finds.
+
+        Nothing is taken out of files: a record says what is removed. What was computed from it is
+        looked up by its values from then on. What is known is saved first, as by
+        :meth:`checkpoint`.
+
+        Args:
+            app: name of the app; ``*`` and ``?`` as in file names; None for all apps.
+            older_than: only what ended longer ago: ``"7d"``, ``"12h"``, ``"HH:MM:SS"``, a timedelta
+                or seconds.
+
+        Returns:
+            How many records were removed.
+
+        Raises:
+            ConfigurationError: neither is given, or ``older_than`` is not a span of time.
+            StoreWriteError: the removal cannot be recorded.
+        """
+        before = None
+        if older_than is not None:
+            seconds = seconds_of(older_than)
+            if seconds is None or seconds < 0:
+                raise ConfigurationError(
+                    f"invalidate(older_than={older_than!r}): that is not a span of time.",
+                    hint="Use '7d', '12h', 'HH:MM:SS', a timedelta, or a number of seconds.",
+                    field="older_than",
+                )
+            before = time.time() - seconds
+        if app is None and before is None:
+            raise ConfigurationError(
+                "invalidate() was told neither an app nor an age.",
+                hint="Use invalidate('*') to remove everything.",
+                field="app",
+            )
+        self._ending.flush(modes.CHECKPOINT)
+        return self.kernel.store.invalidate("*" if app is None else app, before)
+
             raise KernelError(
                 "cleanup() was called by a task, which would wait for itself.",
                 hint="Call it in the main program.",

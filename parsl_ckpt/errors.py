@@ -202,3 +202,27 @@ class IdentityWarning(UserWarning):
 
 class KeyFileError(ConfigurationError):
     """A signing key, or the key for secret arguments, cannot be used; ``path`` names its file."""
+
+
+# --- remote run directories -----------------------------------------------------------------------
+
+
+class RemoteStoreError(StoreError, OSError):
+    """A remote run directory cannot be used; ``url`` names it."""
+
+
+class NotUploadedError(CheckpointNotSavedError):
+    """Records are safe in the local spool and not yet uploaded.
+
+    Attributes:
+        path: the run directory's URL.
+        spool: the directory in which they are.
+        files, bytes: how much it is.
+    """
+
+
+# --- what apps may ask for ------------------------------------------------------------------------
+
+
+class TaskRandomError(KernelError):
+    """``task_rng()`` was called where there is nothing to seed it from."""

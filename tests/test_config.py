@@ -31,6 +31,7 @@ WRONG = {
     "secret": ["token", b"token", 3, None, [3], [None]],
     "previews": [1, None, "no"],
     "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
+    "audit_rate": ["1", -0.1, 1.5, None, True],
     "show_progress": ["yes", 1],
 }  # fmt: skip
 

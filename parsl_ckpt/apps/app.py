@@ -14,19 +14,22 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, get_args
+from dataclasses import fields
+from typing import Any, NoReturn
 
 from parsl_ckpt.apps.mapping import map_calls
+from parsl_ckpt.apps.options import Options
 from parsl_ckpt.errors import AppDefinitionError, NestedAppError, NoDataFlowKernelError
 from parsl_ckpt.identity.address import Addresser, Binder
-from parsl_ckpt.identity.code import CodeIdentity, Mode
+from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.task import Spec
-
-CODE_MODES = get_args(Mode)
+from parsl_ckpt.kernel.validity import Recorded, Validity, seconds_valid
+from parsl_ckpt.kernel.watching import Observer, positional
 
 
 class AppBase:
@@ -42,39 +45,21 @@ class AppBase:
         self,
         fn: Callable[..., Any],
         *,
+        options: Options,
         kind: str = "python",
         data_flow_kernel: Any = None,
-        cache: bool = False,
-        executors: str | Sequence[str] = "all",
-        ignore_for_cache: Sequence[str] | None = None,
-        version: str = "",
-        code: str | None = None,
-        lineage: bool = True,
-        secret: Iterable[str] = (),
     ) -> None:
         name = getattr(fn, "__name__", type(fn).__name__)
         _check_function(fn, name)
-        if code is not None and code not in CODE_MODES:
-            raise AppDefinitionError(
-                f"{name}: code={code!r} is not a known way to count code.",
-                hint=f"Use one of: {', '.join(CODE_MODES)}.",
-                app=name,
-                parameter="code",
-            )
-        secrets = frozenset([secret] if isinstance(secret, str) else secret)
-        _check_secrets(fn, name, secrets)
+        options.check(fn, name)
         self.kind = kind
         self.__wrapped__ = fn
         self._name = name
-        self._options: dict[str, Any] = {
-            "kind": kind, "cache": cache, "executors": executors,
-            "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-            "lineage": lineage, "secret": secrets,
-        }  # fmt: skip
+        self._options = options
         self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
         self._described: tuple[weakref.ref[Kernel], Spec] | None = None
-        ignored = tuple(ignore_for_cache or ())
-        self._binder = Binder(fn, ignored, name) if cache else None
+        ignored = tuple(options.ignore_for_cache or ())
+        self._binder = Binder(fn, ignored, name) if options.cache else None
         functools.update_wrapper(self, fn)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -99,6 +84,57 @@ class AppBase:
         if described is None or described[0]() is not kernel:
             described = self._describe(kernel)
         return kernel.submit(described[1], args, kwargs)
+
+    def fresh(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the app and have it run whatever is recorded; the new outcome takes the old's place.
+
+        What was computed from the old outcome is computed again from the new one, unless that is
+        equal.
+
+        Args, returns and raises as a call does.
+        """
+        kernel, spec = self._bound()
+        return kernel.submit(spec, args, kwargs, refresh=True)
+
+    def peek(self, /, *args: Any, **kwargs: Any) -> AppFuture | None:
+        """The recorded outcome of a call, without running anything.
+
+        Returns:
+            A future that is done, or None if nothing is recorded, or valid, or readable.
+
+        Raises:
+            CacheKeyError: the app is not cached, or futures among the arguments have no address.
+            NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
+        """
+        kernel, spec = self._bound()
+        return kernel.calls.peek(spec, args, kwargs)
+
+    def key(self, /, *args: Any, **kwargs: Any) -> str:
+        """The key of a call in hexadecimal, as ``parsl-ckpt show`` takes it.
+
+        Raises:
+            CacheKeyError: the app is not cached, or futures among the arguments have no address.
+            NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
+        """
+        kernel, spec = self._bound()
+        return kernel.calls.key(spec, args, kwargs).hex()
+
+    def forget(self, /, *args: Any, **kwargs: Any) -> int:
+        """Remove what is recorded of a call, in all checkpoints that this run uses.
+
+        Nothing is taken out of files: a record says that it is removed. What was computed from it
+        is looked up by its values from then on.
+
+        Returns:
+            How many records were removed.
+
+        Raises:
+            CacheKeyError: the app is not cached, or futures among the arguments have no address.
+            NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
+            StoreWriteError: the removal cannot be recorded.
+        """
+        kernel, spec = self._bound()
+        return kernel.calls.forget(spec, args, kwargs)
 
     def map(
         self,
@@ -143,43 +179,67 @@ class AppBase:
                 found = getattr(found, name, None)
             if found is self:
                 return place
-        return _rebuild, (self.__wrapped__, self._options)
+        return _rebuild, (self.__wrapped__, self._options, self.kind)
 
     def __repr__(self) -> str:
         return f"<{self.kind}_app {self._name}>"
+
+    def _bound(self) -> tuple[Kernel, Spec]:
+        """The kernel that this app runs on, and what it knows of it."""
+        kernel = self._kernel or current.kernel
+        if kernel is None:
+            self._refuse()
+        described = self._described
+        if described is None or described[0]() is not kernel:
+            described = self._describe(kernel)
+        return kernel, described[1]
 
     def _describe(self, kernel: Kernel) -> tuple[weakref.ref[Kernel], Spec]:
         """What a kernel is told of this app: made for each, because their executors differ."""
         options, before = self._options, self._described
         fn: Callable[..., Any] = self.__wrapped__
         run: Callable[..., Any] = CoroutineRunner(fn) if inspect.iscoroutinefunction(fn) else fn
-        cache = bool(options["cache"])
         addresser = None
-        if cache:
+        if options.cache:
             assert self._binder is not None
             known = before[1].addresser if before is not None else None
             if known is not None and before[1].code_default == kernel.code_default:  # type: ignore[index]
                 identity = known.code  # it has read the app's code already
             else:
-                mode: Mode = options["code"] or kernel.code_default
+                mode: Any = options.code or kernel.code_default
                 identity = CodeIdentity(fn, mode)
             addresser = Addresser(
-                self._name, identity, self._binder, options["version"],
-                kernel.privacy.of(options["secret"]),
+                self._name, identity, self._binder, options.version,
+                kernel.privacy.of(options.secrets),
             )  # fmt: skip
+        if options.observed:
+            run = Observer(run, positional(fn), options.check_mutation, options.watch_inputs)
         spec = Spec(
             name=self._name,
             fn=run,
             kind=self.kind,
-            cache=cache,
-            executors=kernel.execution.labels_for(self._name, options["executors"]),
+            cache=options.cache,
+            executors=kernel.execution.labels_for(self._name, options.executors),
             binder=self._binder,
             addresser=addresser,
-            lineage=bool(options["lineage"]),
+            lineage=options.lineage,
             code_default=kernel.code_default,
+            valid=self._validity(kernel),
+            observed=options.observed,
         )
         self._described = described = weakref.ref(kernel), spec
         return described
+
+    def _validity(self, kernel: Kernel) -> Validity | None:
+        options = self._options
+        seconds = None
+        if options.valid_for is not None:
+            seconds = seconds_valid(self._name, options.valid_for)
+        validity = Validity(
+            self._name, kernel.store, seconds, options.valid_if, options.undeclared == "key",
+            kernel.problems.warn_once,
+        )  # fmt: skip
+        return validity if validity.restricts else None
 
     def _refuse(self) -> NoReturn:
         if worker.in_process_worker:
@@ -207,26 +267,8 @@ class CoroutineRunner:
         return asyncio.run(self.fn(*args, **kwargs))
 
 
-def _rebuild(fn: Callable[..., Any], options: dict[str, Any]) -> AppBase:
-    return AppBase(fn, **options)
-
-
-def _check_secrets(fn: Any, name: str, secrets: frozenset[str]) -> None:
-    """A misspelt secret would be recorded in clear."""
-    if not secrets:
-        return
-    try:
-        parameters = inspect.signature(fn).parameters
-    except (ValueError, TypeError):
-        return
-    unknown = sorted(secrets - set(parameters))
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        raise AppDefinitionError(
-            f"{name} has no parameter {unknown[0]!r} that could be secret.",
-            hint=f"Its parameters are: {', '.join(parameters) or 'none'}.",
-            app=name,
-            parameter=unknown[0],
-        )
+def _rebuild(fn: Callable[..., Any], options: Options, kind: str) -> AppBase:
+    return AppBase(fn, options=options, kind=kind)
 
 
 def _check_function(fn: Any, name: str) -> None:
@@ -253,6 +295,11 @@ def python_app(
     code: str | None = None,
     lineage: bool = True,
     secret: Iterable[str] = (),
+    valid_for: Span | None = None,
+    valid_if: Callable[[Recorded], object] | None = None,
+    check_mutation: bool = False,
+    watch_inputs: bool = False,
+    undeclared: str = "warn",
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -269,6 +316,15 @@ def python_app(
             before anything that depends on it is looked up.
         secret: names of parameters whose values must not be told from the checkpoint; they count
             in a call's address, by a digest that is keyed.
+        valid_for: how old a recorded outcome may be, counted from the end of its call: ``"7d"``,
+            ``"12h"``, ``"HH:MM:SS"``, a timedelta or seconds; None for any age.
+        valid_if: called with the :class:`~parsl_ckpt.kernel.validity.Recorded` outcome that was
+            found; it runs again if the answer is false.
+        check_mutation: digest the arguments again after a call, and warn if it has changed them.
+        watch_inputs: note files, environment variables, connections and processes that a call
+            opens and that are no arguments of it, keep the list with the record, and warn.
+        undeclared: ``"warn"``; ``"key"``: also, a recorded outcome is used only while the files
+            that were noted have the content that they had.
 
     Returns:
         An app: call it as the function, get a future.
@@ -280,12 +336,12 @@ def python_app(
     ... def double(x):
     ...     return 2 * x
     """
-    options = {
-        "data_flow_kernel": data_flow_kernel, "cache": cache, "executors": executors,
-        "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-        "lineage": lineage, "secret": secret,
-    }  # fmt: skip
-    return _decorate("python", function, options)
+    options = Options(
+        cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
+        code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
+        check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
+    )  # fmt: skip
+    return _decorate("python", function, options, data_flow_kernel)
 
 
 def join_app(
@@ -298,33 +354,33 @@ def join_app(
     code: str | None = None,
     lineage: bool = True,
     secret: Iterable[str] = (),
+    valid_for: Span | None = None,
+    valid_if: Callable[[Recorded], object] | None = None,
 ) -> Any:
     """Make an app of a function that calls apps and returns a future or a list of futures.
 
     It runs beside the kernel, not in a worker process, and its outcome is that of what it returned.
 
     Args:
-        function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage, secret: as
-            for
-            :func:`python_app`.
+        function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage, secret,
+            valid_for, valid_if: as for :func:`python_app`.
 
     >>> @join_app
     ... def total(n):
     ...     return add([double(i) for i in range(n)])
     """
-    options = {
-        "data_flow_kernel": data_flow_kernel, "cache": cache,
-        "ignore_for_cache": ignore_for_cache, "version": version, "code": code,
-        "lineage": lineage, "secret": secret,
-    }  # fmt: skip
-    return _decorate("join", function, options)
+    options = Options(
+        cache=bool(cache), ignore_for_cache=ignore_for_cache, version=version, code=code,
+        lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
+    )  # fmt: skip
+    return _decorate("join", function, options, data_flow_kernel)
 
 
 def _decorate(
-    kind: str, function: Callable[..., Any] | None, options: dict[str, Any]
+    kind: str, function: Callable[..., Any] | None, options: Options, kernel: Any
 ) -> AppBase | Callable[[Callable[..., Any]], AppBase]:
     def decorate(fn: Callable[..., Any]) -> AppBase:
-        return AppBase(fn, kind=kind, **options)
+        return AppBase(fn, options=options, kind=kind, data_flow_kernel=kernel)
 
     return decorate if function is None else decorate(function)
 
@@ -358,15 +414,18 @@ def App(  # the original API's name
             hint="Use 'python' or 'join'.",
             parameter="apptype",
         )
-    labels = sites if executors is None else executors
-
-    def decorate(fn: Callable[..., Any]) -> AppBase:
-        return AppBase(
-            fn, kind=apptype, data_flow_kernel=dfk, cache=cache, executors=labels,
-            ignore_for_cache=ignore_for_cache, **options,
-        )  # fmt: skip
-
-    return decorate
+    unknown = sorted(options.keys() - {one.name for one in fields(Options)})
+    if unknown:
+        raise AppDefinitionError(
+            f"Apps have no option {unknown[0]!r}.",
+            hint=f"They have: {', '.join(one.name for one in fields(Options))}.",
+            parameter=unknown[0],
+        )
+    made = Options(
+        cache=bool(cache), executors=sites if executors is None else executors,
+        ignore_for_cache=ignore_for_cache, **options,
+    )  # fmt: skip
+    return lambda fn: AppBase(fn, options=made, kind=apptype, data_flow_kernel=dfk)
 
 
 __all__ = ["App", "AppBase", "AppFuture", "join_app", "python_app"]

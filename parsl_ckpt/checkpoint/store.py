@@ -47,14 +47,15 @@ from .blobs import Blobs
 from .catalog import Catalog, Problem
 from .codec import Encoded
 from .follow import Follower
-from .format import Alias, Failure, Note, Record, Result, Run, Tombstone
+from .format import Alias, Failure, Note, Record, Result, Run
 from .growing import refresh
 from .local import LocalBackend
-from .mapping import Mapping, address, key_of
+from .mapping import address, key_of
 from .packing import lay_out, whole_limit
 from .reading import LIGHT, Stored
 from .segment import Entry
 from .signing import Signer
+from .removing import Removing
 from .trust import Trust, distrusted, refuse
 from .writing import Writing
 from .zstd import Compression, Zstd, codec_of
@@ -67,7 +68,7 @@ Durability = Literal["process", "power"]
 RECENT_BYTES = 4 << 20
 
 
-class Store(Mapping):
+class Store(Removing):
     """A checkpoint directory to write to, and any number of earlier ones to read.
 
     Attributes:
@@ -447,10 +448,6 @@ class Store(Mapping):
                 )
             self.catalog.find_again()
         return done
-
-    def remove(self, *record_ids: bytes, reason: str = "") -> None:
-        """Remove records: they are never found again, in whatever segment they are."""
-        self.append([self.stage_record(Tombstone(record_ids, reason))])
 
     def close(self, publish: bool = True) -> None:
         """Publish what is held, seal, sync, merge indexes, and let go of all files.

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 RUN_DIR = "runinfo"
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -100,13 +99,12 @@ def duration(text: str) -> float:
     >>> duration("30d"), duration("1h30m"), duration("90")
     (2592000.0, 5400.0, 90.0)
     """
-    given = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", given):
-        return float(given)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhdw])", given)
-    if not parts or "".join(number + unit for number, unit in parts) != given:
+    from parsl_ckpt.kernel.spans import seconds_of
+
+    seconds = seconds_of(text)
+    if seconds is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30d, 12h, 1h30m or 45s")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return seconds
 
 
 def moment(text: str) -> float:

@@ -31,7 +31,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from parsl_ckpt.errors import ConfigurationError, ExecutorShutdownError
-from parsl_ckpt.kernel.attempt import Attempt, Finished
+from parsl_ckpt.kernel.attempt import Attempt, Finished, worker
 
 __all__ = ["Executor", "refuse", "report", "run_attempt"]
 
@@ -92,6 +92,7 @@ def run_attempt(attempt: Attempt, finished: Finished, name: str) -> None:
     A function of its own, so that its locals (the value above all) are gone when it returns.
     """
     attempt.worker = name
+    worker.seed = attempt.seed
     attempt.began = _clock()
     start = _timer()
     value: Any = None

@@ -52,7 +52,7 @@ from parsl_ckpt.executors.pickling import (
     learn_identity,
     look_up,
 )
-from parsl_ckpt.kernel.attempt import Attempt
+from parsl_ckpt.kernel.attempt import Attempt, worker
 
 __all__ = ["Definition", "Packer", "Parcel", "Unpacker"]
 
@@ -82,7 +82,7 @@ class Parcel(NamedTuple):
     Attributes:
         function: serial number of its function's definition; 0 if that is among the arguments.
         needs: the definitions that must be there before it.
-        data: the pickle of ``(args, kwargs)``, or of ``(fn, args, kwargs)``.
+        data: the pickle of ``(args, kwargs, seed)``, or of ``(fn, args, kwargs, seed)``.
         buffers: large payloads of it, as they lie in the memory of the arguments.
         size: bytes in all.
     """
@@ -203,20 +203,22 @@ class Packer:
             CallTransportError: something in the call does not pickle; names app and parameter.
         """
         try:
-            return self._pack(attempt.fn, tuple(attempt.args), attempt.kwargs)
+            return self._pack(attempt.fn, tuple(attempt.args), attempt.kwargs, attempt.seed)
         except BaseException as exc:  # user code runs in there
             raise _explain(self, attempt, exc) from exc
 
-    def _pack(self, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Parcel:
+    def _pack(
+        self, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: bytes
+    ) -> Parcel:
         definition = self.definition(fn) if _is_code(fn) else None
         if definition is not None:
             if PLAIN_TYPES.issuperset(map(type, args)) and (
                 not kwargs or PLAIN_TYPES.issuperset(map(type, kwargs.values()))
             ):
-                data = pickle.dumps((args, kwargs), 5)
+                data = pickle.dumps((args, kwargs, seed), 5)
                 return Parcel(definition.serial, (definition,), data, [], len(data))
-            return self._pickle((args, dict(kwargs)), definition)
-        return self._pickle((fn, args, dict(kwargs)), None, inline=fn)
+            return self._pickle((args, dict(kwargs), seed), definition)
+        return self._pickle((fn, args, dict(kwargs), seed), None, inline=fn)
 
     def _pickle(self, call: Any, function: Definition | None, inline: Any = None) -> Parcel:
         file, buffers = io.BytesIO(), list[memoryview]()
@@ -372,13 +374,13 @@ class Unpacker:
             return obj
 
     def call(self, function: int, data: Any, buffers: Iterable[Any]) -> tuple[Any, Any, Any]:
-        """Function, arguments and keyword arguments of a parcel."""
+        """Function, arguments and keyword arguments of a parcel; its seed is this thread's now."""
         global _unpacker
         _unpacker = self
         if function:
-            args, kwargs = pickle.loads(data, buffers=buffers)
+            args, kwargs, worker.seed = pickle.loads(data, buffers=buffers)
             return self.defined(function), args, kwargs
-        fn, args, kwargs = pickle.loads(data, buffers=buffers)
+        fn, args, kwargs, worker.seed = pickle.loads(data, buffers=buffers)
         return fn, args, kwargs
 
     def _load(self, payload: bytes) -> Any:

@@ -286,6 +286,7 @@ class WrappedExecutor(Executor):
 def _run_here(attempt: Attempt, pool: WrappedExecutor) -> Any:
     """Run a call on a thread of the executor, in this process."""
     worker.pool = pool
+    worker.seed = attempt.seed
     if attempt.guard is not None:
         attempt.guard()
     value: Any = None
@@ -297,6 +298,7 @@ def _run_here(attempt: Attempt, pool: WrappedExecutor) -> Any:
         error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
     finally:
         worker.pool = None  # the thread may serve others too
+        worker.seed = b""
     measured = began, time.perf_counter() - start, threading.current_thread().name
     try:
         return value, error, None, measured

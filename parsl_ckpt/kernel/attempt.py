@@ -31,6 +31,7 @@ class Attempt(Struct, gc=False, eq=False):
         began: time of the start in seconds since the epoch, written by the executor.
         seconds: duration in seconds, written by the executor.
         worker: name of what ran it, written by the executor.
+        seed: address of the task, for ``task_rng()``; empty where it has none.
         guard: if not None, the executor calls it when the arguments can no longer change: right
             before ``fn`` where caller and worker share memory, right after serialising them where
             they do not. It notices arguments that changed since the call; it does not raise.
@@ -48,6 +49,7 @@ class Attempt(Struct, gc=False, eq=False):
     encode: bool = False
     task: Any = None
     guard: Callable[[], None] | None = None
+    seed: bytes = b""
     began: float = 0.0
     seconds: float = 0.0
     worker: str = ""
@@ -95,10 +97,12 @@ class Worker(threading.local):
         pool: the executor whose worker this thread is; it has ``blocked()``, a context in which it
             makes up for the thread that waits.
         in_process_worker: this is a worker process, where there is no kernel.
+        seed: of the task that this thread runs, or its random generators; see ``randomness.py``.
     """
 
     pool: Any = None
     in_process_worker: bool = False
+    seed: Any = b""
 
 
 worker = Worker()

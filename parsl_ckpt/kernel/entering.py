@@ -14,7 +14,7 @@ from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
 from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
-from parsl_ckpt.kernel.task import Task
+from parsl_ckpt.kernel.task import Task, arguments_of
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.execution import Execution
@@ -54,22 +54,26 @@ class Entering:
         assert task.key is not None
         commits = memo.commits
         stored = None
-        if task.key == task.lineage and task.inputs:
-            stored = memo.find_by_lineage(task.key, task.inputs)
-        elif not task.refresh:
-            stored = memo.find(task.key)
+        if task.refresh:
+            pass
+        elif task.key == task.lineage and task.inputs:
+            stored = memo.find_by_lineage(task.key, task.inputs, spec.valid)
+        else:
+            stored = memo.find(task.key, spec.valid)
         if stored is None and not task.alone:
             other = memo.enter(task.key, task)
             if other is not task:
-                if other.spec.executors == spec.executors:
+                if other.admits(task):
                     kernel.strand.post((kernel.merge, task, other))
                     kernel.submission.nudge(other)
                     return
                 task.alone = True
             elif commits != memo.commits and not task.refresh:
-                stored = memo.find(task.key)
+                stored = memo.find(task.key, spec.valid)
         if stored is not None:
             self._alias(task, stored)
+            if kernel.auditing is not None:
+                kernel.auditing.look(spec, arguments_of(task), stored)
             kernel.strand.post((kernel.memo_hit, task, stored))
         else:
             self._enter_uncached(task)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel import watching
 from parsl_ckpt.kernel.attempt import Attempt, Launcher
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.task import Task
+from parsl_ckpt.kernel.watching import Observed
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
@@ -45,7 +47,9 @@ class Execution:
         cached = task.key is not None
         attempt = Attempt(
             spec.fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
-            encode=cached and self._kernel.memo.record and self._kernel.store.pickle, task=task,
+            encode=cached and self._kernel.memo.record and self._kernel.store.pickle
+            and not spec.observed,
+            task=task, seed=task.key or b"",
         )  # fmt: skip
         if cached and task.opaque:
             attempt.guard = lambda: self._guard(task, args, kwargs)
@@ -105,6 +109,9 @@ class Execution:
         if error is not None:
             kernel.strand.post((kernel.attempt_failed, task, error))
         elif task.spec.kind == "join":
+        if task.spec.observed and type(value) is Observed:
+            value, task.remarks = value
+            self._heed(task)
             kernel.strand.post((kernel.joining, task, value))
         elif task.key is None:
             kernel.strand.post((kernel.done, task, value))
@@ -114,6 +121,27 @@ class Execution:
     def record(self, task: Task, value: Any, encoded: Any = None) -> None:
         """Encode a value and hand it to the writer; the future follows when it is committed."""
         kernel = self._kernel
+    def _heed(self, task: Task) -> None:
+        """Tell of what an observer has seen."""
+        app, remarks = task.spec.name, task.remarks
+        if remarks.changed:
+            names = ", ".join(map(repr, remarks.changed))
+            self._kernel.problems.warn_once(
+                f"mutation {app} {names}",
+                app,
+                f"{app} changes its argument {names}: what the caller, or another app, does with "
+                "it afterwards depends on whether this call runs. Have it change a copy.",
+            )
+        if remarks.inputs:
+            listed = ", ".join(map(str, remarks.inputs[:5]))
+            more = f" and {len(remarks.inputs) - 5} more" if len(remarks.inputs) > 5 else ""
+            self._kernel.problems.warn_once(
+                f"undeclared {app} {listed}",
+                app,
+                f"{app} reads what is no argument of it: {listed}{more}. Pass it as an argument, "
+                "or declare the app with undeclared='key'.",
+            )
+
         if not (kernel.memo.record and task.pristine):
             kernel.strand.post((kernel.done, task, value))
             return
@@ -123,6 +151,11 @@ class Execution:
         except BaseException as error:  # the user's __reduce__ may raise anything
             kernel.problems.unsaved(task.spec.name, task.tid, error)
             kernel.strand.post((kernel.done, task, value))
+            if task.remarks is not None and task.remarks.inputs:  # first: never without them
+                note = watching.encode(task.remarks.inputs)
+                kernel.writer.commit(
+                    None, kernel.store.stage_note(entry.record_id, watching.UNDECLARED, note)
+                )
         else:
             kernel.writer.commit(task, entry)
 

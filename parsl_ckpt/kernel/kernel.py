@@ -33,6 +33,8 @@ from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Launcher
+from parsl_ckpt.kernel.auditing import Auditing
+from parsl_ckpt.kernel.calls import Calls
 from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
@@ -71,6 +73,7 @@ class Kernel:
         lazy_errors: False raises the first failure at the next call and starts nothing new.
         code_default: what of the code counts for apps that do not say.
         privacy: what of the arguments is hidden in addresses and records.
+        audit_rate: share of the hits that are executed again and compared.
         clock: for tests; None for the runtime's.
         runtime: where threads come from, for simulations; None for real ones.
     """
@@ -90,6 +93,7 @@ class Kernel:
         lazy_errors: bool = True,
         code_default: Mode = "closure",
         privacy: Privacy | None = None,
+        audit_rate: float = 0.0,
         clock: Clock | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -135,6 +139,8 @@ class Kernel:
         self.submission = Submission(self, self.execution)
         self.entering = Entering(self, self.execution)
         self.submit = self.submission.submit
+        self.calls = Calls(self)
+        self.auditing = Auditing(self, audit_rate) if audit_rate else None
 
     def post_safely(self, method: Callable[..., None], *args: Any) -> None:
         """Have a method called in turn; for threads that Ctrl-C may interrupt."""

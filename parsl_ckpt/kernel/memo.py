@@ -9,7 +9,7 @@ record is a miss.  Of several callers that enter a task under one key, one is to
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,6 +21,7 @@ from parsl_ckpt.kernel.task import Task
 
 logger = logging.getLogger(__name__)
 
+Valid = Callable[[Stored], bool]
 LINEAGE_TAG = b"L"  # begins no leaf of a value
 
 
@@ -46,34 +47,45 @@ class Memo:
         self.inflight: dict[bytes, Task] = {}
         self.commits = 0
 
-    def find(self, key: bytes) -> Stored | None:
-        """The newest outcome recorded under a key, or None."""
+    def find(self, key: bytes, valid: Valid | None = None) -> Stored | None:
+        """The newest outcome recorded under a key, or None.
+
+        Args:
+            key: a value key or a lineage key.
+            valid: whether a record may be used; None for always.
+        """
         if not self.lookup:
             return None
         try:
             stored = self.store.find(key)
-            return self.search(key) if stored is None and self.follow else stored
+            if stored is None or (valid is not None and not valid(stored)):
+                return self.search(key, valid) if self.follow else None
+            return stored
         except Exception:
             logger.exception("Looking up a call failed; it is computed instead.")
             return None
 
-    def search(self, key: bytes) -> Stored | None:
+    def search(self, key: bytes, valid: Valid | None = None) -> Stored | None:
         """The newest outcome under a key, if other live runs have appended anything since."""
         try:
-            return self.store.find(key) if self.store.look() else None
+            stored = self.store.find(key) if self.store.look() else None
+            return stored if stored is None or valid is None or valid(stored) else None
         except Exception:
             logger.exception("Looking at other runs failed; the call is computed instead.")
             return None
 
-    def find_by_lineage(self, key: bytes, inputs: Sequence[Future[Any]]) -> Stored | None:
+    def find_by_lineage(
+        self, key: bytes, inputs: Sequence[Future[Any]], valid: Valid | None = None
+    ) -> Stored | None:
         """The outcome under a lineage key, if it was computed from these very inputs.
 
         A record whose ancestors have been replaced since names other records than the inputs carry.
         """
         parents = parents_of(inputs)
-        stored = self.find(key)
+        stored = self.find(key, valid)
         if stored is not None and stored.parents != parents and self.follow:
-            stored = self.search(key)  # another run may have computed it from these inputs since
+            # Another run may have computed it from these inputs since.
+            stored = self.search(key, valid)
         if stored is None or stored.parents != parents:
             return None
         return stored

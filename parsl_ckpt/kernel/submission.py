@@ -43,13 +43,20 @@ class Submission:
         self._execution = execution
         self._tids = itertools.count()
 
-    def submit(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture:
+    def submit(
+        self,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        refresh: bool = False,
+    ) -> AppFuture:
         """Enter a call of an app.
 
         Args:
             spec: the app.
             args, kwargs: its arguments; futures may stand in them, at any depth of builtin
                 containers.
+            refresh: run it whatever is recorded; its outcome takes the recorded one's place.
 
         Returns:
             The future of its outcome. Whatever is wrong with the arguments is the future's error.
@@ -65,9 +72,9 @@ class Submission:
         try:
             arguments = gather(args, kwargs)
             if arguments.futures:
-                return self._submit_waiting(spec, arguments, future)
+                return self._submit_waiting(spec, arguments, future, refresh)
             if spec.cache and kernel.caching:
-                return self._submit_cached(spec, arguments, future)
+                return self._submit_cached(spec, arguments, future, refresh)
         except Exception as error:
             future._conclude(FINISHED, None, error, states.FAILED)
             kernel.post_safely(kernel.count_unentered, future.tid, spec, error)
@@ -79,7 +86,17 @@ class Submission:
         self._execution.launch(task)
         return future
 
-    def _submit_cached(self, spec: Spec, arguments: Arguments, future: AppFuture) -> AppFuture:
+    def rehearse(self, spec: Spec, arguments: Arguments) -> AppFuture:
+        """Run a call once more, beside what is recorded and without recording it."""
+        future = AppFuture(self._kernel, next(self._tids))
+        task = Task(future.tid, spec, arguments, future)
+        task.refresh = task.alone = True
+        task.pristine = False
+        return self._wait(task, future)
+
+    def _submit_cached(
+        self, spec: Spec, arguments: Arguments, future: AppFuture, refresh: bool
+    ) -> AppFuture:
         """A cached call whose inputs are all known: a hit, or one to join, or to run."""
         kernel, memo = self._kernel, self._kernel.memo
         addresser = spec.addresser
@@ -89,22 +106,23 @@ class Submission:
         if spec.lineage:
             future._key = key
         commits = memo.commits
-        stored = memo.find(key)
+        stored = None if refresh else memo.find(key, spec.valid)
         if stored is not None:
             return self._hit(future, spec, arguments, stored)
         task = Task(future.tid, spec, arguments, future)
         task.address = address
         task.key = key
+        task.refresh = refresh
         future._task = task
         self._execution.attempt(task, arguments.args, arguments.kwargs)
         other = memo.enter(key, task)
         if other is not task:
-            if other.spec.executors == spec.executors:
+            if other.admits(task):
                 task.attempt = None  # no circle that nobody would break
                 return self._join(other, future)
             task.alone = True
-        elif commits != memo.commits:  # it may have been committed since the look-up
-            stored = memo.find(key)
+        elif commits != memo.commits and not refresh:  # it may have been committed meanwhile
+            stored = memo.find(key, spec.valid)
             if stored is not None:
                 kernel.post_safely(kernel.memo_hit, task, stored)
                 return future
@@ -112,24 +130,27 @@ class Submission:
         self._execution.launch(task)
         return future
 
-    def _submit_waiting(self, spec: Spec, arguments: Arguments, future: AppFuture) -> AppFuture:
+    def _submit_waiting(
+        self, spec: Spec, arguments: Arguments, future: AppFuture, refresh: bool
+    ) -> AppFuture:
         """A call with futures among its arguments: looked up by lineage, else linked to them."""
         kernel, memo = self._kernel, self._kernel.memo
         if spec.kind == "lift":
             return self._submit_lifted(spec, arguments, future)
         task = Task(future.tid, spec, arguments, future)
+        task.refresh = refresh
         if spec.cache and kernel.caching:
             task.lineage = lineage_of(task)
         if task.lineage is not None:
             future._key = task.lineage if spec.lineage else None
-            if all_restored(task.inputs):
-                stored = memo.find_by_lineage(task.lineage, task.inputs)
+            if all_restored(task.inputs) and not refresh:
+                stored = memo.find_by_lineage(task.lineage, task.inputs, spec.valid)
                 if stored is not None:
                     return self._hit(future, spec, arguments, stored)
             future._task = task
             other = memo.enter(task.lineage, task)
             if other is not task:
-                if other.spec.executors == spec.executors:
+                if other.admits(task):
                     return self._join(other, future)
                 task.alone = True
         return self._wait(task, future)
@@ -155,6 +176,8 @@ class Submission:
     ) -> AppFuture:
         kernel = self._kernel
         kernel.hits.add()
+        if kernel.auditing is not None:
+            kernel.auditing.look(spec, arguments, stored)
         mark(future, stored)
         future._conclude_lazily(Hit(kernel, spec, arguments, stored))
         if kernel.events.listening:

@@ -17,6 +17,7 @@ from parsl_ckpt.kernel.attempt import Attempt
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from parsl_ckpt.checkpoint.store import Stored
     from parsl_ckpt.identity.address import Addresser, Binder
     from parsl_ckpt.kernel.futures import AppFuture
 
@@ -77,6 +78,8 @@ class Spec:
         binder: how a call's arguments are bound to parameters.
         addresser: how a bound call becomes an address.
         lineage: whether its results may stand for themselves, unseen, in later addresses.
+        valid: whether a record of it may be used; None for always.
+        observed: ``fn`` is an :class:`~parsl_ckpt.kernel.watching.Observer`.
         code_default: the kernel's default for ``code``, under which this description was made.
     """
 
@@ -89,6 +92,8 @@ class Spec:
     addresser: Addresser | None = None
     lineage: bool = True
     code_default: str = "closure"
+    valid: Callable[[Stored], bool] | None = None
+    observed: bool = False
 
 
 class Task:
@@ -117,13 +122,15 @@ class Task:
         refresh: an earlier outcome must not be used.
         alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
+        remarks: what an observer has seen while it ran, or None.
         began: time of submission, in seconds since the epoch.
     """
 
     __slots__ = (
         "address", "alone", "args", "attempt", "cost", "dependants", "error", "future", "inputs",
         "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing", "opaque",
-        "pristine", "record_id", "refresh", "spec", "state", "stored", "tid", "tries", "value",
+        "pristine", "record_id", "refresh", "remarks", "spec", "state", "stored", "tid", "tries",
+        "value",
     )  # fmt: skip
 
     def __init__(
@@ -156,6 +163,7 @@ class Task:
         self.refresh = False
         self.alone = False
         self.pristine = True
+        self.remarks: Any = None
         self.value: Any = None
         self.error: BaseException | None = None
         self.stored: Any = None
@@ -175,6 +183,13 @@ class Task:
                 tid=self.tid,
             )
         self.state = state
+
+    def admits(self, other: Task) -> bool:
+        """Whether an equal call may take this one's outcome; if it is to be run anew, this is."""
+        if self.spec.executors != other.spec.executors:
+            return False
+        self.refresh = self.refresh or other.refresh
+        return True
 
     @property
     def futures(self) -> tuple[AppFuture, ...]:

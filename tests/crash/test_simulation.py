@@ -110,7 +110,7 @@ def unsynced(writing: Any, path: str) -> None:
     """Names of directories are not synced."""
 
 
-def forgetful_find(memo: Any, key: bytes) -> Any:
+def forgetful_find(memo: Any, key: bytes, valid: Any = None) -> Any:
     """Finds nothing by value."""
     return None
 

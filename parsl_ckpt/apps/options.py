@@ -1,0 +1,107 @@
+"""What an app is declared with, checked when it is declared."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from parsl_ckpt.errors import AppDefinitionError
+from parsl_ckpt.identity.code import Mode
+from parsl_ckpt.kernel.spans import Span
+from parsl_ckpt.kernel.validity import Recorded, seconds_valid
+
+Undeclared = Literal["warn", "key"]
+CODE_MODES = get_args(Mode)
+UNDECLARED_MODES = get_args(Undeclared)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the calls of an app are looked up, recorded and run; see :func:`python_app`."""
+
+    cache: bool = False
+    executors: str | Sequence[str] = "all"
+    ignore_for_cache: Sequence[str] | None = None
+    version: str = ""
+    code: str | None = None
+    lineage: bool = True
+    secret: Iterable[str] = ()
+    valid_for: Span | None = None
+    valid_if: Callable[[Recorded], object] | None = None
+    check_mutation: bool = False
+    watch_inputs: bool = False
+    undeclared: str = "warn"
+
+    def check(self, fn: Callable[..., Any], name: str) -> None:
+        """Whether these can be the options of a function.
+
+        Raises:
+            AppDefinitionError: they cannot; it names the option.
+        """
+        _check_choice(name, "code", self.code, (None, *CODE_MODES))
+        _check_choice(name, "undeclared", self.undeclared, UNDECLARED_MODES)
+        _check_secrets(fn, name, self.secrets)
+        if self.valid_for is not None:
+            seconds_valid(name, self.valid_for)
+        if self.valid_if is not None and not callable(self.valid_if):
+            raise AppDefinitionError(
+                f"{name}: valid_if={self.valid_if!r} is not a function.",
+                hint="Give a function of a record that says whether it may be used.",
+                app=name,
+                parameter="valid_if",
+            )
+        for option in ("valid_for", "valid_if", "check_mutation", "watch_inputs"):
+            if getattr(self, option) not in (None, False) and not self.cache:
+                raise AppDefinitionError(
+                    f"{name}: {option} is about recorded outcomes, and the app is not cached.",
+                    hint="Declare it with cache=True.",
+                    app=name,
+                    parameter=option,
+                )
+        if self.undeclared == "key" and not self.watch_inputs:
+            raise AppDefinitionError(
+                f"{name}: undeclared='key' needs to know what the app reads.",
+                hint="Declare it with watch_inputs=True as well.",
+                app=name,
+                parameter="undeclared",
+            )
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the parameters that are secret."""
+        return frozenset([self.secret] if isinstance(self.secret, str) else self.secret)
+
+    @property
+    def observed(self) -> bool:
+        """Whether the app is watched while it runs."""
+        return self.check_mutation or self.watch_inputs
+
+
+def _check_choice(app: str, option: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise AppDefinitionError(
+            f"{app}: {option}={value!r} is not known.",
+            hint=f"Use one of: {', '.join(repr(one) for one in allowed if one is not None)}.",
+            app=app,
+            parameter=option,
+        )
+
+
+def _check_secrets(fn: Any, name: str, secrets: frozenset[str]) -> None:
+    """A misspelt secret would be recorded in clear."""
+    if not secrets:
+        return
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (ValueError, TypeError):
+        return
+    unknown = sorted(secrets - set(parameters))
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise AppDefinitionError(
+            f"{name} has no parameter {unknown[0]!r} that could be secret.",
+            hint=f"Its parameters are: {', '.join(parameters) or 'none'}.",
+            app=name,
+            parameter=unknown[0],
+        )

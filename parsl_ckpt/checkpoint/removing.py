@@ -1,0 +1,73 @@
+"""Removing records from what is found: by a record that says so.
+
+Rule of this file: nothing is taken out of files here; that is compacting.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .format import Record, Result, Tombstone
+from .mapping import Mapping
+
+if TYPE_CHECKING:
+    from .segment import Entry
+
+REMOVED_AT_ONCE = 4096  # ids in one tombstone
+
+
+class Removing(Mapping):
+    """The removing part of a store."""
+
+    if TYPE_CHECKING:
+
+        def append(self, entries: Sequence[Entry]) -> None: ...
+        def stage_record(self, record: Record) -> Entry: ...
+
+    def remove(self, *record_ids: bytes, reason: str = "") -> None:
+        """Remove records: they are never found again, in whatever segment they are."""
+        self.append([self.stage_record(Tombstone(record_ids, reason))])
+
+    def forget(self, *keys: bytes) -> int:
+        """Remove all results under some keys; how many records that were.
+
+        Args:
+            keys: value keys or lineage keys, 32 bytes each.
+
+        Raises:
+            StoreWriteError: the removal cannot be recorded.
+        """
+        found = {record_id for key in keys for record_id in self.named(key)}
+        if found:
+            self.remove(*found, reason="forgotten")
+        return len(found)
+
+    def invalidate(self, app: str, before: float | None = None) -> int:
+        """Remove the results of some apps; how many records that were.
+
+        Args:
+            app: name of the app; ``*`` and ``?`` as in file names.
+            before: only of calls that ended before that, in seconds since the epoch.
+
+        Raises:
+            StoreWriteError: the removal cannot be recorded.
+        """
+        found: list[bytes] = []
+        count = 0
+        for _, record_id, record in self.records():
+            if (
+                isinstance(record, Result)
+                and record_id not in self.catalog.removed
+                and fnmatch.fnmatchcase(record.app, app)
+                and (before is None or record.began + record.seconds < before)
+            ):
+                found.append(record_id)
+                if len(found) >= REMOVED_AT_ONCE:
+                    count += len(found)
+                    self.remove(*found, reason="invalidated")
+                    found.clear()
+        if found:
+            self.remove(*found, reason="invalidated")
+        return count + len(found)
