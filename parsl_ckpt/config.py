@@ -41,7 +41,8 @@ class Config:
         checkpoint_period: for ``"periodic"``: ``"HH:MM:SS"`` or a number of seconds.
         checkpoint_files: checkpoint directories whose outcomes are used; None for all earlier ones
             under ``run_dir`` if a mode is set, ``[]`` for none.
-        run_dir: directory in which each run gets a numbered directory of its own.
+        run_dir: directory in which each run gets a numbered directory of its own; or a URL such as
+            ``"s3://bucket/prefix"``, where runs stand as soon as they are uploaded.
         follow: what is not found is first looked for in what the other live runs whose outcomes are
             used have recorded meanwhile, those included that began later: under ``run_dir``, or the
             ``checkpoint_files`` named. Of runs in the mode ``"task_exit"`` that is every result.
@@ -71,11 +72,11 @@ class Config:
         max_checkpoint_bytes: prune the checkpoints of runs that are over, when all of ``run_dir``
             takes more than this: what is cheapest to compute again for its size goes first. None
             for no bound.
-        show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
         audit_rate: share of the hits, from 0 to 1, that are executed again beside the run and
             compared; an app whose outcomes differ is named in a warning.
         storage_options: for the file system of a URL, as fsspec calls them.
         upload_period: seconds between two uploads, where ``run_dir`` is a URL.
+        show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
 
     Raises:
         ConfigurationError: a field is wrong; it names the field.
@@ -105,10 +106,10 @@ class Config:
     secret: Collection[str] = frozenset()
     previews: bool = True
     max_checkpoint_bytes: int | None = None
-    show_progress: bool = False
     audit_rate: float | int = 0.0
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     upload_period: float | int = 10.0
+    show_progress: bool = False
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -127,7 +128,6 @@ class Config:
                 "max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive",
                 hint="Use a number of bytes, or None for no limit.",
             )  # fmt: skip
-        if self.grace < 0:
         if not 0 <= self.audit_rate <= 1:
             raise _wrong("audit_rate", self.audit_rate, "is not between 0 and 1")
         if not 0 < self.upload_period < float("inf"):
@@ -135,6 +135,7 @@ class Config:
                 "upload_period", self.upload_period, "is not a positive time",
                 hint="Use a number of seconds.",
             )  # fmt: skip
+        if self.grace < 0:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
@@ -180,9 +181,11 @@ _ALLOWED = {
     "checkpoint_period": "Use 'HH:MM:SS', such as '00:30:00', or a positive number of seconds.",
     "checkpoint_files": "Give a list of checkpoint directories, or None for all earlier ones.",
     "run_dir": "Give the path of a directory.",
-    "retries": "Use a number, 0 for no retries.",
     "audit_rate": "Use a number from 0 (none) to 1 (all hits).",
+    "retries": "Use a number, 0 for no retries.",
     "grace": "Use a number of seconds.",
+    "storage_options": "Give a dictionary for fsspec's file system, such as {'profile': 'work'}.",
+    "upload_period": "Use a number of seconds.",
     "max_checkpoint_bytes": "Use a whole number of bytes, or None for no limit.",
     "retry_handler": "Give a function of the exception and the task's record that returns a cost.",
 }
