@@ -106,21 +106,18 @@ class Execution:
         kernel = self._kernel
         task: Task = attempt.task
         attempt.task = None  # whatever holds the attempt (a traceback) lets go of the task
-        if error is not None:
-            kernel.strand.post((kernel.attempt_failed, task, error))
-        elif task.spec.kind == "join":
         if task.spec.observed and type(value) is Observed:
             value, task.remarks = value
             self._heed(task)
+        if error is not None:
+            kernel.strand.post((kernel.attempt_failed, task, error))
+        elif task.spec.kind == "join":
             kernel.strand.post((kernel.joining, task, value))
         elif task.key is None:
             kernel.strand.post((kernel.done, task, value))
         else:
             self.record(task, value, encoded)
 
-    def record(self, task: Task, value: Any, encoded: Any = None) -> None:
-        """Encode a value and hand it to the writer; the future follows when it is committed."""
-        kernel = self._kernel
     def _heed(self, task: Task) -> None:
         """Tell of what an observer has seen."""
         app, remarks = task.spec.name, task.remarks
@@ -142,20 +139,23 @@ class Execution:
                 "or declare the app with undeclared='key'.",
             )
 
+    def record(self, task: Task, value: Any, encoded: Any = None) -> None:
+        """Encode a value and hand it to the writer; the future follows when it is committed."""
+        kernel = self._kernel
         if not (kernel.memo.record and task.pristine):
             kernel.strand.post((kernel.done, task, value))
             return
         task.value = value
         try:
             entry = kernel.inputs.entry(task, value, encoded)
-        except BaseException as error:  # the user's __reduce__ may raise anything
-            kernel.problems.unsaved(task.spec.name, task.tid, error)
-            kernel.strand.post((kernel.done, task, value))
             if task.remarks is not None and task.remarks.inputs:  # first: never without them
                 note = watching.encode(task.remarks.inputs)
                 kernel.writer.commit(
                     None, kernel.store.stage_note(entry.record_id, watching.UNDECLARED, note)
                 )
+        except BaseException as error:  # the user's __reduce__ may raise anything
+            kernel.problems.unsaved(task.spec.name, task.tid, error)
+            kernel.strand.post((kernel.done, task, value))
         else:
             kernel.writer.commit(task, entry)
 
