@@ -35,9 +35,9 @@ from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.resilience import RetryPolicy
+from parsl_ckpt.kernel.spans import Span, seconds_of
 
 if TYPE_CHECKING:
-from parsl_ckpt.kernel.spans import Span, seconds_of
     from parsl_ckpt.checkpoint.budget import Budget
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ class DataFlowKernel:
             follow=config.follow,
             lazy_errors=config.lazy_errors,
             code_default=config.code,
+            audit_rate=config.audit_rate,
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events
@@ -139,7 +140,6 @@ class DataFlowKernel:
         store.follow(
             absolute if named is None else None,
             directories=None if named is None else [os.fspath(path) for path in named],
-            audit_rate=config.audit_rate,
             joined=self._note_followed,
         )
         self._tell_loaded()
@@ -204,21 +204,6 @@ class DataFlowKernel:
             raise error from sync_error
         return self._checkpoint_dir
 
-    def wait_for_current_tasks(self) -> None:
-        """Wait until no task is under way."""
-        self._ending.wait_for_tasks()
-
-    def cleanup(self) -> None:
-        """End the run: cancel what has not begun, wait for what runs, save, close.
-
-        Further calls do nothing.
-
-        Raises:
-            CheckpointNotSavedError: some outcomes are not in the checkpoint although the mode
-                asks for it; everything else has been done.
-            KernelError: it was called by a task of this run.
-        """
-        if worker.pool is not None and worker.pool in self._ending.executors:
     def invalidate(self, app: str | None = None, *, older_than: Span | None = None) -> int:
         """Remove recorded outcomes from what this run, and every later one, finds.
 
@@ -257,6 +242,21 @@ class DataFlowKernel:
         self._ending.flush(modes.CHECKPOINT)
         return self.kernel.store.invalidate("*" if app is None else app, before)
 
+    def wait_for_current_tasks(self) -> None:
+        """Wait until no task is under way."""
+        self._ending.wait_for_tasks()
+
+    def cleanup(self) -> None:
+        """End the run: cancel what has not begun, wait for what runs, save, close.
+
+        Further calls do nothing.
+
+        Raises:
+            CheckpointNotSavedError: some outcomes are not in the checkpoint although the mode
+                asks for it; everything else has been done.
+            KernelError: it was called by a task of this run.
+        """
+        if worker.pool is not None and worker.pool in self._ending.executors:
             raise KernelError(
                 "cleanup() was called by a task, which would wait for itself.",
                 hint="Call it in the main program.",
