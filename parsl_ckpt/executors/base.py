@@ -105,6 +105,7 @@ def run_attempt(attempt: Attempt, finished: Finished, name: str) -> None:
         # Our own frame says nothing to the user and would keep the attempt alive.
         error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
     attempt.seconds = _timer() - start
+    worker.seed = b""
     try:
         finished(attempt, value, error)
     except BaseException:
