@@ -376,18 +376,26 @@ class _Group:
     def _link_blobs(self) -> None:
         folders: set[str] = set()
         target = f"{self.target.directory}/blobs"
+        unsynced = {place.directory for place in self.places if not place.ended}
         for digest in sorted(self._wanted):
             source, _ = self._blobs[digest]
             name = digest.hex()
             folder = f"{target}/{name[:2]}"
-            if source.startswith(target + "/"):
+            # A run that died has not synced everything; another may have, and goes now.
+            doubtful = source.partition("/blobs/")[0] in unsynced
+            if not source.startswith(target + "/"):
+                if folder not in folders:
+                    self._backend.make_directory(folder, durable=True)
+                self._backend.link(source, f"{folder}/{name}")
+            elif not doubtful:
                 continue
-            if folder not in folders:
-                self._backend.make_directory(folder, durable=True)
-                folders.add(folder)
-            self._backend.link(source, f"{folder}/{name}")
+            folders.add(folder)
+            if doubtful:
+                self._backend.sync_file(f"{folder}/{name}")
         for folder in folders:
             self._backend.sync_directory(folder)
+        if folders:
+            self._backend.sync_directory(target)
 
     def _remove_segments(self) -> None:
         for place in self.places:

@@ -59,6 +59,11 @@ class Place:
     def live(self) -> bool:
         return self.state == "live"
 
+    @property
+    def ended(self) -> bool:
+        """Whether its writer said that it had ended, and so had synced everything."""
+        return self.state == "ended" and self.beat is not None
+
 
 def find(
     backend: Backend, root: str | os.PathLike[str], names: Sequence[str] | None = None
@@ -122,6 +127,14 @@ def own_place(backend: Backend, directory: str) -> Place:
 def root_of(place: Place) -> str:
     """The directory that is maintained as a whole: that of all runs, or a single store."""
     return place.run.rpartition("/")[0] if place.run is not None else place.directory
+
+
+def around(backend: Backend, place: Place) -> list[Place]:
+    """A place among all runs of its run directory: others may have removed what it holds."""
+    if place.run is None:
+        return [place]
+    runs = find(backend, root_of(place))
+    return [place if one.directory == place.directory else one for one in runs]
 
 
 def segments(backend: Backend, places: Sequence[Place], opened: OpenFiles) -> list[Segment]:

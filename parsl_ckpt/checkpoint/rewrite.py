@@ -7,6 +7,7 @@ same records, whatever segment they are in.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from .backend import Backend
 from .catalog import INDEX_SUFFIX, Catalog
 from .index import PAGE_SIZE, Covered, write_index
 from .segment import Entry, SegmentWriter, parse_name, segment_name
+from .writing import LEVELS_ABOVE
 
 _BATCH_RECORDS = 1024
 _BATCH_BYTES = 4 << 20
@@ -87,13 +89,37 @@ def write_segment(
         writer.close()
         path = f"{directory}/{name}"
         backend.rename(writer.path, path)
-        backend.sync_directory(directory)
+        sync_names(backend, directory)
         return Written(path, count, writer.offset)
     except BaseException:
         if writer is not None:
             writer.close()
             backend.discard(writer.path)
         raise
+
+
+def sync_names(backend: Backend, directory: str) -> None:
+    """Put on disk the names in a directory, and the names on the way to it.
+
+    Whoever made the directory may have died before he did; what is about to be removed elsewhere
+    would be lost with it.
+    """
+    backend.sync_directory(directory)
+    for _ in range(LEVELS_ABOVE):
+        directory = directory.rpartition("/")[0]
+        if not directory:
+            break
+        with contextlib.suppress(PermissionError):  # not ours, so it was there before
+            backend.sync_directory(directory)
+
+
+def chain_of_its_own(signer: Any) -> Any:
+    """Who signs what is written anew in one directory: nothing before it is missed there."""
+    if signer is None:
+        return None
+    from .signing import Signer
+
+    return Signer(signer.key)
 
 
 def next_sequence(backend: Backend, directory: str) -> int:

@@ -224,3 +224,43 @@ def test_pruned_and_removed_records_are_a_miss_for_readers_that_were_there_befor
         with pytest.raises(UnreadableRecordError):
             reader.value(stored)
         assert reader.get("big 001") is None and reader.get(11) == ("002", 11)
+
+
+# -- found by tests/property/test_store_machine.py -----------------------------------------------
+
+
+@pytest.mark.parametrize("work", [compacted, repaired])
+@pytest.mark.parametrize("blob", [False, True])
+def test_what_was_synced_survives_in_the_directory_of_a_run_that_died(
+    work: Work, blob: bool
+) -> None:
+    """Who made that directory, and a blob in it, had synced neither when he died."""
+    inner = MemoryBackend()
+    inner.make_directory("runs")
+    disk = FaultyBackend(inner)
+    value = b"b" * 300_000 if blob else 1
+    with Store.open("runs/000/checkpoint", backend=disk) as store:
+        store.put("synced", value)
+    dying = disk.process()
+    Store.open("runs/001/checkpoint", backend=dying).put("more", value)
+    dying.die()
+    work(disk)
+    disk.power_cut()
+    with Store.open(None, sources=sources(inner), backend=inner, named=False) as reader:
+        assert reader.get("synced") == value
+
+
+def test_a_run_that_compacts_itself_keeps_what_stands_for_a_record_that_another_removed() -> None:
+    backend = MemoryBackend()
+    first = Store.open("runs/000/checkpoint", backend=backend)
+    first.put("a", "older")
+    first.put("a", "newer")
+    first.seal()
+    with Store.open("runs/001/checkpoint", sources=sources(backend), backend=backend) as second:
+        found = second.find(address("a"))
+        assert found is not None
+        second.remove(found.record_id)
+        assert second.get("a") == "older"
+    first.compact()
+    with Store.open(None, sources=sources(backend), backend=backend) as reader:
+        assert reader.get("a") == "older"

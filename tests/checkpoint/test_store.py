@@ -11,6 +11,7 @@ import pytest
 from parsl_ckpt.checkpoint import Alias, Failure, Note, Run
 from parsl_ckpt.checkpoint.catalog import Catalog
 from parsl_ckpt.checkpoint.format import Code
+from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.errors import (
     CheckpointNotFoundError,
     ConfigurationError,
@@ -377,3 +378,14 @@ def test_unknown_fields_and_kinds_are_skipped(place: Place, key: Key) -> None:
     found = reader.find(key(1))
     assert found is not None and reader.value(found) is True
     assert len(list(reader.records())) == 1
+
+
+def test_what_is_held_under_a_key_whose_newest_was_removed_is_found(place: Place) -> None:
+    store = place.open()
+    store.hold([store.entry("a", "older"), store.entry("a", "newer")])
+    found = store.find(address("a"))
+    assert found is not None
+    store.remove(found.record_id)
+    assert store.get("a") == "older"
+    store.publish()
+    assert store.get("a") == "older"
