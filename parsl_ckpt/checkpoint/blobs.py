@@ -91,6 +91,13 @@ class Blobs:
         self._remember(path, stamp)
         return view
 
+    def discard(self, directory: str, digest: bytes) -> None:
+        """Remove a blob that no record names."""
+        path = _path(directory, digest)
+        self._checked.pop(path, None)
+        self._synced.discard(path)
+        self._backend.discard(path)
+
     def forked(self) -> None:
         """In a child: a thread that is not there may have held the lock."""
         self._lock = threading.Lock()

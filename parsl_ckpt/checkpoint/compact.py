@@ -204,7 +204,7 @@ class _Group:
         self.kept = self.superseded = self.gone = self.unreadable = 0
         self._backend = backend
         self._progress = progress
-        self._signer = signer
+        self._signer = rewrite.chain_of_its_own(signer)
         self._opened: list[_Opened] = []
         self._removed = removed  # by others; and, once all is open, by these
         self._named: set[bytes] = set()  # by aliases

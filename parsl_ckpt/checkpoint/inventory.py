@@ -10,7 +10,7 @@ import dataclasses
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -258,7 +258,9 @@ class RunInfo:
         return self.records.get("result", 0)
 
 
-def describe(backend: Backend, place: Place) -> RunInfo:
+def describe(
+    backend: Backend, place: Place, progress: Callable[[int], None] | None = None
+) -> RunInfo:
     """Everything that the files of a run tell; goes through all of its records."""
     info = RunInfo(place.name, place.run or place.directory, place.state)
     info.size = size(backend, place)
@@ -268,7 +270,10 @@ def describe(backend: Backend, place: Place) -> RunInfo:
         info.tasks = beat["tasks"]
     for segment in segments(backend, [place], OpenFiles()):
         try:
-            _count(info, Frames(segment, growing=place.live))
+            frames = Frames(segment, growing=place.live)
+            _count(info, frames)
+            if progress is not None:
+                progress(frames.size)
         except (OSError, FormatError):
             continue  # verify tells
     return info

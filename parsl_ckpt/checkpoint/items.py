@@ -59,6 +59,7 @@ class Filter:
         since: begun at this time or later, in seconds since the epoch.
         before: begun earlier than that.
         larger_than: more bytes than that.
+        longer_than: took more seconds than that.
         keys: beginnings of keys or record ids, in hexadecimal.
         kinds: ``"result"``, ``"failure"``.
     """
@@ -67,6 +68,7 @@ class Filter:
     since: float | None = None
     before: float | None = None
     larger_than: int | None = None
+    longer_than: float | None = None
     keys: Sequence[str] = ()
     kinds: Sequence[str] = field(default=("result", "failure"))
 
@@ -77,6 +79,7 @@ class Filter:
             and (self.since is None or item.began >= self.since)
             and (self.before is None or item.began < self.before)
             and (self.larger_than is None or item.size > self.larger_than)
+            and (self.longer_than is None or item.seconds > self.longer_than)
             and (not self.keys or any(_begins(item, key) for key in self.keys))
         )
 
@@ -86,6 +89,7 @@ def items(
     places: Sequence[Place],
     wanted: Callable[[Item], bool] | None = None,
     signer: object = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Item]:
     """What is recorded and not removed, from the oldest run on.
 
@@ -94,21 +98,25 @@ def items(
         places: the checkpoints.
         wanted: which.
         signer: verifies signed records.
+        progress: called with the number of bytes done since the last call.
     """
     removed = removed_in(backend, places, signer)
+    told = progress or (lambda _: None)
     for place in places:
         for segment in inventory.segments(backend, [place], OpenFiles()):
             try:
                 frames = Frames(segment, growing=place.live, signer=signer)
-                for offset, kind, _ in frames.walk():
-                    if kind not in (fmt.RESULT, fmt.FAILURE):
-                        continue
-                    frame = frames.read(offset)
-                    if frame is None or frame.record_id in removed:
+                done = 0
+                for frame in frames.whole():
+                    if frame.offset - done > 1 << 24:
+                        told(frame.offset - done)
+                        done = frame.offset
+                    if frame.kind not in (fmt.RESULT, fmt.FAILURE) or frame.record_id in removed:
                         continue
                     item = _item(place, frame.record_id, len(frame.payload), decode(frame))
                     if item is not None and (wanted is None or wanted(item)):
                         yield item
+                told(frames.size - done)
             except (OSError, FormatError):
                 continue  # verify tells
 

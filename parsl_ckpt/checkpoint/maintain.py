@@ -15,9 +15,9 @@ the file whose idea it is: ``verify``, ``repair``, ``compact``, ``prune``, ``arc
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Union
 
 from parsl_ckpt.errors import ConfigurationError, StoreBusyError
@@ -34,10 +34,10 @@ from .compact import Compaction
 from .exclusive import alone
 from .inventory import Place, RunInfo
 from .items import Filter, items
-from .local import LocalBackend
 from .prune import Pruned
 from .repair import Repair
 from .verify import Report
+from .where import changing, reading
 
 if TYPE_CHECKING:
     from parsl_ckpt.identity.keys import KeySource
@@ -48,14 +48,24 @@ PathLike = Union[str, "os.PathLike[str]"]
 Progress = Callable[[int], None]
 
 
-def runs(run_dir: PathLike = "runinfo", *, backend: Backend | None = None) -> list[RunInfo]:
+def runs(
+    run_dir: PathLike = "runinfo",
+    *,
+    only: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> list[RunInfo]:
     """The runs of a run directory, oldest first, with their state, provenance, records and size.
+
+    Args:
+        run_dir, only, progress, backend: as for :func:`verify`.
 
     Raises:
         CheckpointNotFoundError: there is no such directory.
     """
-    where = backend or LocalBackend()
-    return [inventory.describe(where, place) for place in inventory.find(where, run_dir)]
+    where = backend or reading(run_dir)
+    places = inventory.find(where, run_dir, only)
+    return [inventory.describe(where, place, progress) for place in places]
 
 
 def verify(
@@ -78,7 +88,7 @@ def verify(
     Raises:
         CheckpointNotFoundError: there is no such directory or run.
     """
-    where = backend or LocalBackend()
+    where = backend or reading(run_dir)
     places = inventory.find(where, run_dir, only)
     return verifying.verify(
         where, places, progress=progress, signer=signer_of(signing_key, run_dir)
@@ -104,13 +114,11 @@ def repair(
         CheckpointNotFoundError: there is no such directory or run.
         StoreBusyError: someone else is maintaining the directory.
     """
-    where = backend or LocalBackend()
+    where = backend or changing(run_dir, "Repairing")
     places = inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
-    if dry_run:
-        return repairing.repair(where, places, dry_run=True, progress=progress, signer=signer)
-    with alone(where, where.absolute(os.fspath(run_dir))):
-        return repairing.repair(where, places, progress=progress, signer=signer)
+    with _looking_after(where, run_dir, dry_run):
+        return repairing.repair(where, places, dry_run=dry_run, progress=progress, signer=signer)
 
 
 def compact(
@@ -135,20 +143,14 @@ def compact(
         StoreBusyError: someone else is maintaining the directory.
         OSError: what is kept could not be written; nothing is lost.
     """
-    where = backend or LocalBackend()
+    where = backend or changing(run_dir, "Compacting")
     everything = inventory.find(where, run_dir)
     places = everything if only is None else inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
-
-    def go(dry_run: bool) -> Compaction:
+    with _looking_after(where, run_dir, dry_run):
         return compacting.compact(
             where, places, everything=everything, dry_run=dry_run, progress=progress, signer=signer
         )
-
-    if dry_run:
-        return go(True)
-    with alone(where, where.absolute(os.fspath(run_dir))):
-        return go(False)
 
 
 def prune(
@@ -163,12 +165,13 @@ def prune(
     only: Sequence[str] | None = None,
     dry_run: bool = False,
     signing_key: KeySource | None = None,
+    progress: Progress | None = None,
     backend: Backend | None = None,
 ) -> Pruned:
     """Remove what is not worth its room.  Live runs are left alone.
 
     Args:
-        run_dir, only, signing_key, backend: as for :func:`verify`.
+        run_dir, only, signing_key, progress, backend: as for :func:`verify`.
         apps: only records of these apps; ``*`` and ``?`` as in file names.
         older_than: only records begun more than so many seconds ago.
         larger_than: only records of more than so many bytes.
@@ -183,28 +186,18 @@ def prune(
         CheckpointNotFoundError: there is no such directory or run.
         StoreBusyError: someone else is maintaining the directory.
     """
-    where = backend or LocalBackend()
+    where = backend or changing(run_dir, "Pruning")
     everything = inventory.find(where, run_dir)
     within = None
     if only is not None:
         within = [place.name for place in inventory.find(where, run_dir, only)]
-    wanted = None
-    if apps or older_than is not None or larger_than is not None or failures:
-        before = None if older_than is None else time.time() - older_than
-        kinds = ("failure",) if failures else ("result", "failure")
-        wanted = Filter(apps=apps, before=before, larger_than=larger_than, kinds=kinds)
+    wanted = pruning.wish(apps, older_than, larger_than, failures)
     signer = signer_of(signing_key, run_dir)
-
-    def go(dry_run: bool) -> Pruned:
+    with _looking_after(where, run_dir, dry_run):
         return pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
-            within=within, dry_run=dry_run, signer=signer,
+            within=within, dry_run=dry_run, progress=progress, signer=signer,
         )  # fmt: skip
-
-    if dry_run:
-        return go(True)
-    with alone(where, where.absolute(os.fspath(run_dir))):
-        return go(False)
 
 
 def remove(
@@ -215,12 +208,13 @@ def remove(
     keys: Sequence[str] = (),
     dry_run: bool = False,
     signing_key: KeySource | None = None,
+    progress: Progress | None = None,
     backend: Backend | None = None,
 ) -> Pruned:
     """Remove whole runs; or records, by the beginning of their keys, or by app.
 
     Args:
-        run_dir, signing_key, backend: as for :func:`verify`.
+        run_dir, signing_key, progress, backend: as for :func:`verify`.
         runs: names of runs; with ``apps`` or ``keys``, the runs from which records go.
         apps: names of apps; ``*`` and ``?`` as in file names.
         keys: beginnings of keys or record ids, in hexadecimal.
@@ -235,7 +229,7 @@ def remove(
         raise ConfigurationError(
             "Nothing says what is to be removed.", hint="Name runs, apps or keys.", field="runs"
         )
-    where = backend or LocalBackend()
+    where = backend or changing(run_dir, "Removing")
     everything = inventory.find(where, run_dir)
     named = inventory.find(where, run_dir, runs) if runs else everything
     living = [place.name for place in named if place.live]
@@ -250,15 +244,12 @@ def remove(
     signer = signer_of(signing_key, run_dir)
     quiet = [place for place in named if not place.live]
     if apps or keys:
-        chosen = list(items(where, quiet, Filter(apps=apps, keys=keys), signer))
+        chosen = list(items(where, quiet, Filter(apps=apps, keys=keys), signer, progress))
     else:
         chosen = []
         done.runs = [place.name for place in named]
         done.bytes = sum(inventory.size(where, place) for place in named)
-    for item in chosen:
-        done.records += 1
-        done.apps[item.app] = done.apps.get(item.app, 0) + 1
-        done.bytes += item.size
+    done.tell(chosen)
     if dry_run or not (chosen or done.runs):
         return done
     with alone(where, where.absolute(os.fspath(run_dir))):
@@ -266,7 +257,7 @@ def remove(
             rest = [place for place in everything if place.name not in done.runs]
             pruning.remove_runs(where, named, rest, signer)
         else:
-            pruning.remove_items(where, chosen, reason="removed", signer=signer)
+            pruning.remove_items(where, chosen, reason="removed", progress=progress, signer=signer)
     done.after = sum(inventory.size(where, place) for place in everything)
     return done
 
@@ -285,7 +276,7 @@ def export_runs(
         target: a file open for writing bytes; it may be a pipe.
         run_dir, only, progress, backend: as for :func:`verify`.
     """
-    where = backend or LocalBackend()
+    where = backend or reading(run_dir)
     places = inventory.find(where, run_dir, only)
     return archive.export_runs(where, places, target, progress)
 
@@ -313,7 +304,7 @@ def import_runs(
         ArchiveError: it is no archive, or is damaged; nothing of it is taken.
         StoreWriteError: it could not be written; nothing of it is taken.
     """
-    where = LocalBackend()
+    where = changing(run_dir, "Importing")
     base = where.absolute(os.fspath(run_dir))
     where.make_directory(base)
     with alone(where, base):
@@ -321,6 +312,16 @@ def import_runs(
             base, source, salvage=salvage, progress=progress,
             signer=signer_of(signing_key, run_dir),
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _looking_after(where: Backend, run_dir: PathLike, dry_run: bool) -> Iterator[None]:
+    """Alone, except where nothing is changed."""
+    if dry_run:
+        yield
+        return
+    with alone(where, where.absolute(os.fspath(run_dir))):
+        yield
 
 
 def signer_of(signing_key: KeySource | None, run_dir: PathLike) -> Signer | None:

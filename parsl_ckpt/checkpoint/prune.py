@@ -6,14 +6,16 @@
                                this is the moment               (making room)
 
 Guarantees: what is to go is gone when the tombstones are there, and nothing else ever goes: a crash
-leaves what it had not come to for the next time.  A run that lives is not touched, and no blob that
-one could be about to name is removed, because a run names blobs of its own directory only.
+leaves what it had not come to for the next time, when room is made for what went before as well.  A
+run that lives is not touched, and no blob that one could be about to name is removed, because a run
+names blobs of its own directory only.
 
 What was computed from a pruned result stays valid: its tombstone leaves with it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +27,7 @@ from .backend import Backend
 from .compact import PRUNED
 from .frames import Frames, decode
 from .inventory import Place
-from .items import Filter, Item, items
+from .items import Filter, Item, items, removed_in
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles
 
@@ -44,6 +46,7 @@ class Pruned:
         bytes: what the records took; several that share a blob free it together.
         before, after: bytes of the run directory.
         left: runs that were left alone, with the reason.
+        reclaimed: bytes of records removed earlier, the room of which was not free yet.
     """
 
     records: int = 0
@@ -53,6 +56,14 @@ class Pruned:
     before: int = 0
     after: int = 0
     left: dict[str, str] = field(default_factory=dict)
+    reclaimed: int = 0
+
+    def tell(self, chosen: Sequence[Item]) -> None:
+        """Count records that go."""
+        for item in chosen:
+            self.records += 1
+            self.apps[item.app] = self.apps.get(item.app, 0) + 1
+            self.bytes += item.size
 
 
 def prune(
@@ -64,6 +75,7 @@ def prune(
     keep_runs: int | None = None,
     within: Sequence[str] | None = None,
     dry_run: bool = False,
+    progress: Progress | None = None,
     signer: object = None,
 ) -> Pruned:
     """Remove what is not wanted any more.
@@ -77,6 +89,7 @@ def prune(
         keep_runs: runs other than so many newest ones are removed, wholly.
         within: names of the runs from which records may go; all by default.
         dry_run: only say what would be done.
+        progress: called with the number of bytes done since the last call.
         signer: verifies and signs, where records are signed.
 
     Raises:
@@ -103,23 +116,33 @@ def prune(
         if not dry_run:
             remove_runs(backend, victims, rest, signer)
     chosen: list[Item] = []
+    quiet = [
+        one for one in rest
+        if not (one.live or one.own) and (within is None or one.name in within)
+    ]  # fmt: skip
+    if not dry_run:
+        done.reclaimed = reclaim(backend, quiet, signer)
     if only is not None or max_bytes is not None:
-        quiet = [
-            one for one in rest
-            if not (one.live or one.own) and (within is None or one.name in within)
-        ]  # fmt: skip
-        chosen = list(items(backend, quiet, only, signer))
+        chosen = list(items(backend, quiet, only, signer, progress))
         if max_bytes is not None:
             excess = sum(inventory.size(backend, place) for place in rest) - max_bytes
             chosen = cheapest(chosen, excess)
-    for item in chosen:
-        done.records += 1
-        done.apps[item.app] = done.apps.get(item.app, 0) + 1
-        done.bytes += item.size
+    done.tell(chosen)
     if not dry_run:
-        remove_items(backend, chosen, signer=signer)
+        remove_items(backend, chosen, progress=progress, signer=signer)
         done.after = sum(inventory.size(backend, place) for place in rest)
     return done
+
+
+def wish(
+    apps: Sequence[str], older_than: float | None, larger_than: int | None, failures: bool
+) -> Filter | None:
+    """The records that are meant; None if nothing says which."""
+    if not apps and older_than is None and larger_than is None and not failures:
+        return None
+    before = None if older_than is None else time.time() - older_than
+    kinds = ("failure",) if failures else ("result", "failure")
+    return Filter(apps=apps, before=before, larger_than=larger_than, kinds=kinds)
 
 
 def cheapest(candidates: Sequence[Item], excess: int) -> list[Item]:
@@ -160,7 +183,12 @@ def _cost(item: Item) -> tuple[float, float]:
 
 
 def remove_items(
-    backend: Backend, chosen: Sequence[Item], *, reason: str = PRUNED, signer: object = None
+    backend: Backend,
+    chosen: Sequence[Item],
+    *,
+    reason: str = PRUNED,
+    progress: Progress | None = None,
+    signer: object = None,
 ) -> None:
     """Remove records and make their room free.
 
@@ -168,26 +196,56 @@ def remove_items(
         backend: where they are.
         chosen: which; their runs do not live.
         reason: :data:`PRUNED` removes them as if they had never been recorded.
+        progress: called with the number of bytes done since the last call.
         signer: signs, where records are signed.
     """
     by_place: dict[str, tuple[Place, set[bytes]]] = {}
     for item in chosen:
         by_place.setdefault(item.place.directory, (item.place, set()))[1].add(item.record_id)
-    buried = []
     for place, record_ids in by_place.values():
-        written = rewrite.write_segment(
+        rewrite.write_segment(
             backend,
             place.directory,
             rewrite.next_sequence(backend, place.directory),
             _tombstones(sorted(record_ids), reason),
-            signer,
+            rewrite.chain_of_its_own(signer),
         )
-        buried.append((place, record_ids, written))
-    for place, record_ids, written in buried:
-        whole = _rewrite_without(backend, place, record_ids, signer)
-        if whole and written is not None and reason == PRUNED:
-            backend.remove(written.path)
-        rewrite.index_anew(backend, place.directory, signer)
+    _make_room(backend, [(place, ids) for place, ids in by_place.values()], progress, signer)
+
+
+def reclaim(backend: Backend, places: Sequence[Place], signer: object = None) -> int:
+    """Make free the room of what was removed and still stands there; returns the bytes.
+
+    That is so after an interruption, and for what a run removed itself.
+
+    Args:
+        backend: where they are.
+        places: which; none of them lives.
+        signer: signs, where records are signed.
+    """
+    buried = [(place, removed_in(backend, [place], signer)) for place in places]
+    buried = [(place, record_ids) for place, record_ids in buried if record_ids]
+    before = sum(inventory.size(backend, place) for place, _ in buried)
+    _make_room(backend, buried, None, signer)
+    return max(before - sum(inventory.size(backend, place) for place, _ in buried), 0)
+
+
+def _make_room(
+    backend: Backend,
+    buried: Sequence[tuple[Place, set[bytes]]],
+    progress: Progress | None,
+    signer: object,
+) -> None:
+    """Write segments anew without the records that are removed, then drop their tombstones."""
+    whole = [_Rewriting(backend, *one, progress, signer).rewrite() for one in buried]
+    for (place, _), done in zip(buried, whole, strict=True):
+        if done is None:
+            continue
+        if None not in whole:  # else one that could not be rewritten may still need them
+            for path in done.spent:
+                backend.remove(path)
+        if done.changed or done.spent:
+            rewrite.index_anew(backend, place.directory, signer)
 
 
 def _tombstones(record_ids: Sequence[bytes], reason: str) -> Iterator[Entry]:
@@ -195,36 +253,82 @@ def _tombstones(record_ids: Sequence[bytes], reason: str) -> Iterator[Entry]:
         yield entry_of(fmt.Tombstone(tuple(record_ids[start : start + _AT_ONCE]), reason))
 
 
-def _rewrite_without(
-    backend: Backend, place: Place, record_ids: set[bytes], signer: object
-) -> bool:
-    """Write anew the segments that hold some of the records; False if one could not be."""
-    wanted: set[bytes] = set()
-    complete = True
-    for segment in inventory.segments(backend, [place], OpenFiles()):
+class _Rewriting:
+    """One directory without some records.
+
+    Attributes:
+        spent: segments that hold nothing but tombstones of what has been pruned.
+        changed: whether a segment was written anew.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        place: Place,
+        record_ids: set[bytes],
+        progress: Progress | None,
+        signer: object,
+    ) -> None:
+        self._backend = backend
+        self._place = place
+        self._ids = record_ids
+        self._progress = progress or (lambda _: None)
+        self._signer = rewrite.chain_of_its_own(signer)
+        self._wanted: set[bytes] = set()
+        self._complete = True
+        self.spent: list[str] = []
+        self.changed = False
+
+    def rewrite(self) -> _Rewriting | None:
+        """Do it; None if a segment could not be."""
+        found: list[tuple[Frames, bool]] = []
         try:
-            frames = Frames(segment, growing=False, signer=signer)
-            hit = False
-            for frame in frames.whole():
-                if frame.record_id in record_ids:
-                    hit = True
-                    continue
-                record = decode(frame)
-                if isinstance(record, fmt.Result):
-                    wanted.update(digest for digest, _ in record.blobs)
-                elif record is None and frame.kind not in (*fmt.KIND_OF.values(), fmt.INDEX):
-                    complete = False  # a later version's: it may name any blob
-            if hit or signer is not None:  # a chain of signed segments must not break
+            for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
+                frames = Frames(segment, growing=False, signer=self._signer)
+                hit, spent = self._look(frames)
+                if spent:
+                    self.spent.append(segment.path)
+                else:
+                    found.append((frames, hit))
+                self._progress(frames.size)
+            hits = [frames for frames, hit in found if hit]
+            if hits and self._signer is not None:  # a chain of signed segments must not break
+                hits = [frames for frames, _ in found]
+            for frames in hits:
                 frames.may_be_written_anew()
+            for frames in hits:
+                self.changed = True
                 rewrite.write_segment(
-                    backend, place.directory, segment.rank[1], _rest(frames, record_ids), signer
-                )
-                backend.remove(segment.path)
+                    self._backend, self._place.directory, frames.segment.rank[1],
+                    _rest(frames, self._ids), self._signer,
+                )  # fmt: skip
+                self._backend.remove(frames.segment.path)
         except FormatError:
-            return False
-    if complete:
-        collect_blobs(backend, place, wanted)
-    return True
+            return None
+        if self._complete:
+            collect_blobs(self._backend, self._place, self._wanted)
+        return self
+
+    def _look(self, frames: Frames) -> tuple[bool, bool]:
+        """Whether a record that is removed stands in a segment; whether it is spent."""
+        hit, spent, tombstones = False, True, 0
+        for frame in frames.whole():
+            if frame.kind == fmt.INDEX:
+                continue
+            if frame.record_id in self._ids:
+                hit, spent = True, False
+                continue
+            record = decode(frame)
+            if isinstance(record, fmt.Tombstone):
+                tombstones += 1
+                spent = spent and record.reason == PRUNED
+                continue
+            spent = False
+            if isinstance(record, fmt.Result):
+                self._wanted.update(digest for digest, _ in record.blobs)
+            elif record is None and frame.kind not in fmt.KIND_OF.values():
+                self._complete = False  # a later version's: it may name any blob
+        return hit, spent and tombstones > 0
 
 
 def _rest(frames: Frames, record_ids: set[bytes]) -> Iterator[Entry]:
@@ -253,7 +357,8 @@ def remove_runs(
     """
     heirs = [place for place in rest if not (place.live or place.own)]
     if heirs:
-        _hand_on_tombstones(backend, victims, heirs[-1], signer)
+        chain = rewrite.chain_of_its_own(signer)
+        _hand_on_tombstones(backend, victims, heirs[-1], chain)
     for place in victims:
         remove_place(backend, place)
 

@@ -352,7 +352,7 @@ def _results(record_id: bytes, record: Record, key: bytes) -> set[bytes]:
 
 
 def _for_good(error: UnreadableRecordError) -> bool:
-    """Whether trying again is of no use: what is not there stays away, too many open files do not."""
+    """Whether it is of no use to try again, as it is after too many open files."""
     cause = error.__cause__
     return not isinstance(cause, OSError) or isinstance(cause, _NOT_THERE)
 

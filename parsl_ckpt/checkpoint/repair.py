@@ -98,7 +98,7 @@ class _Place:
         self._done = done
         self._dry = dry_run
         self._progress = progress
-        self._signer = signer
+        self._signer = rewrite.chain_of_its_own(signer)
         self._all = False  # all segments are to be written anew
         self._good: dict[bytes, int] = {}  # digest of each good blob -> size
 

@@ -23,13 +23,15 @@ them.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import msgspec
 from blake3 import blake3
 
 from parsl_ckpt.errors import (
@@ -55,20 +57,17 @@ from .packing import lay_out, whole_limit
 from .reading import LIGHT, Stored
 from .segment import Entry
 from .signing import Signer
+from .tending import Tending
 from .removing import Removing
 from .trust import Trust, distrusted, refuse
 from .writing import Writing
 from .zstd import Compression, Zstd, codec_of
 
-if TYPE_CHECKING:
-    from .compact import Compaction
-    from .verify import Report
-
 Durability = Literal["process", "power"]
 RECENT_BYTES = 4 << 20
 
 
-class Store(Removing):
+class Store(Tending, Removing):
     """A checkpoint directory to write to, and any number of earlier ones to read.
 
     Attributes:
@@ -250,10 +249,13 @@ class Store(Removing):
             payload = _encode_result(record)
         except UnicodeEncodeError:
             payload = fmt.encode_record(record)
+        record_id = blake3(payload).digest(16)
+        if record_id in self.catalog.removed or record_id in self._lost:
+            record, payload, record_id = self._renamed(record)
         return Entry(
             _RESULT,
             (key,) if lineage is None or lineage == key else (key, lineage),
-            blake3(payload).digest(16),
+            record_id,
             payload,
             record,
         )
@@ -405,50 +407,6 @@ class Store(Removing):
         follower = self._follower
         return follower is not None and follower.look()
 
-    def verify(self, progress: Callable[[int], None] | None = None) -> Report:
-        """Verify every checksum of every file of the directories that are open.
-
-        Args:
-            progress: called with the number of bytes done since the last call.
-        """
-        from . import verify
-        from .inventory import place_of
-
-        places = [place_of(self._backend, directory) for directory in self.catalog.directories]
-        return verify.verify(self._backend, places, progress=progress, signer=self.catalog.signer)
-
-    def compact(self, progress: Callable[[int], None] | None = None) -> Compaction:
-        """Put the segments of the directory written to into one; appends wait meanwhile.
-
-        Blobs that no record names any more stay until ``maintain.compact`` finds that nobody writes
-        here.
-
-        Args:
-            progress: called with the number of bytes done since the last call.
-
-        Raises:
-            StoreBusyError: someone else maintains the directory, or writes here.
-            OSError: what is kept could not be written; nothing is lost.
-        """
-        from . import compact
-        from .exclusive import alone
-        from .inventory import own_place, root_of
-
-        if self.path is None:
-            raise _read_only()
-        with self._lock:
-            self._writing.seal()
-            self._writing.sync(self._blobs)  # else it would wait for segments that are gone
-            if not _exists(self._backend, self.path):
-                return compact.Compaction()  # nothing was ever written
-            place = own_place(self._backend, self.path)
-            with alone(self._backend, root_of(place)):
-                done = compact.compact(
-                    self._backend, [place], progress=progress, signer=self.catalog.signer
-                )
-            self.catalog.find_again()
-        return done
-
     def close(self, publish: bool = True) -> None:
         """Publish what is held, seal, sync, merge indexes, and let go of all files.
 
@@ -465,6 +423,7 @@ class Store(Removing):
             _open_stores.discard(self)
             try:
                 self._writing.close(self._blobs, publish)
+                self._drop_pruned_blobs()
             finally:
                 self._recent.clear()
                 self.catalog.close()
@@ -499,6 +458,20 @@ class Store(Removing):
         if written is not None:
             self._writing.blob_written(written)
         return digest, size
+
+    def _renamed(self, record: Result) -> tuple[Result, bytes, bytes]:
+        """A record that equals one which is removed, under another id: it began a trice later.
+
+        Tombstones name records by what is in them, wherever they stand.
+        """
+        began = record.began if math.isfinite(record.began) else 0.0
+        while True:
+            began = math.nextafter(began, math.inf)
+            record = msgspec.structs.replace(record, began=began)
+            payload = fmt.encode_record(record)
+            record_id = fmt.record_id_of(payload)
+            if not self._gone(record_id):
+                return record, payload, record_id
 
     def _forget_recent(self, entry: Entry) -> None:
         if entry.kind == fmt.TOMBSTONE:

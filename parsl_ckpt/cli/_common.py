@@ -244,6 +244,8 @@ def tell_dry(options: argparse.Namespace) -> None:
 def tell_removal(done: Pruned, dry_run: bool) -> None:
     """Say what was removed, or would be."""
     tell_left(done.left)
+    if done.reclaimed:
+        show(f"Freed {amount(done.reclaimed)} of records that had been removed before.")
     if not (done.records or done.runs):
         show("Nothing is to be removed.")
         return

@@ -28,6 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", action="append", dest="within", default=[], metavar="RUN", help="of this run"
     )
+    parser.add_argument(
+        "--longer-than", type=_common.duration, metavar="TIME", help="took longer, such as 5m"
+    )
     parser.add_argument("--failures", action="store_true", help="list failures instead of results")
     parser.add_argument("--by-app", action="store_true", help="one line for each app")
     parser.add_argument("--sort", choices=SORTS, default="age", help="default: age, oldest first")
@@ -45,10 +48,12 @@ def run(options: argparse.Namespace) -> int:
         since=options.since,
         before=None if older is None else time.time() - older,
         larger_than=options.larger_than,
+        longer_than=options.longer_than,
         kinds=("failure",) if options.failures else ("result",),
     )
-    listed = items(backend, places, wanted, _common.signer(options))
-    found = sorted(listed, key=_order(options.sort))
+    with _common.progress("reading", _common.total_size(backend, places)) as progress:
+        listed = items(backend, places, wanted, _common.signer(options), progress)
+        found = sorted(listed, key=_order(options.sort))
     if options.last is not None:
         found = found[len(found) - min(options.last, len(found)) :]
     if options.json:

@@ -35,13 +35,15 @@ def run(options: argparse.Namespace) -> int:
     from parsl_ckpt.checkpoint import maintain
     from parsl_ckpt.errors import ConfigurationError
 
+    backend, places = _common.places(options, options.within)
     try:
-        done = maintain.prune(
-            options.run_dir, apps=options.app, older_than=options.older_than,
-            larger_than=options.larger_than, max_bytes=options.max_size,
-            keep_runs=options.keep_runs, failures=options.failures, only=options.within or None,
-            dry_run=options.dry_run,
-        )  # fmt: skip
+        with _common.progress("pruning", _common.total_size(backend, places)) as progress:
+            done = maintain.prune(
+                options.run_dir, apps=options.app, older_than=options.older_than,
+                larger_than=options.larger_than, max_bytes=options.max_size,
+                keep_runs=options.keep_runs, failures=options.failures,
+                only=options.within or None, dry_run=options.dry_run, progress=progress,
+            )  # fmt: skip
     except ConfigurationError as error:
         if error.fields.get("field") != "only":
             raise

@@ -36,10 +36,12 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             "Nothing says what is to be removed.", hint="Name runs, or give --key or --app."
         )
-    done = maintain.remove(
-        options.run_dir, runs=options.runs, apps=options.app, keys=options.key,
-        dry_run=not options.yes,
-    )  # fmt: skip
+    backend, places = _common.places(options, options.runs)
+    with _common.progress("removing", _common.total_size(backend, places)) as progress:
+        done = maintain.remove(
+            options.run_dir, runs=options.runs, apps=options.app, keys=options.key,
+            dry_run=not options.yes, progress=progress,
+        )  # fmt: skip
     if not (done.records or done.runs):
         raise CheckpointNotFoundError(
             "No record is meant by that.", hint="'parsl-ckpt ls' lists what there is."

@@ -26,10 +26,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from parsl_ckpt.checkpoint.inventory import describe
+    from parsl_ckpt.checkpoint import maintain
 
     backend, places = _common.places(options, options.runs)
-    found = [describe(backend, place) for place in places]
+    with _common.progress("reading", _common.total_size(backend, places)) as progress:
+        found = maintain.runs(options.run_dir, only=options.runs or None, progress=progress)
     if options.json:
         _common.show_json([{**asdict(info), "results": info.results} for info in found])
     elif not found:

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from parsl_ckpt.checkpoint import MemoryBackend, Store
-from parsl_ckpt.checkpoint.compact import compact
-from parsl_ckpt.checkpoint.inventory import find
-from parsl_ckpt.checkpoint.items import Filter, items
+from parsl_ckpt.checkpoint.compact import PRUNED, compact
+from parsl_ckpt.checkpoint.format import Tombstone
+from parsl_ckpt.checkpoint.frames import Frames, decode
+from parsl_ckpt.checkpoint.inventory import find, segments
+from parsl_ckpt.checkpoint.items import Filter, items, removed_in
 from parsl_ckpt.checkpoint.memory import _File
 from parsl_ckpt.checkpoint.prune import prune, remove_items, remove_runs
 from parsl_ckpt.checkpoint.repair import repair
+from parsl_ckpt.checkpoint.segment import OpenFiles
 from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.checkpoint.verify import verify
 from parsl_ckpt.errors import UnreadableRecordError
@@ -163,6 +166,22 @@ def test_a_death_while_pruning_loses_only_what_was_chosen() -> None:
         found = view(disk)
         assert after.items() <= before.items() and found.items() <= before.items(), number
         assert set(after) <= set(found), number
+
+
+def test_the_next_prune_makes_the_room_that_an_interrupted_one_had_not_come_to() -> None:
+    backend = runs()
+    for number, disk in deaths(backend, pruned):
+        prune(disk, find(disk, "runs"), max_bytes=10**9)  # wants nothing more
+        again = prune(disk, find(disk, "runs"), max_bytes=10**9)
+        assert (again.records, again.reclaimed) == (0, 0), number
+        for place in find(disk, "runs"):
+            removed = removed_in(disk, [place])
+            for segment in segments(disk, [place], OpenFiles()):
+                for frame in Frames(segment, growing=False).whole():
+                    assert frame.record_id not in removed, number
+                    record = decode(frame)
+                    assert not (isinstance(record, Tombstone) and record.reason == PRUNED), number
+        assert verify(disk, find(disk, "runs")).good, number
 
 
 def test_a_death_while_a_run_is_removed_touches_no_other_run() -> None:

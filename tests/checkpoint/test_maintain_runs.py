@@ -15,7 +15,12 @@ from parsl_ckpt.checkpoint.budget import Budget
 from parsl_ckpt.checkpoint.heartbeat import FOREIGN_SECONDS, Heartbeat, identify, is_alive, read
 from parsl_ckpt.checkpoint.inventory import find
 from parsl_ckpt.checkpoint.items import items
-from parsl_ckpt.errors import CheckpointNotFoundError, ConfigurationError, StoreBusyError
+from parsl_ckpt.errors import (
+    CheckpointNotFoundError,
+    ConfigurationError,
+    StoreBusyError,
+    StoreClosedError,
+)
 
 SLEEPER = """
 import sys
@@ -212,3 +217,66 @@ def test_signed_runs_are_maintained_with_the_key_only(tmp_path: Path) -> None:
     with Store.open(tmp_path / "002" / "checkpoint") as store:
         store.put("unsigned", 1)
     assert "not signed" in maintain.compact(tmp_path, signing_key=key).left["002"]
+
+
+def test_signed_runs_are_whole_after_pruning_and_after_compacting_in_groups(tmp_path: Path) -> None:
+    """What is written anew begins a chain of its own, so that nothing seems to be missing."""
+    key = b"k" * 32
+    for run in ("000", "001", "002", "003", "004"):
+        with Store.open(tmp_path / run / "checkpoint", signing_key=key, rotate_records=3) as store:
+            for n in range(8):
+                store.put((run, n), n, app=f"app{n}")
+        Heartbeat(tmp_path / run).stop()
+    assert maintain.prune(tmp_path, apps=["app3"], signing_key=key).records == 5
+    assert maintain.verify(tmp_path, signing_key=key).good
+    heart = Heartbeat(tmp_path / "002")
+    heart.start()
+    assert maintain.compact(tmp_path, signing_key=key).runs == [["000", "001"], ["003", "004"]]
+    heart.stop()
+    assert maintain.verify(tmp_path, signing_key=key).good
+
+
+def test_a_store_prunes_itself_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with Store.open(path, compression="none", rotate_records=4) as store:
+        for n in range(10):
+            store.put(("small", n), n, app="small", seconds=1.0)
+        for n in range(3):
+            store.put(("large", n), bytes([n]) * 300_000, app="large", seconds=1000.0 * n)
+        store.put("again", bytes([1]) * 300_000, app="kept", seconds=9e9)
+        looked = store.prune(apps=["small"], larger_than=1, dry_run=True)
+        assert looked.records == 10 and ("small", 3) in store
+        done = store.prune(apps=["small"], larger_than=1)
+        assert done.records == 10 and done.apps == {"small": 10} and ("small", 3) not in store
+        assert store.prune(max_bytes=10**9).records == 0
+        done = store.prune(max_bytes=700_000)
+        assert done.apps == {"large": 1} and done.after <= 700_000 < done.before
+        assert store.prune(max_bytes=700_000).records == 0
+        assert store.get(("large", 0)) is None and store.get(("large", 2)) is not None
+        store.put(("small", 3), "new", app="small")
+        assert store.get(("small", 3)) == "new" and store.verify().good
+    assert len(list(path.glob("blobs/*/*"))) == 2  # of what is kept
+    with Store.open(path) as store:
+        assert store.get("again") == bytes([1]) * 300_000 and store.get(("small", 3)) == "new"
+        assert store.verify().good and store.problems == []
+        with pytest.raises(ConfigurationError, match="Nothing says"):
+            store.prune()
+        with pytest.raises(ConfigurationError, match="negative"):
+            store.prune(max_bytes=-1)
+    with Store.open(None, sources=[path]) as store, pytest.raises(StoreClosedError):
+        store.prune(failures=True)
+
+
+def test_maintaining_tells_how_far_it_has_come(tmp_path: Path) -> None:
+    for run in ("000", "001"):
+        fill(tmp_path, run, seconds=1.0, size=1000, count=20)
+    size = sum(file.stat().st_size for file in tmp_path.glob("*/checkpoint/*.seg"))
+    for work in (
+        maintain.verify, maintain.runs, maintain.repair,
+        lambda root, progress: maintain.prune(root, apps=["001"], progress=progress),
+        lambda root, progress: maintain.remove(root, apps=["002"], progress=progress),
+        maintain.compact,
+    ):  # fmt: skip
+        told: list[int] = []
+        work(tmp_path, progress=told.append)
+        assert sum(told) >= size * 0.4 and all(part >= 0 for part in told)

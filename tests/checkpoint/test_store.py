@@ -153,6 +153,85 @@ def test_a_record_put_after_its_removal_is_found(place: Place) -> None:
     assert store.get("a") == 1
 
 
+def test_a_record_that_equals_a_removed_one_byte_for_byte_is_found_when_put_again(
+    place: Place, key: Key
+) -> None:
+    def same() -> Any:
+        return store.stage(store.encode(7), key=key(1), app="f", began=5.0)
+
+    store = place.open()
+    for began in range(3):
+        first = same()
+        store.append([first])
+        assert store.get(key(1)) == 7 and (first.record.began == 5.0) == (began == 0)
+        store.remove(first.record_id)
+        assert store.find(key(1)) is None
+    store.append([same()])
+    place.abandon(store)
+    later = place.open("001", ("000",))
+    assert later.get(key(1)) == 7  # whoever reads it, in whatever order
+    assert later.stage(later.encode(7), key=key(1), app="f", began=5.0).record_id != first.record_id
+    infinite = later.stage(later.encode(1), key=key(2), began=float("inf"))
+    later.remove(infinite.record_id)
+    later.append([later.stage(later.encode(1), key=key(2), began=float("inf"))])
+    assert later.get(key(2)) == 1
+
+
+def blob_of(place: Place, run: str) -> str:
+    part = next(iter(place.backend.list(f"{place.path(run)}/blobs")))
+    return (
+        f"{place.path(run)}/blobs/{part}/{place.backend.list(f'{place.path(run)}/blobs/{part}')[0]}"
+    )
+
+
+def test_behind_a_record_whose_blob_is_gone_an_older_whole_one_is_found(
+    place: Place, key: Key
+) -> None:
+    """Found out when the value is read, so that a hit touches no blob."""
+    for run, byte in (("000", b"a"), ("001", b"b"), ("002", b"c")):
+        with place.open(run) as store:
+            lineage = key(2)
+            big = store.stage(store.encode(byte * 300_000), key=key(1), lineage=lineage)
+            store.append([big])
+            if run == "002":
+                store.append(
+                    [store.stage_alias(key=key(3), record_id=big.record_id, target=key(1))]
+                )
+    place.backend.remove(blob_of(place, "002"))
+    store = place.open(None, ("000", "001", "002"))
+    for asked in (key(1), key(2), key(3)):
+        newest = store.find(asked)
+        assert newest is not None and newest.directory == place.path("002")
+    with pytest.raises(UnreadableRecordError):
+        store.value(newest)
+    older = store.find(key(1))
+    assert older is not None and older.directory == place.path("001")
+    assert store.value(older)[:1] == b"b" and store.find(key(3)) is None
+    assert store.find(key(2)) == older or store.value(store.find(key(2)))[:1] == b"b"
+    assert place.open(None, ("000", "001", "002")).get(key(1))[:1] == b"b"
+    place.backend.remove(blob_of(place, "001"))
+    place.backend.remove(blob_of(place, "000"))
+    assert place.open(None, ("000", "001", "002")).get(key(1), "nothing") == "nothing"
+
+
+def test_what_could_not_be_read_this_time_is_tried_again(place: Place) -> None:
+    """Too many open files say nothing about the record."""
+    import errno
+
+    store = place.open()
+    store.put("a", b"1" * 300_000)
+    store.put("a", b"2" * 300_000)
+    opened = store._blobs._backend.open_under
+
+    def too_many(directory: str, path: str) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    store._blobs._backend.open_under = too_many  # type: ignore[method-assign]
+    assert store.get("a") is None
+    store._blobs._backend.open_under = opened  # type: ignore[method-assign]
+    assert store.get("a")[:1] == b"2"
+
+
 def test_held_records_are_found_here_and_seen_elsewhere_once_published(
     place: Place, key: Key
 ) -> None:
