@@ -24,7 +24,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from .values import _FALLBACK, BY_CLASS, BY_TYPE, Refused, Walk, named
+from .values import _FALLBACK, BY_CLASS, BY_TYPE, LAZY, Refused, Walk, named
 from .walk import ORDERED, PAIRS, SORTED, Expanded, Known, join_leaves, seal_buffers
 
 Parts = Callable[[Any], "list[Any]"]
@@ -92,6 +92,16 @@ def _array(value: array[Any], walk: Walk) -> Expanded:
     return b"v", ORDERED, ["array", value.typecode, value.itemsize, sys.byteorder, value.tobytes()]
 
 
+def _install_ipaddress(top: str) -> None:
+    """What an IPv6 address reduces to is another in Python 3.10."""
+    found: Any = sys.modules[top]
+    for kind in (found.IPv6Address, found.IPv6Interface):
+        BY_TYPE[kind] = _plain(kind.__name__, lambda v: [str(v)])
+
+
+LAZY["ipaddress"] = _install_ipaddress
+
+
 def _memoryview(value: memoryview, walk: Walk) -> Expanded:
     walk.weight += value.nbytes >> 8
     return b"v", ORDERED, ["memoryview", value.format, list(value.shape or ()), value.tobytes()]
@@ -146,7 +156,13 @@ def _typing_name(value: Any) -> str:
 def _type_variable(value: Any, walk: Walk) -> Expanded:
     bound = getattr(value, "__bound__", None)
     limits = list(getattr(value, "__constraints__", ()))
-    return b"v", ORDERED, ["typevar", type(value).__name__, value.__name__, bound, limits]
+    parts = ["typevar", type(value).__name__, value.__name__, bound, limits]
+    # Only what is not as usual, so that ordinary ones keep their identity of earlier releases.
+    marks = ("covariant", "contravariant", "infer_variance")
+    parts += [mark for mark in marks if getattr(value, f"__{mark}__", False)]
+    if getattr(value, "has_default", bool)():  # since Python 3.13
+        parts += ["default", value.__default__]
+    return b"v", ORDERED, parts
 
 
 BY_TYPE[types.GenericAlias] = _generic
