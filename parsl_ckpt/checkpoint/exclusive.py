@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from parsl_ckpt.errors import StoreBusyError
 
-from . import heartbeat
+from . import heartbeat, inventory
 from .backend import Backend
 
 NAME = ".maintenance"
@@ -37,9 +37,9 @@ def alone(backend: Backend, place: str) -> Iterator[None]:
     mine = {**heartbeat.identify(), "token": secrets.token_hex(8)}
     while not _claim(backend, path, mine):
         found = heartbeat.read(backend, path)
-        if found is None or heartbeat.is_alive(found):
+        if not _abandoned(backend, place) if found is None else heartbeat.is_alive(found):
             raise busy(place, found)
-        _put_aside(backend, path, found)
+        _put_aside(backend, path, found or {})
     heart = heartbeat.Heartbeat(place, backend=backend, name=NAME)
     heart._facts = mine
     heart.start()
@@ -70,6 +70,14 @@ def _claim(backend: Backend, path: str, mine: heartbeat.Beat) -> bool:
     finally:
         file.close()
     return True
+
+
+def _abandoned(backend: Backend, place: str) -> bool:
+    """Whether a file that says nothing is left of someone who died while he made it."""
+    for file in inventory.entries(backend, place):
+        if file.name == NAME:
+            return time.time() - file.changed > heartbeat.FOREIGN_SECONDS
+    return True  # gone meanwhile
 
 
 def _put_aside(backend: Backend, path: str, dead: heartbeat.Beat) -> None:
