@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
+    from parsl_ckpt.observe.asking import Asking
+    from parsl_ckpt.observe.why import Reason
 # Events of a run, see checkpoint.format.Run.
 BEGIN, FOLLOW, PROVENANCE, END = "begin", "follow", "provenance", "end"
 PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
@@ -153,6 +156,7 @@ class DataFlowKernel:
 
     # -- what it knows -----------------------------------------------------------------------------
 
+        self.kernel.explain = lambda future: self._asking.future(future)
     @property
     def loaded(self) -> list[tuple[str, int]]:
         """The checkpoints that are used, oldest first, each with its number of records."""
@@ -197,6 +201,31 @@ class DataFlowKernel:
             self.kernel.store.sync()
         except StoreError as failure:
             sync_error = failure
+    def explain(self, app: Any, /, *args: Any, **kwargs: Any) -> Reason:
+        """Whether a call would run, and why: what differs from the nearest one that is recorded.
+
+        Nothing is executed.  ``future.why()`` tells the same of a call that was made.
+
+        Args:
+            app: an app.
+            args, kwargs: its arguments; futures may stand in them.
+
+        Returns:
+            A :class:`~parsl_ckpt.observe.why.Reason`; ``print()`` tells it.
+
+        Raises:
+            NotAnAppError: it is no app.
+            UnidentifiableValueError: an argument has no identity; names the parameter.
+            TypeError: the app cannot be called so.
+        """
+        return self._asking.call(app, args, kwargs)
+
+    @functools.cached_property
+    def _asking(self) -> Asking:
+        from parsl_ckpt.observe.asking import Asking
+
+        return Asking(self.kernel, self.config)
+
         error = self._not_saved(new=True)
         if error is None and sync_error is not None:
             error = self._not_safe(sync_error)

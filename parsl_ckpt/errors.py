@@ -226,3 +226,14 @@ class NotUploadedError(CheckpointNotSavedError):
 
 class TaskRandomError(KernelError):
     """``task_rng()`` was called where there is nothing to seed it from."""
+
+
+# --- explanations ---------------------------------------------------------------------------------
+
+
+class NotAnAppError(ParslCkptError, TypeError):
+    """What was asked about is no app."""
+
+
+class BlessingError(KernelError):
+    """There is nothing that could be blessed."""

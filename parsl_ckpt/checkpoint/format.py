@@ -161,6 +161,9 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
         parts: with ``LAID_OUT`` set, for each part its size before compression (0: it is not
             compressed) and its bytes (none: it is the next blob).  Without it, the parts are the
             blobs.
+        tid: number of the task in its run; -1 if there was none.
+        outline: paths and short values inside arguments whose leaf is a digest, for explanations;
+            see :mod:`parsl_ckpt.identity.outline`.
     """
 
     key: bytes
@@ -179,6 +182,8 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
     tries: int = 1
     worker: str = ""
     parts: tuple[tuple[int, bytes], ...] = ()
+    tid: int = -1
+    outline: bytes = b""
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -229,9 +229,11 @@ class Store(Tending, Removing):
         """Make a result ready to be appended; large payloads are written as blobs here.
 
         Args:
+        tid: int = -1,
+        outline: bytes = b"",
             encoded: the encoded value.
-            key, lineage, app, code, version, names, leaves, parents, began, seconds, tries, worker:
-                the fields of :class:`~parsl_ckpt.checkpoint.format.Result`.
+            key, lineage, app, code, version, names, leaves, parents, began, seconds, tries, worker,
+                tid, outline: the fields of :class:`~parsl_ckpt.checkpoint.format.Result`.
 
         Raises:
             StoreWriteError: a blob could not be written.
@@ -243,7 +245,7 @@ class Store(Tending, Removing):
             codec, data, blobs, parts = self._lay_out(encoded)
         record = Result(
             key, lineage, app, code, version, names, leaves, parents, codec, data, blobs, began,
-            seconds, tries, worker, parts,
+            seconds, tries, worker, parts, tid, outline,
         )  # fmt: skip
         try:
             payload = _encode_result(record)

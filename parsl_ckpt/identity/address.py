@@ -11,7 +11,7 @@ many leaves there are and which is which, so no two addresses have the same byte
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
 from .code import CodeIdentity
+from .outline import BUDGET, outline
 from .privacy import Privacy
 from .scalars import SCALARS
 from .values import Walk, output_leaf
@@ -40,15 +41,20 @@ class Address(msgspec.Struct, gc=False):
         code: digest of its code.
         leaves: one for each parameter that counts.
         names: their parameters.
+        wholes: (number, argument, walk) for arguments of which the leaf is a digest, until
+            :meth:`Addresser.outline` has looked at them.
+        outline: what is kept of those arguments, see ``outline.py``.
     """
 
-    # Holds bytes and text only, so the garbage collector need not look at it; there is one for
-    # each task under way.
+    # Holds bytes and text only, and arguments no longer than until it is clear that the call is
+    # computed, so the garbage collector need not look at it; there is one for each task under way.
     key: bytes
     app: str
     code: bytes
     leaves: tuple[bytes, ...]
     names: tuple[str, ...]
+    wholes: Any = None
+    outline: bytes = b""
 
     def __repr__(self) -> str:
         return f"Address({self.app} {self.key.hex()[:12]})"
@@ -209,23 +215,42 @@ class Addresser:
         """
         digest = self.code.digest()
         head = self._head if digest == self._code else self._header(digest)
-        leaves = []
+        leaves: list[bytes] = []
         if self._special:
-            leaves = self._leaves(bound)
+            leaves, wholes = self._leaves(bound)
             key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
-            return Address(key, self.app, digest, self.privacy.shown(leaves), self.names)
+            shown = self.privacy.shown(leaves)
+            return Address(key, self.app, digest, shown, self.names, wholes)
         get = SCALARS.get
         for value in bound:
             encode = get(type(value))
             if encode is None:
-                leaves = self._leaves(bound)
-                break
+                leaves, wholes = self._leaves(bound)
+                key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
+                return Address(key, self.app, digest, tuple(leaves), self.names, wholes)
             leaves.append(encode(value))
         key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
         return Address(key, self.app, digest, tuple(leaves), self.names)
 
-    def _leaves(self, bound: tuple[Any, ...]) -> list[bytes]:
+    def outline(self, address: Address, room: int | None = None) -> bytes:
+        """Keep with an address what its arguments are made of, and let go of them.
+
+        Args:
+            address: from :meth:`address`; its arguments have not changed since.
+            room: bytes at most; None for what a record has room for.
+        """
+        wholes, address.wholes = address.wholes, None
+        if wholes:
+            if room is None:
+                room = BUDGET - 34 - sum([len(leaf) + 2 for leaf in address.leaves])
+                room -= sum([len(name) + 1 for name in address.names])
+            address.outline = outline(address.leaves, wholes, self.privacy, room)
+        return address.outline
+
+    def _leaves(self, bound: tuple[Any, ...]) -> tuple[list[bytes], list[tuple[int, Any, Walk]]]:
+        """The leaves, and what they do not tell."""
         leaves: list[bytes] = []
+        wholes: list[tuple[int, Any, Walk]] = []
         privacy = self.privacy
         secret = privacy.names
         try:
@@ -239,10 +264,13 @@ class Addresser:
                         word: Known(privacy.secret(Walk().leaf(v))) if word in secret else v
                         for word, v in value.items()
                     }
-                    leaves.append(Walk().leaf(hidden))
+                    leaves.append(self._whole(hidden, leaves, wholes))
                 else:
                     encode = SCALARS.get(type(value))
-                    leaves.append(Walk().leaf(value) if encode is None else encode(value))
+                    if encode is None:
+                        leaves.append(self._whole(value, leaves, wholes))
+                    else:
+                        leaves.append(encode(value))
         except (UnidentifiableValueError, FileIdentityError) as error:
             parameter = self.names[len(leaves)]
             fields = error.fields | {"app": self.app, "parameter": parameter}
@@ -251,16 +279,36 @@ class Addresser:
                 hint=error.hint,
                 **fields,
             ) from error.__cause__
-        return leaves
+        return leaves, wholes
 
-    def _header(self, digest: bytes) -> bytes:
-        head = digest_of(
+    def _whole(self, value: Any, leaves: list[bytes], wholes: list[tuple[int, Any, Walk]]) -> bytes:
+        """The leaf of what is no scalar; what it is made of is looked at later, if ever."""
+        walk = Walk()
+        leaf = walk.leaf(value)
+        if leaf[0] & 0x80 or leaf[:1] == b"P":  # a digest; that of a file
+            wholes.append((len(leaves), value, walk))
+        return leaf
+
+    def key_under(self, code: bytes, leaves: Sequence[bytes]) -> bytes:
+        """The key of a call from its leaves, as if the app's code were another.
+
+        Args:
+            code: digest of that code.
+            leaves: one for each parameter that counts, as they were digested.
+        """
+        return blake3(self._head_under(code) + bytes(map(len, leaves)) + b"".join(leaves)).digest()
+
+    def _head_under(self, digest: bytes) -> bytes:
+        return digest_of(
             SCHEMA,
             self.app.encode("utf-8", "surrogatepass"),
             digest,
             self.version.encode("utf-8", "surrogatepass"),
             *[name.encode() for name in self.names],
         )
+
+    def _header(self, digest: bytes) -> bytes:
+        head = self._head_under(digest)
         # Two assignments: another thread that sees the first without the second must not use it.
         self._code = b""
         self._head = head

@@ -106,6 +106,10 @@ class Walk:
         except Refused as refused:
             raise unidentifiable(value, refused) from (refused.__cause__ or refused.__context__)
 
+    def known(self, value: Any) -> bytes | None:
+        """The leaf of a part of what was walked, as long as that lives; None if it met none."""
+        return self._seen.get(id(value)) or None
+
     def visit(self, value: Any) -> bytes:
         """The leaf of a value, by recursion."""
         kind = type(value)

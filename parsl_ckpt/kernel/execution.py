@@ -52,6 +52,9 @@ class Execution:
             task=task, seed=task.key or b"",
         )  # fmt: skip
         if cached and task.opaque:
+        if cached and task.address.wholes is not None:
+            # Before it runs: it may change what it gets.
+            spec.addresser.outline(task.address)  # type: ignore[union-attr]
             attempt.guard = lambda: self._guard(task, args, kwargs)
         task.attempt = attempt
         if task.state is states.UNSCHED:

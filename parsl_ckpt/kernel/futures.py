@@ -52,6 +52,9 @@ class Owner(Protocol):
     def lift(self, future: AppFuture, kind: str, item: Any) -> AppFuture:
         """A future of ``value[item]`` or ``value.item``."""
 
+    def why(self, future: AppFuture) -> Any:
+        """Why the task of a future ran, or did not have to."""
+
 
 class _Waiting:
     """What a future needs once somebody waits for it."""
@@ -81,11 +84,13 @@ class AppFuture(Future[Any]):
     # For the kernel: `_key`, its own key (the lineage key where there is one); `_value_key` and
     # `_record`, under which its value is recorded; `_path`, the way from that value to this one,
     # for a part of it; `_leaf`, the identity of its value; `_restored`, it comes from the store.
-    # Each is None until known.
+    # Each is None until known.  `_missed` is set only where nothing else would tell why it ran.
     __slots__ = (
-        "_exception", "_kernel", "_key", "_lazy", "_leaf", "_path", "_phase", "_record",
+        "_exception", "_kernel", "_key", "_lazy", "_leaf", "_missed", "_path", "_phase", "_record",
         "_restored", "_result", "_status", "_task", "_value_key", "_wait", "from_memo", "tid",
     )  # fmt: skip
+
+    _missed: tuple[Any, Any, bool]  # address, app, whether it was asked to run anew
 
     def __init__(self, kernel: Owner, tid: int) -> None:
         # Future.__init__ is not called: what it makes is made on first use.
@@ -215,6 +220,19 @@ class AppFuture(Future[Any]):
             fn(self)
         except Exception:
             logger.exception("A callback of task %s raised; it was ignored.", self.tid)
+
+    def why(self) -> Any:
+        """Why the call ran, or where its outcome came from.
+
+        Worked out when it is asked for, from what is recorded; does not wait.
+
+        Returns:
+            A :class:`~parsl_ckpt.observe.why.Reason`; ``print()`` tells it.
+
+        Raises:
+            KernelError: its kernel cannot tell (one that was made without a run directory).
+        """
+        return self._kernel.why(self)
 
     # -- finishing, for the kernel -----------------------------------------------------------------
 

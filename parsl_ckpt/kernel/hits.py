@@ -211,6 +211,8 @@ class Inputs:
             seconds=attempt.seconds,
             tries=task.tries,
             worker=attempt.worker,
+            tid=task.tid,
+            outline=address.outline,
         )
 
     def _record_code(self, spec: Spec, digest: bytes) -> None:

@@ -28,7 +28,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
-from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.errors import KernelError, ParslCkptError
 from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import task as states
@@ -133,6 +133,8 @@ class Kernel:
         self._retry = retry or RetryPolicy()
         self.caching = lookup or record
         self.code_default = code_default
+        # What answers AppFuture.why(); set by who knows more than this room.
+        self.explain: Callable[[AppFuture], Any] | None = None
         self.privacy = privacy or Privacy()
         # The stages on both sides of the owner.
         self.execution = Execution(self, executors, internal)
@@ -412,6 +414,10 @@ class Kernel:
             effects.append(lambda: self.errands.run(lambda: _run_callbacks(called)))
         return effects
 
+            if task.key is not None and (
+                not task.record_id or task.refresh or task.spec.valid is not None
+            ):
+                future._missed = task.address, task.spec, task.refresh
     def _abandon(self, task: Task, error: BaseException) -> None:
         """*In turn.* Rather a task that fails than one that hangs."""
         if task.state not in states.FINAL_STATES:
@@ -498,3 +504,13 @@ class Kernel:
 def _run_callbacks(batch: list[tuple[AppFuture, list[Callback]]]) -> None:
     for future, callbacks in batch:
         future._run_callbacks(callbacks)
+    def why(self, future: AppFuture) -> Any:
+        """Why the task of a future ran, or did not have to; see :meth:`AppFuture.why`."""
+        if self.explain is None:
+            raise KernelError(
+                "This kernel cannot tell why a call ran.",
+                hint="Run it with DataFlowKernel or parsl_ckpt.load().",
+                tid=future.tid,
+            )
+        return self.explain(future)
+
