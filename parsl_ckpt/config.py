@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_type_hints
 
 from typeguard import TypeCheckError, check_type
 
+from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import ConfigurationError
 
 CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
@@ -27,6 +28,7 @@ Compression = Literal["auto", "zstd", "none"]
 PathLike = Union[str, "os.PathLike[str]"]
 
 _PERIOD = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
+CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
 
 
 @dataclass
@@ -139,6 +141,12 @@ class Config:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
+        if self.max_checkpoint_bytes is not None and is_url(self.run_dir):
+            raise _wrong(
+                "max_checkpoint_bytes", self.max_checkpoint_bytes,
+                f"cannot be kept: {os.fspath(self.run_dir)} is not pruned in place",
+                hint="Let a lifecycle rule of the bucket remove old runs.",
+            )  # fmt: skip
         for executor in self.executors:
             label = getattr(executor, "label", None)
             if not isinstance(label, str):
@@ -229,6 +237,24 @@ def _wrong(name: str, value: object, what: str, hint: str = "") -> Configuration
 @dataclass(frozen=True)
 class NamedExecutor:
     """An executor that the legacy dictionary asks for by name.
+def caching(config: Config) -> tuple[bool, bool]:
+    """Whether outcomes are looked up, and whether they are recorded.
+
+    Raises:
+        ConfigurationError: the environment variable PARSL_CKPT is none of its values.
+    """
+    wish = os.environ.get(CACHING, "")
+    known = {"": (True, True), "off": (False, False), "refresh": (False, True),
+             "read-only": (True, False)}  # fmt: skip
+    if wish not in known:
+        raise ConfigurationError(
+            f"The environment variable {CACHING} is {wish!r}.",
+            hint="Use off, refresh, read-only, or unset it.",
+            field=CACHING,
+        )
+    return known[wish] if config.app_cache else (False, False)
+
+
 
     Attributes:
         kind: ``"threads"`` or ``"processes"``.

@@ -33,6 +33,8 @@ WRONG = {
     "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
     "audit_rate": ["1", -0.1, 1.5, None, True],
     "show_progress": ["yes", 1],
+    "storage_options": ["key", [("key", 1)]],
+    "upload_period": ["10", 0, -1, float("inf"), None, True],
 }  # fmt: skip
 
 

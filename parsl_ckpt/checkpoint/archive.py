@@ -43,7 +43,7 @@ STAGING = ".import-"
 _SMALL = 1 << 20  # the most that is read of a file that is no segment and no blob
 _CHUNK = 4 << 20
 _MEMBER = re.compile(
-    r"(?P<run>\d{1,15})/(?:"
+    r"(?P<run>\d{1,15}(?:-[0-9a-f]{6})?)/(?:"
     r"(?P<heart>heartbeat\.json)|"
     r"checkpoint/(?:(?P<segment>\d{6,12}-[0-9a-f]{32}\.seg)|"
     r"blobs/(?P<part>[0-9a-f]{2})/(?P<blob>[0-9a-f]{64})))",
@@ -235,7 +235,7 @@ def _unpack(
                 archive.__dict__["members"].clear()  # else it remembers them all
     except tarfile.TarError as error:
         raise _bad(str(error)) from error
-    return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names, key=rundir.order_of)
 
 
 def _take(

@@ -62,7 +62,13 @@ class Writable(ABC):
 
 
 class Readable(ABC):
-    """A file opened for reading; several threads may read at once."""
+    """A file opened for reading; several threads may read at once.
+
+    Attributes:
+        by_range: reading what is wanted is cheaper than mapping the whole.
+    """
+
+    by_range = False
 
     @abstractmethod
     def size(self) -> int:
@@ -217,6 +223,19 @@ class Backend(ABC):
     def owners(self, path: str) -> Iterable[tuple[str, Owner]]:
         """Names in a directory and who owns what they name; without symbolic links."""
         return ()
+
+    def prefetch(self, paths: Sequence[str]) -> None:  # noqa: B027 (most places are near)
+        """Several directories are going to be read soon."""
+
+    def flush(self, seconds: float | None = None) -> None:  # noqa: B027
+        """Bring what is written to where other machines see it, for at most so many seconds.
+
+        Raises:
+            NotUploadedError: not all of it is there.
+        """
+
+    def close(self, seconds: float | None = None) -> None:  # noqa: B027
+        """Like :meth:`flush`, for the last time."""
 
     def write_whole(
         self, path: str, temporary: str, fill: Callable[[Writable], None], *, durable: bool

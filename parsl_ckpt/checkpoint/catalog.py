@@ -407,7 +407,7 @@ class Catalog:
             head = reader.read(trailer.head_offset, trailer.head_length)
             length = trailer.pages * PAGE_SIZE
             segment.sealed = True
-            if size >= MAP_MINIMUM:
+            if size >= MAP_MINIMUM and not reader.by_range:
                 view = segment.view()
                 assert view is not None
                 pages = view[trailer.pages_offset : trailer.pages_offset + length]
@@ -445,7 +445,7 @@ class Catalog:
                 raise FormatError("It has no whole trailer.")
             head = reader.read(trailer.head_offset, trailer.head_length)
             length = trailer.pages * PAGE_SIZE
-            if size >= MAP_MINIMUM:
+            if size >= MAP_MINIMUM and not reader.by_range:
                 pages = reader.map()[trailer.pages_offset : trailer.pages_offset + length]
             else:
                 pages = memoryview(reader.read(trailer.pages_offset, length))

@@ -30,6 +30,7 @@ from .local import LocalBackend
 
 NAME = "heartbeat.json"  # in the directory of a run
 PERIOD = 5.0
+REMOTE_PERIOD = 30.0  # where each beat is a request
 FOREIGN_SECONDS = 600.0
 _LARGEST = 1 << 20
 

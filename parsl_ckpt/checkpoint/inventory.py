@@ -25,7 +25,7 @@ from .frames import Frames, decode
 from .index import _TRAILER as TRAILER
 from .index import _TRAILER_MAGIC as TRAILER_MAGIC
 from .index import PAGE_SIZE, TRAILER_SIZE
-from .rundir import CHECKPOINT
+from .rundir import CHECKPOINT, is_run, order_of
 from .segment import OpenFiles, Segment, parse_name
 
 State = Literal["live", "ended", "died"]
@@ -87,11 +87,10 @@ def find(
             hint="Name the directory in which your runs are (Config.run_dir), such as runinfo.",
             path=base,
         ) from None
-    runs = [name for name in listed if name.isascii() and name.isdigit() and len(name) < 16]
-    runs.sort(key=lambda name: (int(name), name))
+    runs = sorted(filter(is_run, listed), key=order_of)
     if names is not None:
         runs = [_named(name, runs, root) for name in names]
-        runs = sorted(dict.fromkeys(runs), key=lambda name: (int(name), name))
+        runs = sorted(dict.fromkeys(runs), key=order_of)
     elif not runs and any(parse_name(name) for name in listed):
         return [Place(base.rpartition("/")[2], None, base, _state(backend, base, None))]
     return [_place(backend, f"{base}/{name}", name) for name in runs]
@@ -101,7 +100,7 @@ def place_of(backend: Backend, directory: str) -> Place:
     """The place that a checkpoint directory is."""
     run, _, last = directory.rpartition("/")
     name = run.rpartition("/")[2]
-    if last == CHECKPOINT and name.isascii() and name.isdigit():
+    if last == CHECKPOINT and is_run(name):
         return _place(backend, run, name)
     return Place(last, None, directory, _state(backend, directory, None))
 
@@ -344,7 +343,7 @@ def _named(name: str, runs: Sequence[str], root: str | os.PathLike[str]) -> str:
         return name
     last = name.rstrip("/").rpartition("/")[2] if "/" in name else name
     for run in runs:
-        if run == last or (last.isascii() and last.isdigit() and int(run) == int(last)):
+        if run == last or (is_run(last) and order_of(run)[0] == order_of(last)[0]):
             return run
     raise CheckpointNotFoundError(
         f"There is no run {name} in {os.fspath(root)}.",

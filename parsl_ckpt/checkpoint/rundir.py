@@ -2,23 +2,47 @@
 
 ``runinfo/000``, ``runinfo/001``, ... ``runinfo/1000`` are ordered as numbers.  A number is claimed
 by an exclusive mkdir, which one of any number of simultaneous starts wins, on every file system.
+In an object store there is no mkdir: see ``remote.py``.  Where nothing excludes others there, the
+number is followed by a random part, ``003-9f2c1a``; runs of one number are ordered by it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parsl_ckpt.errors import StoreError
 
+from .where import backend_of, is_url, join, plain
+
+if TYPE_CHECKING:
+    from .where import Everywhere
+
 CHECKPOINT = "checkpoint"
+# Bounded: nobody's thousand-digit directory name is ours (and int() refuses it).
+_RUN = re.compile(r"([0-9]{1,15})(-[0-9a-f]{6})?")
 
 
-def claim(rundir: str | os.PathLike[str] = "runinfo") -> str:
+def order_of(name: str) -> tuple[int, str]:
+    """What runs are sorted by; (-1, name) for a name that is no run's.
+
+    >>> order_of("012"), order_of("003-9f2c1a"), order_of("notes")
+    ((12, '012'), (3, '003-9f2c1a'), (-1, 'notes'))
+    """
+    found = _RUN.fullmatch(name)
+    return (int(found[1]) if found is not None else -1, name)
+
+
+def claim(
+    rundir: str | os.PathLike[str] = "runinfo", *, backend: Everywhere | None = None
+) -> str:
     """Make the next run directory and return its path.
 
     Args:
         rundir: where runs are kept; made, for its owner only, if it is missing.
+        backend: where that is, if it is a URL.
 
     Returns:
         ``rundir`` as it was given, joined with the run's number: ``"runinfo/000"``.
@@ -26,7 +50,9 @@ def claim(rundir: str | os.PathLike[str] = "runinfo") -> str:
     Raises:
         StoreError: the directory cannot be made.
     """
-    root = os.fspath(rundir)
+    root = plain(rundir)
+    if is_url(root):
+        return join(root, (backend or backend_of(root)).remote(root).claim_run())
     try:
         _make_root(root)
         number = max(_numbers(root), default=-1) + 1
@@ -47,23 +73,30 @@ def claim(rundir: str | os.PathLike[str] = "runinfo") -> str:
         ) from error
 
 
-def claim_run(rundir: str | os.PathLike[str] = "runinfo") -> str:
+def claim_run(
+    rundir: str | os.PathLike[str] = "runinfo", *, backend: Everywhere | None = None
+) -> str:
     """Like :func:`claim`, but return the run's number only: ``"000"``."""
-    return os.path.basename(claim(rundir))
+    return os.path.basename(claim(rundir, backend=backend))
 
 
-def get_all_checkpoints(rundir: str | os.PathLike[str] = "runinfo") -> list[str]:
+def get_all_checkpoints(
+    rundir: str | os.PathLike[str] = "runinfo", *, backend: Everywhere | None = None
+) -> list[str]:
     """The checkpoint directories of all earlier runs, oldest first by number.
 
     Args:
-        rundir: where runs are kept; a relative path stays relative in the answer.
+        rundir: where runs are kept, or a URL; a relative path stays relative in the answer.
+        backend: where that is, if it is a URL.
 
     Returns:
         Directories such as ``"runinfo/000/checkpoint"``; empty if there are none.
     """
-    root = os.fspath(rundir)
+    root = plain(rundir)
+    if is_url(root):
+        return _remote_checkpoints(root, backend or backend_of(root))
     found: list[str] = []
-    for name in sorted(_names(root), key=lambda name: (int(name), name)):
+    for name in sorted(_names(root), key=order_of):
         path = os.path.join(root, name, CHECKPOINT)
         if os.path.isdir(path):
             found.append(path)
@@ -77,8 +110,7 @@ def get_last_checkpoint(rundir: str | os.PathLike[str] = "runinfo") -> list[str]
 
 def is_run(name: str) -> bool:
     """Whether a directory of this name is one of a run."""
-    # Bounded: nobody's thousand-digit directory name is ours (and int() refuses it).
-    return name.isascii() and name.isdigit() and len(name) < 16
+    return _RUN.fullmatch(name) is not None
 
 
 def _make_root(root: str) -> None:
@@ -92,7 +124,7 @@ def _make_root(root: str) -> None:
 
 
 def _numbers(root: str) -> list[int]:
-    return [int(name) for name in _names(root)]
+    return [order_of(name)[0] for name in _names(root)]
 
 
 def _names(root: str) -> list[str]:
@@ -101,3 +133,13 @@ def _names(root: str) -> list[str]:
     except OSError:
         return []
     return [name for name in names if is_run(name)]
+
+
+def _remote_checkpoints(root: str, backend: Everywhere) -> list[str]:
+    try:
+        names = sorted(filter(is_run, backend.list(root)), key=order_of)
+    except FileNotFoundError:
+        return []
+    paths = [join(root, name, CHECKPOINT) for name in names]
+    backend.prefetch(paths)
+    return [path for path in paths if backend.changed(path) is not None]

@@ -344,7 +344,7 @@ class Segment:
                 else:
                     raise
                 reader = self._backend.open(self.path)
-            if self.sealed and reader.size() >= MAP_MINIMUM:
+            if self.sealed and not reader.by_range and reader.size() >= MAP_MINIMUM:
                 self._view = reader.map()
             self._reader = reader
             self._opened.add(self)

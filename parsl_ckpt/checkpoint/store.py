@@ -60,6 +60,7 @@ from .signing import Signer
 from .tending import Tending
 from .removing import Removing
 from .trust import Trust, distrusted, refuse
+from .where import has_directory, remote_backend
 from .writing import Writing
 from .zstd import Compression, Zstd, codec_of
 
@@ -106,6 +107,7 @@ class Store(Tending, Removing):
         self._recent_bytes = 0
         self._lock = threading.RLock()
         self._closed = False
+        self._owned: Backend | None = None  # a backend that nobody else closes
         self.loaded: list[tuple[str, int]] = []
         _open_stores.add(self)
 
@@ -130,12 +132,12 @@ class Store(Tending, Removing):
         """Open a store.
 
         Args:
-            path: the checkpoint directory to write to, made when something is written; records that
-                it holds already are read.  None: nothing can be written.
+            path: the checkpoint directory to write to, or a URL, made when something is written;
+                records that it holds already are read.  None: nothing can be written.
             sources: earlier checkpoint directories, oldest first; only read.
             durability: ``"process"``: what is appended survives the death of the process;
                 ``"power"``: also the loss of power.
-            backend: where the files are; the file system unless given.
+            backend: where the files are; the file system, and what URLs say, unless given.
             pickle: values may be pickled and unpickled.
             hold_bytes: how much :meth:`hold` keeps in memory before it uses a spool file.
             trust: ``"owner"`` opens only what belongs to this user alone, files included; ``"any"``
@@ -162,7 +164,8 @@ class Store(Tending, Removing):
                 hint='Use "process" or "power".',
                 field="durability",
             )
-        backend = backend or LocalBackend()
+        owned = remote_backend(path, *sources) if backend is None else None
+        backend = backend or owned or LocalBackend()
         given: dict[str, str] = {}
         own = None
         if path is not None:
@@ -178,7 +181,7 @@ class Store(Tending, Removing):
             if directory != own and _usable(catalog, backend, directory, trust, named):
                 catalog.directories.append(directory)
         if own is not None:
-            if _exists(backend, own):
+            if has_directory(backend, own):
                 reason = distrusted(backend, own, trust)
                 if reason is not None:
                     raise refuse(own, reason)
@@ -191,6 +194,7 @@ class Store(Tending, Removing):
             own, [d for d in catalog.directories if d != own], backend, durability, pickle,
             writing, catalog, trust, codec_of(compression),
         )  # fmt: skip
+        store._owned = owned
         catalog.load(own)
         store.loaded = [
             (given[directory], count)
@@ -417,6 +421,7 @@ class Store(Tending, Removing):
 
         Raises:
             StoreWriteError: something could not be written; everything else was done.
+            NotUploadedError: it is in the spool, and not where the URL says.
         """
         with self._lock:
             if self._closed:
@@ -429,6 +434,8 @@ class Store(Tending, Removing):
             finally:
                 self._recent.clear()
                 self.catalog.close()
+                if self._owned is not None:
+                    self._owned.close()
 
     def __enter__(self) -> Store:
         return self
@@ -497,14 +504,6 @@ class Store(Tending, Removing):
 
 
 # --- opening --------------------------------------------------------------------------------------
-
-
-def _exists(backend: Backend, path: str) -> bool:
-    try:
-        backend.owner(path)
-    except OSError:
-        return False
-    return True
 
 
 def _usable(catalog: Catalog, backend: Backend, path: str, trust: Trust, named: bool) -> bool:

@@ -135,9 +135,9 @@ def count(text: str) -> int:
 def places(options: argparse.Namespace, names: Sequence[str] = ()) -> tuple[Backend, list[Place]]:
     """The runs that a command is about."""
     from parsl_ckpt.checkpoint.inventory import find
-    from parsl_ckpt.checkpoint.local import LocalBackend
+    from parsl_ckpt.checkpoint.where import reading
 
-    backend = LocalBackend()
+    backend = reading(options.run_dir)
     return backend, find(backend, options.run_dir, list(names) or None)
 
 
