@@ -54,7 +54,7 @@ class Auditing:
             recorded = self._kernel.store.value(stored)
         except Exception:  # whoever looks at the hit finds this out
             return
-        if not _same(recorded, done.result()):
+        if not same_value(recorded, done.result()):
             self._tell(spec, stored, "gave another value")
 
     def _tell(self, spec: Spec, stored: Stored, what: str) -> None:
@@ -67,7 +67,7 @@ class Auditing:
         )
 
 
-def _same(recorded: Any, value: Any) -> bool:
+def same_value(recorded: Any, value: Any) -> bool:
     """Whether two values are equal by identity; where they have none, by their encoding."""
     try:
         return leaf(recorded) == leaf(value)
