@@ -39,6 +39,7 @@ from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
 
 if TYPE_CHECKING:
+    from parsl_ckpt.apps.blessing import Blessing
     from parsl_ckpt.checkpoint.budget import Budget
 
 logger = logging.getLogger(__name__)
@@ -270,6 +271,39 @@ class DataFlowKernel:
             )
         self._ending.flush(modes.CHECKPOINT)
         return self.kernel.store.invalidate("*" if app is None else app, before)
+
+    def bless(self, app: Any, sample: int = 5, *, dry_run: bool = False) -> Blessing:
+        """Use what an app computed before an edit of its code that does not matter.
+
+        Some recorded calls are executed again under the code as it is now. Only if all of them give
+        the values that are recorded are the records of that earlier code filed under this one as
+        well. What was done is noted in the run, and :meth:`revoke_blessing` takes it back.
+
+        Args:
+            app: the app, as it is now.
+            sample: how many recorded calls are executed for each earlier code, at most. Arguments
+                are kept of a few calls of each run; of other calls only digests are.
+            dry_run: execute and compare, and file nothing.
+
+        Raises:
+            BlessingError: nothing is recorded under another code.
+            CacheKeyError: the app is not cached, or its code does not count.
+            StoreWriteError: what holds cannot be filed.
+        """
+        from parsl_ckpt.apps.blessing import bless
+
+        return bless(self.kernel, app.spec_on(self.kernel), sample, dry_run)
+
+    def revoke_blessing(self, app: Any) -> int:
+        """Take back every blessing of an app's code as it is now; how many records that concerns.
+
+        Raises:
+            CacheKeyError: the app is not cached, or its code does not count.
+            StoreWriteError: the removal cannot be recorded.
+        """
+        from parsl_ckpt.apps.blessing import revoke
+
+        return revoke(self.kernel, app.spec_on(self.kernel))
 
     def wait_for_current_tasks(self) -> None:
         """Wait until no task is under way."""

@@ -184,15 +184,19 @@ class AppBase:
     def __repr__(self) -> str:
         return f"<{self.kind}_app {self._name}>"
 
+    def spec_on(self, kernel: Kernel) -> Spec:
+        """What a kernel knows of this app."""
+        described = self._described
+        if described is None or described[0]() is not kernel:
+            described = self._describe(kernel)
+        return described[1]
+
     def _bound(self) -> tuple[Kernel, Spec]:
         """The kernel that this app runs on, and what it knows of it."""
         kernel = self._kernel or current.kernel
         if kernel is None:
             self._refuse()
-        described = self._described
-        if described is None or described[0]() is not kernel:
-            described = self._describe(kernel)
-        return kernel, described[1]
+        return kernel, self.spec_on(kernel)
 
     def _describe(self, kernel: Kernel) -> tuple[weakref.ref[Kernel], Spec]:
         """What a kernel is told of this app: made for each, because their executors differ."""

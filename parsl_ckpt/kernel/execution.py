@@ -16,6 +16,7 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel import watching
 from parsl_ckpt.kernel.attempt import Attempt, Launcher
 from parsl_ckpt.kernel.events import Event
+from parsl_ckpt.kernel.specimens import ARGUMENTS
 from parsl_ckpt.kernel.task import Task
 from parsl_ckpt.kernel.watching import Observed
 
@@ -151,11 +152,14 @@ class Execution:
         task.value = value
         try:
             entry = kernel.inputs.entry(task, value, encoded)
+            specimen = kernel.specimens.take(task)
+            if specimen is not None:
+                note = kernel.store.stage_note(entry.record_id, ARGUMENTS, specimen)
+                kernel.writer.commit(None, note)
             if task.remarks is not None and task.remarks.inputs:  # first: never without them
-                note = watching.encode(task.remarks.inputs)
-                kernel.writer.commit(
-                    None, kernel.store.stage_note(entry.record_id, watching.UNDECLARED, note)
-                )
+                inputs = watching.encode(task.remarks.inputs)
+                note = kernel.store.stage_note(entry.record_id, watching.UNDECLARED, inputs)
+                kernel.writer.commit(None, note)
         except BaseException as error:  # the user's __reduce__ may raise anything
             kernel.problems.unsaved(task.spec.name, task.tid, error)
             kernel.strand.post((kernel.done, task, value))

@@ -47,6 +47,7 @@ from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.runtime import Runtime
+from parsl_ckpt.kernel.specimens import Specimens
 from parsl_ckpt.kernel.strand import Strand, Tally
 from parsl_ckpt.kernel.submission import Submission
 from parsl_ckpt.kernel.task import Spec, Task, arguments_of
@@ -142,6 +143,7 @@ class Kernel:
         self.entering = Entering(self, self.execution)
         self.submit = self.submission.submit
         self.calls = Calls(self)
+        self.specimens = Specimens(store)
         self.auditing = Auditing(self, audit_rate) if audit_rate else None
 
     def post_safely(self, method: Callable[..., None], *args: Any) -> None:
