@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 
 import benchmarks
-from benchmarks.harness import Measurement, measure, table
+from benchmarks.harness import Measurement, Preparations, measure, summary, table
 
 NOT_MEASUREMENTS = {"__main__", "harness", "peers"}
 PEERS = ("parsl", "diskcache", "joblib", "dask", "lmdb", "loky")
@@ -43,10 +43,15 @@ def main(argv: list[str] | None = None) -> int:
         if name not in known:
             parser.error(f"no measurement is called {name!r}; there are: {', '.join(known)}")
     print(machine(), flush=True)
-    for name in options.names or known:
-        measurement: Measurement = importlib.import_module(f"benchmarks.{name}").MEASUREMENT
-        results = measure(measurement, options.quick, options.rounds)
-        print(f"\n[{name}] {table(measurement, results)}", flush=True)
+    judged: list[list[str]] = []
+    with Preparations() as preparations:
+        for name in options.names or known:
+            measurement: Measurement = importlib.import_module(f"benchmarks.{name}").MEASUREMENT
+            results = measure(measurement, options.quick, options.rounds, preparations)
+            print(f"\n[{name}] {table(measurement, results)}", flush=True)
+            judged += filter(None, (goal.judge(results) for goal in measurement.goals))
+    if judged:
+        print(f"\n{summary(judged)}", flush=True)
     return 0
 
 

@@ -7,8 +7,11 @@ first contender *of this run*.  A contender whose library is not installed is sh
 
 A contender is a function at the top of its module.  It gets the measurement's parameters by name
 and returns ``{column: number}``; raising ImportError means that it is not installed.  What it needs
-to find prepared is made by its ``prepare`` function, once, into the directory that each round then
-finds as ``prepared``.
+to find prepared is made by its ``prepare`` function, once for all that are measured with the same
+parameters, into the directory that each round then finds as ``prepared``; who changes what is there
+does so in a copy (:func:`copied`).
+
+What the library should reach is written down as :class:`Goal`, and told at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -58,6 +62,48 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What one contender should reach.
+
+    Args:
+        what: in words.
+        label: the contender.
+        column: of its row.
+        at_least, at_most: the limit.
+        of: the limit is a multiple of what this contender has in the column.
+        unit: follows the number.
+    """
+
+    what: str
+    label: str
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+    of: str | None = None
+    unit: str = ""
+
+    def judge(self, results: Sequence[Result]) -> list[str] | None:
+        """What, limit, measured, whether it is reached; None where something was not measured."""
+        found = {result.contender.label: result.median(self.column) for result in results}
+        value = found.get(self.label)
+        if value is not None and self.of is not None:
+            base = found.get(self.of)
+            value = value / base if base else None
+        if value is None:
+            return None
+        limit = self.at_least if self.at_least is not None else self.at_most
+        assert limit is not None
+        reached = value >= limit if self.at_least is not None else value <= limit
+        sign = "≥" if self.at_least is not None else "≤"
+        times = " times" if self.of is not None else ""
+        shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        return [
+            self.what, f"{sign} {limit:,g}{times}{self.unit}", f"{shown}{times}{self.unit}",
+            "reached" if reached else "not reached",
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One table.
 
@@ -67,7 +113,8 @@ class Measurement:
         columns: what each gives; the first is compared.
         params: full size.
         quick: what is smaller with ``--quick``.
-        aim: what the library should reach.
+        aim: what the library should reach, in words.
+        goals: the same in numbers.
         digits: decimals shown.
     """
 
@@ -77,6 +124,7 @@ class Measurement:
     params: dict[str, Any]
     quick: dict[str, Any] = field(default_factory=dict)
     aim: str = ""
+    goals: Sequence[Goal] = ()
     digits: int = 2
     rounds: int = 5
 
@@ -104,6 +152,27 @@ def memory() -> float:
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MB."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1e6 if sys.platform == "darwin" else most / 1e3
+
+
+def copied(prepared: str, name: str) -> str:
+    """A copy, in the directory of this round, of what was prepared; its files take no room."""
+    shutil.copytree(Path(prepared, name), name, copy_function=_link)
+    return name
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _measured(module: str, function: str, params: str) -> None:
@@ -134,34 +203,62 @@ class Result:
         return statistics.median(values) if values else None
 
 
-def measure(measurement: Measurement, quick: bool, rounds: int | None) -> list[Result]:
+class Preparations:
+    """What contenders find prepared; each is made once."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="parsl_ckpt-bench-")
+        self._made: dict[str, tuple[str, str]] = {}
+
+    def make(self, prepare: Callable[..., None], params: dict[str, Any]) -> tuple[str, str]:
+        """(where it is, what went wrong)."""
+        key = json.dumps([prepare.__module__, prepare.__name__, params], sort_keys=True)
+        if key not in self._made:
+            place = Path(self._directory.name, f"prepared-{len(self._made)}")
+            place.mkdir()
+            _note(f"{prepare.__module__}.{prepare.__name__}")
+            answer = _separately(prepare, {**params, "prepared": str(place)})
+            self._made[key] = (str(place), _trouble(answer))
+        return self._made[key]
+
+    def __enter__(self) -> Preparations:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._directory.cleanup()
+
+
+def measure(
+    measurement: Measurement,
+    quick: bool,
+    rounds: int | None,
+    preparations: Preparations | None = None,
+) -> list[Result]:
     """Run every contender, round after round."""
+    if preparations is None:
+        with Preparations() as preparations:
+            return measure(measurement, quick, rounds, preparations)
     params = {**measurement.params, **(measurement.quick if quick else {})}
     results = [Result(contender) for contender in measurement.contenders]
-    rounds = rounds or (3 if quick else measurement.rounds)
-    with tempfile.TemporaryDirectory(prefix="parsl_ckpt-bench-") as directory:
-        prepared = {}
+    rounds = rounds or (min(2, measurement.rounds) if quick else measurement.rounds)
+    prepared: dict[int, str] = {}
+    for number, result in enumerate(results):
+        if result.contender.prepare is not None:
+            own = _params(result.contender, params, quick)
+            prepared[number], result.trouble = preparations.make(result.contender.prepare, own)
+    for this_round in range(rounds):
         for number, result in enumerate(results):
-            place = Path(directory, f"prepared-{number}")
-            place.mkdir()
-            prepared[number] = place
-            if result.contender.prepare is not None:
-                own = _params(result.contender, params, quick)
-                answer = _separately(result.contender.prepare, {**own, "prepared": str(place)})
-                result.trouble = _trouble(answer)
-        for this_round in range(rounds):
-            for number, result in enumerate(results):
-                contender = result.contender
-                if result.trouble or this_round >= (contender.rounds or rounds):
-                    continue
-                own = _params(contender, params, quick)
-                if contender.prepare is not None:
-                    own["prepared"] = str(prepared[number])
-                _note(f"{contender.label}, round {this_round + 1}")
-                answer = _separately(contender.run, own)
-                result.trouble = _trouble(answer)
-                if not result.trouble:
-                    result.rows.append(answer)
+            contender = result.contender
+            if result.trouble or this_round >= (contender.rounds or rounds):
+                continue
+            own = _params(contender, params, quick)
+            if number in prepared:
+                own["prepared"] = prepared[number]
+            _note(f"{contender.label}, round {this_round + 1}")
+            answer = _separately(contender.run, own)
+            result.trouble = _trouble(answer)
+            if not result.trouble:
+                result.rows.append(answer)
     _note("")
     return results
 
@@ -248,6 +345,17 @@ def table(measurement: Measurement, results: Sequence[Result]) -> str:
     if measurement.aim:
         text.append(f"  aim: {measurement.aim}")
     return "\n".join(text)
+
+
+def summary(judged: Sequence[Sequence[str]]) -> str:
+    """The goals as plain text."""
+    widths = [max(len(line[i]) for line in judged) for i in range(len(judged[0]))]
+    lines = [
+        "  "
+        + "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in judged
+    ]
+    return "\n".join(["Aims", *lines])
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,50 @@ def test_the_table_compares_with_the_first(results):
                for line in lines)  # fmt: skip
 
 
+def count(n, prepared):
+    made = Path(prepared, "made")
+    made.write_text(f"{made.read_text() if made.exists() else ''}x")
+
+
+def made(n, prepared):
+    return {"µs": float(len(Path(prepared, "made").read_text()))}
+
+
+def changed(n, prepared):
+    Path(harness.copied(str(Path(prepared).parent), Path(prepared).name), "more").write_text("x")
+    return {"µs": float(len(os.listdir(prepared)))}
+
+
+def test_what_several_need_is_prepared_once_and_changed_in_copies():
+    measurement = harness.Measurement(
+        title="Once", columns=["µs"], params={"n": 1}, rounds=2,
+        contenders=[
+            harness.Contender("first", made, prepare=count),
+            harness.Contender("second", changed, prepare=count),
+            harness.Contender("other", made, prepare=count, params={"n": 2}),
+        ],
+    )  # fmt: skip
+    with harness.Preparations() as preparations:
+        for _ in range(2):
+            for result in harness.measure(measurement, False, None, preparations):
+                assert not result.trouble and result.rows == [{"µs": 1.0}] * 2
+
+
+def test_goals_are_judged_by_what_was_measured(results):
+    def judge(**limits):
+        return harness.Goal("aim", "two", "µs", unit=" µs", **limits).judge(list(results.values()))
+
+    assert judge(at_most=20) == ["aim", "≤ 20 µs", "20 µs", "reached"]
+    assert judge(at_least=20.5)[-1] == "not reached"
+    assert judge(at_least=2, of="one")[1:3] == ["≥ 2 times µs", "2 times µs"]
+    assert harness.Goal("aim", "absent", "µs", at_most=1).judge(list(results.values())) is None
+    assert harness.Goal("aim", "two", "µs", at_most=1, of="absent").judge(
+        list(results.values())
+    ) is None  # fmt: skip
+    lines = harness.summary([judge(at_most=20), judge(at_least=30)]).splitlines()
+    assert lines[0] == "Aims" and lines[1].split()[-1] == lines[2].split()[-1] == "reached"
+
+
 def test_quick_shrinks_and_never_enlarges():
     quick = {"n": 5}
     assert harness._params(MEASUREMENT.contenders[2], quick, quick=True) == {"n": 5}
@@ -93,7 +138,10 @@ def test_quick_shrinks_and_never_enlarges():
 def test_every_measurement_is_listed_with_what_it_measures(capsys):
     assert program.main(["--list"]) == 0
     listed = capsys.readouterr().out
-    for name in ("overhead", "hits", "latency", "processes", "startup", "append"):
+    for name in (
+        "overhead", "hits", "latency", "processes", "startup", "append", "power", "arrays",
+        "opening", "maintain",
+    ):  # fmt: skip
         assert name in listed
 
 
@@ -113,3 +161,16 @@ def test_it_starts_as_a_module():
         timeout=60,
     )
     assert answer.returncode == 0, answer.stderr
+
+
+def test_every_goal_is_of_something_that_is_measured():
+    import importlib
+
+    for name in program.measurements():
+        measurement = importlib.import_module(f"benchmarks.{name}").MEASUREMENT
+        labels = {contender.label for contender in measurement.contenders}
+        assert len(labels) == len(measurement.contenders)
+        for goal in measurement.goals:
+            assert {goal.label, goal.of or goal.label} <= labels
+            assert goal.column in measurement.columns
+            assert (goal.at_least is None) != (goal.at_most is None)
