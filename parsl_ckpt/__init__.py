@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parsl_ckpt.apps import App, join_app, python_app
+    from parsl_ckpt.apps import App, File, join_app, python_app
     from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
     from parsl_ckpt.checkpoint.store import Store
     from parsl_ckpt.config import Config
@@ -48,6 +48,7 @@ __all__ = [
     "ConfigurationError",
     "DataFlowKernel",
     "DependencyError",
+    "File",
     "JoinError",
     "KernelClosedError",
     "NoDataFlowKernelError",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "apps": ("App", "join_app", "python_app"),
+    "apps": ("App", "File", "join_app", "python_app"),
     "checkpoint.rundir": ("get_all_checkpoints", "get_last_checkpoint"),
     "checkpoint.store": ("Store",),
     "config": ("Config",),

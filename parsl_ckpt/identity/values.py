@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import UnidentifiableValueError
+from ..errors import FileIdentityError, UnidentifiableValueError
 from .scalars import PACKERS, SCALARS, WORTH_PACKING, encode_str
 from .walk import (
     ORDERED,
@@ -258,7 +258,7 @@ def _custom(function: Callable[[Any], bytes]) -> Expander:
     def expand(value: Any, walk: Walk) -> Expanded:
         try:
             answer = function(value)
-        except Refused:
+        except (Refused, FileIdentityError):
             raise
         except Exception as error:
             raise Refused(value, f"its registered id_for_memo raised {error!r}") from error
