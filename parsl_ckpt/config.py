@@ -21,14 +21,15 @@ from parsl_ckpt.errors import ConfigurationError
 CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
 ExitMode = Literal["cleanup", "wait", "skip"]
 Durability = Literal["process", "power"]
+SingleFlight = Literal["process", "shared"]
 CodeMode = Literal["closure", "function", "name"]
 Trust = Literal["owner", "any"]
 Compression = Literal["auto", "zstd", "none"]
 # Evaluated when a configuration is made, so in the form that every supported Python understands.
 PathLike = Union[str, "os.PathLike[str]"]
 
-_PERIOD = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
 CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
+_PERIOD = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
 
 
 @dataclass
@@ -43,6 +44,9 @@ class Config:
         checkpoint_period: for ``"periodic"``: ``"HH:MM:SS"`` or a number of seconds.
         checkpoint_files: checkpoint directories whose outcomes are used; None for all earlier ones
             under ``run_dir`` if a mode is set, ``[]`` for none.
+        single_flight: ``"shared"``: of equal calls of several processes that use ``run_dir`` one is
+            computed, and the others wait for its record, unless an app says otherwise. Takes the
+            mode ``"task_exit"`` and no ``checkpoint_files``, and implies ``follow``.
         run_dir: directory in which each run gets a numbered directory of its own; or a URL such as
             ``"s3://bucket/prefix"``, where runs stand as soon as they are uploaded.
         follow: what is not found is first looked for in what the other live runs whose outcomes are
@@ -93,6 +97,7 @@ class Config:
     checkpoint_files: Sequence[PathLike] | None = None
     run_dir: PathLike = "runinfo"
     follow: bool = False
+    single_flight: SingleFlight = "process"
     app_cache: bool = True
     retries: float | int = 0
     retry_handler: Callable[..., float | int] | None = None
@@ -121,6 +126,12 @@ class Config:
                 "checkpoint_files", self.checkpoint_files, "is one path, not a list",
                 hint="Put it into a list: [...].",
             )  # fmt: skip
+        if self.single_flight == "shared" and self.checkpoint_mode != "task_exit":
+            raise _wrong(
+                "single_flight", self.single_flight, "takes checkpoint_mode='task_exit', or those "
+                "who wait would see no record",
+                hint="Add checkpoint_mode='task_exit', or leave single_flight out.",
+            )  # fmt: skip
         if isinstance(self.secret, (str, bytes)) or not all(type(n) is str for n in self.secret):
             raise _wrong("secret", self.secret, "is not a set of names")
         if self.retries < 0:
@@ -129,6 +140,12 @@ class Config:
             raise _wrong(
                 "max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive",
                 hint="Use a number of bytes, or None for no limit.",
+            )  # fmt: skip
+        if self.max_checkpoint_bytes is not None and is_url(self.run_dir):
+            raise _wrong(
+                "max_checkpoint_bytes", self.max_checkpoint_bytes,
+                f"cannot be kept: {os.fspath(self.run_dir)} is not pruned in place",
+                hint="Let a lifecycle rule of the bucket remove old runs.",
             )  # fmt: skip
         if not 0 <= self.audit_rate <= 1:
             raise _wrong("audit_rate", self.audit_rate, "is not between 0 and 1")
@@ -141,12 +158,6 @@ class Config:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
-        if self.max_checkpoint_bytes is not None and is_url(self.run_dir):
-            raise _wrong(
-                "max_checkpoint_bytes", self.max_checkpoint_bytes,
-                f"cannot be kept: {os.fspath(self.run_dir)} is not pruned in place",
-                hint="Let a lifecycle rule of the bucket remove old runs.",
-            )  # fmt: skip
         for executor in self.executors:
             label = getattr(executor, "label", None)
             if not isinstance(label, str):
@@ -179,6 +190,7 @@ _HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
     "exit_mode": "Use 'cleanup', 'wait' or 'skip'.",
+    "single_flight": "Use 'process' or 'shared'.",
     "durability": "Use 'process' or 'power'.",
     "code": "Use 'closure', 'function' or 'name'.",
     "executors": "Give a list of executors.",
@@ -225,18 +237,6 @@ def parse_period(period: str | float | None) -> float:
     return float(period)
 
 
-def _wrong(name: str, value: object, what: str, hint: str = "") -> ConfigurationError:
-    return ConfigurationError(
-        f"Config.{name}: {value!r} {what}.", hint=hint, field=name, value=value
-    )
-
-
-# -- the legacy dictionary -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NamedExecutor:
-    """An executor that the legacy dictionary asks for by name.
 def caching(config: Config) -> tuple[bool, bool]:
     """Whether outcomes are looked up, and whether they are recorded.
 
@@ -255,6 +255,43 @@ def caching(config: Config) -> tuple[bool, bool]:
     return known[wish] if config.app_cache else (False, False)
 
 
+def _wrong(name: str, value: object, what: str, hint: str = "") -> ConfigurationError:
+    return ConfigurationError(
+        f"Config.{name}: {value!r} {what}.", hint=hint, field=name, value=value
+    )
+
+
+def check_sharing(config: Config, named: Sequence[Any] | None) -> None:
+    """Refuse to share what cannot be shared.
+
+    Args:
+        config: the configuration.
+        named: the checkpoints that were named, or None.
+
+    Raises:
+        ConfigurationError: the field ``single_flight`` contradicts others.
+    """
+    if config.single_flight != "shared":
+        return
+    wrong = None
+    if named is not None:
+        wrong = "checkpoint_files leaves other runs out", "Leave checkpoint_files out"
+    elif is_url(config.run_dir):
+        wrong = "a remote run_dir has no exclusive creation", "Use a directory that hosts share"
+    if wrong:
+        raise ConfigurationError(
+            f"Config.single_flight: 'shared' waits for what other runs record; {wrong[0]}.",
+            hint=f"{wrong[1]}, or leave single_flight out.",
+            field="single_flight",
+        )
+
+
+# -- the legacy dictionary -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NamedExecutor:
+    """An executor that the legacy dictionary asks for by name.
 
     Attributes:
         kind: ``"threads"`` or ``"processes"``.

@@ -15,10 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.checkpoint import heartbeat, where
 from parsl_ckpt.checkpoint.heartbeat import Heartbeat
+from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
+from parsl_ckpt.checkpoint.sources import with_used
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.config import Config, NamedExecutor, from_legacy
+from parsl_ckpt.config import Config, NamedExecutor, caching, check_sharing, from_legacy
 from parsl_ckpt.errors import (
     CheckpointNotSavedError,
     ConfigurationError,
@@ -35,20 +38,20 @@ from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.neighbours import Neighbours
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
 
 if TYPE_CHECKING:
     from parsl_ckpt.apps.blessing import Blessing
     from parsl_ckpt.checkpoint.budget import Budget
+    from parsl_ckpt.observe.asking import Asking
+    from parsl_ckpt.observe.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-CACHING = "PARSL_CKPT"  # environment variable: off | refresh | read-only
-    from parsl_ckpt.observe.asking import Asking
-    from parsl_ckpt.observe.why import Reason
 # Events of a run, see checkpoint.format.Run.
-BEGIN, FOLLOW, PROVENANCE, END = "begin", "follow", "provenance", "end"
+BEGIN, PROVENANCE, END = "begin", "provenance", "end"
 PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
 JOIN_WORKERS = 4  # grows while join apps wait
 
@@ -91,24 +94,37 @@ class DataFlowKernel:
         if named is None:
             named = config.checkpoint_files
         self.config = config
-        configured = os.fspath(config.run_dir)
-        absolute = os.path.abspath(configured)
+        check_sharing(config, named)
+        configured = where.plain(config.run_dir)
+        absolute = where.absolute(configured)
         signing_secret(config.signing_key, [absolute])  # refuses a key that is kept with the data
         trusting: dict[str, Any] = {"trust": config.trust, "signing_key": config.signing_key}
-        sources = _sources(config, configured, named, trusting)
-        lookup, record = _caching(config)
+        lookup, record = caching(config)
         with contextlib.ExitStack() as undo:
-            self.run_id = claim_run(absolute)
-            self.run_dir = os.path.join(configured, self.run_id)
-            self._checkpoint_dir = os.path.join(self.run_dir, "checkpoint")
-            undo.callback(_give_back, os.path.join(absolute, self.run_id))
+            backend = where.backend_of(
+                absolute, *(named or ()), options=config.storage_options,
+                period=config.upload_period, on_failure=self._tell_upload,
+            )  # fmt: skip
+            undo.callback(backend.close, 0.0)
+            backend.begin()
+            self._backend = backend
+            trusting["backend"] = backend
+            sources = _sources(config, configured, named, trusting)
+            trusting["backend"] = backend.if_remote()  # of the sources as well
+            self.run_id = claim_run(absolute, backend=backend)
+            self.run_dir = where.join(configured, self.run_id)
+            self._checkpoint_dir = where.join(self.run_dir, "checkpoint")
+            remote = where.is_url(absolute)
+            if not remote:
+                undo.callback(_give_back, os.path.join(absolute, self.run_id))
             store = Store.open(
-                os.path.join(absolute, self.run_id, "checkpoint"),
+                where.join(absolute, self.run_id, "checkpoint"),
                 sources=sources,
                 named=named is not None,
                 durability=config.durability,
                 pickle=config.pickle,
                 compression=config.compression,
+                rotate_bytes=where.ROTATE_BYTES if remote else 256 << 20,
                 **trusting,
             )
             undo.callback(store.close)
@@ -118,6 +134,9 @@ class DataFlowKernel:
                 executor.start()
                 undo.callback(executor.shutdown, 0.0)
             undo.pop_all()
+        leases = None
+        if config.checkpoint_mode == "task_exit" and named is None and not remote:
+            leases = Leases(store.catalog.backend, absolute, self.run_id)
         self.kernel = Kernel(
             store,
             {executor.label: executor for executor in self._executors},
@@ -127,24 +146,29 @@ class DataFlowKernel:
             retry=RetryPolicy(config.retries, config.retry_handler),
             lookup=lookup,
             record=record,
-            follow=config.follow,
+            follow=config.follow or config.single_flight == "shared",
+            single_flight=config.single_flight,
+            leases=leases,
             lazy_errors=config.lazy_errors,
             code_default=config.code,
             audit_rate=config.audit_rate,
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events
+        self.kernel.explain = lambda future: self._asking.future(future)
         self._ending = Ending(self.kernel, [*self._executors, internal], self._record_end)
         self._budget = _budget(config, absolute, store) if record else None
         self._heart = Heartbeat(
-            os.path.join(absolute, self.run_id), used=store.sources,
+            where.join(absolute, self.run_id), used=store.sources, backend=backend.if_remote(),
+            period=heartbeat.REMOTE_PERIOD if remote else heartbeat.PERIOD,
             each=self._budget.look if self._budget is not None else None,
         )  # fmt: skip
         self._heart.start()
+        self._neighbours = Neighbours(self.kernel, self._heart.use, record)
         store.follow(
             absolute if named is None else None,
             directories=None if named is None else [os.fspath(path) for path in named],
-            joined=self._note_followed,
+            joined=self._neighbours.joined,
         )
         self._tell_loaded()
         self._provenance_told = threading.Event()
@@ -157,7 +181,6 @@ class DataFlowKernel:
 
     # -- what it knows -----------------------------------------------------------------------------
 
-        self.kernel.explain = lambda future: self._asking.future(future)
     @property
     def loaded(self) -> list[tuple[str, int]]:
         """The checkpoints that are used, oldest first, each with its number of records."""
@@ -178,30 +201,6 @@ class DataFlowKernel:
 
         return Progress(self.counts, **options)
 
-    # -- what it does ------------------------------------------------------------------------------
-
-    def checkpoint(self) -> str:
-        """Write every outcome that is known to the checkpoint, whatever the mode.
-
-        Returns:
-            The directory of the checkpoint, such as ``runinfo/000/checkpoint``.
-
-        Raises:
-            CheckpointNotSavedError: some outcomes could not be written, or cannot be recorded at
-                all; the others are saved.
-            KernelClosedError: the run has ended (and has flushed what its mode asks for).
-        """
-        if self._ending.begun:
-            raise KernelClosedError(
-                f"The run {self.run_dir} has ended, so there is nothing to checkpoint.",
-                hint="Call checkpoint() before cleanup().",
-            )
-        self._ending.flush(modes.CHECKPOINT)
-        sync_error = None
-        try:
-            self.kernel.store.sync()
-        except StoreError as failure:
-            sync_error = failure
     def explain(self, app: Any, /, *args: Any, **kwargs: Any) -> Reason:
         """Whether a call would run, and why: what differs from the nearest one that is recorded.
 
@@ -212,7 +211,7 @@ class DataFlowKernel:
             args, kwargs: its arguments; futures may stand in them.
 
         Returns:
-            A :class:`~parsl_ckpt.observe.why.Reason`; ``print()`` tells it.
+            A :class:`~parsl_ckpt.observe.reasons.Reason`; ``print()`` tells it.
 
         Raises:
             NotAnAppError: it is no app.
@@ -227,11 +226,36 @@ class DataFlowKernel:
 
         return Asking(self.kernel, self.config)
 
+    # -- what it does ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> str:
+        """Write every outcome that is known to the checkpoint, whatever the mode.
+
+        Returns:
+            The directory of the checkpoint, such as ``runinfo/000/checkpoint``.
+
+        Raises:
+            CheckpointNotSavedError: some outcomes could not be written, or cannot be recorded at
+                all; the others are saved. (NotUploadedError: they are on this machine only.)
+            KernelClosedError: the run has ended (and has flushed what its mode asks for).
+        """
+        if self._ending.begun:
+            raise KernelClosedError(
+                f"The run {self.run_dir} has ended, so there is nothing to checkpoint.",
+                hint="Call checkpoint() before cleanup().",
+            )
+        self._ending.flush(modes.CHECKPOINT)
+        sync_error = None
+        try:
+            self.kernel.store.sync()
+        except StoreError as failure:
+            sync_error = failure
         error = self._not_saved(new=True)
         if error is None and sync_error is not None:
             error = self._not_safe(sync_error)
         if error is not None:
             raise error from sync_error
+        self._backend.flush()
         return self._checkpoint_dir
 
     def invalidate(self, app: str | None = None, *, older_than: Span | None = None) -> int:
@@ -341,6 +365,10 @@ class DataFlowKernel:
                 self._heart.stop(tasks=self.counts())
                 if self._budget is not None:
                     self._budget.enforce()
+                try:
+                    self._backend.close(grace)
+                except CheckpointNotSavedError as not_uploaded:
+                    errors.append(not_uploaded)
         finally:
             shutdown.unregister(self)
             if current.kernel is self.kernel:
@@ -404,14 +432,14 @@ class DataFlowKernel:
 
     # -- beginning ---------------------------------------------------------------------------------
 
-    def _tell_left_out(self) -> None:
-        left_out = [p.text for p in self.kernel.store.problems if p.kind == "untrusted"]
-        if left_out:
-            hint = "Take them over (chown -R, chmod -R go-w), or use Config(trust='any')."
-            self.kernel.problems.warn("trust", f"{' '.join(left_out)} {hint}")
+    def _tell_upload(self, error: BaseException, incident: int) -> None:
+        """An upload failed; it is tried again."""
+        if hasattr(self, "kernel"):
+            text = f"results are not uploaded to {self.run_dir} yet, and safe on this machine"
+            self.kernel.problems.announce("upload", text, error, incident)
 
     def _tell_loaded(self) -> None:
-        self._tell_left_out()
+        self._neighbours.tell_left_out()
         loaded = self.loaded
         if loaded:
             logger.info(
@@ -425,23 +453,10 @@ class DataFlowKernel:
     def _record_beginning(self) -> None:
         """Note which checkpoints are used, before anything else; where the run comes from, soon."""
         own = self.kernel.store.path or ""
-        used = [os.path.relpath(os.path.abspath(path), own) for path, _ in self.loaded]
+        used = [where.relative(where.absolute(path), own) for path, _ in self.loaded]
         entry = self.kernel.store.stage_run(BEGIN, {"used": used})
         self.kernel.porter.carry(self.kernel.writer.commit, None, entry)
         self.kernel.errands.run(self._record_provenance)
-
-    def _note_followed(self, directory: str) -> None:
-        """A run that began later is used from now on, or left out; called with its checkpoint."""
-        self._heart.use(directory)
-        self.kernel.errands.run(lambda: self._record_followed(directory))
-
-    def _record_followed(self, directory: str) -> None:
-        store = self.kernel.store
-        if any(p.kind == "untrusted" and p.path == directory for p in store.problems):
-            self._tell_left_out()
-        elif self._records:
-            used = [os.path.relpath(directory, store.path)]
-            self.kernel.writer.commit(None, store.stage_run(FOLLOW, {"used": used}))
 
     def _record_provenance(self) -> None:
         try:
@@ -469,10 +484,10 @@ def _sources(
     config: Config, run_root: str, named: Sequence[Any] | None, trusting: dict[str, Any]
 ) -> list[str]:
     if named is not None:
-        return _with_used([os.fspath(path) for path in named], trusting)
+        return with_used(named, trusting)
     if config.checkpoint_mode is None and not config.follow:
         return []
-    return get_all_checkpoints(run_root)
+    return get_all_checkpoints(run_root, backend=trusting["backend"])
 
 
 def _give_back(run: str) -> None:
@@ -489,38 +504,6 @@ def _budget(config: Config, root: str, store: Store) -> Budget | None:
     return Budget(
         root, store.path or "", config.max_checkpoint_bytes, signing_key=config.signing_key
     )
-
-
-def _with_used(named: Sequence[str], trusting: dict[str, Any]) -> list[str]:
-    """The checkpoints, and before them those that their runs used; a missing one does no harm."""
-    found: dict[str, str] = {}  # absolute: as it was given
-    waiting = list(named)
-    while waiting:
-        path = waiting.pop()
-        if found.setdefault(os.path.abspath(path), path) is not path or not os.path.isdir(path):
-            continue
-        with Store.open(None, sources=[path], named=False, **trusting) as store:
-            for _, run in store.runs():
-                for relative in run.data.get("used", ()):
-                    used = os.path.normpath(os.path.join(path, str(relative)))
-                    if os.path.isdir(used):
-                        waiting.append(used)
-    given = {os.path.abspath(path) for path in named}
-    return [path for place, path in reversed(found.items()) if place not in given] + list(named)
-
-
-def _caching(config: Config) -> tuple[bool, bool]:
-    """Whether outcomes are looked up, and whether they are recorded."""
-    wish = os.environ.get(CACHING, "")
-    known = {"": (True, True), "off": (False, False), "refresh": (False, True),
-             "read-only": (True, False)}  # fmt: skip
-    if wish not in known:
-        raise ConfigurationError(
-            f"The environment variable {CACHING} is {wish!r}.",
-            hint="Use off, refresh, read-only, or unset it.",
-            field=CACHING,
-        )
-    return known[wish] if config.app_cache else (False, False)
 
 
 def _executors(config: Config) -> list[Executor]:

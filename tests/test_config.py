@@ -16,6 +16,7 @@ WRONG = {
     "checkpoint_files": ["runinfo/000/checkpoint", b"x", 3, [3]],
     "run_dir": [3, None, b"runinfo"],
     "follow": [1, None, "yes"],
+    "single_flight": ["no", None, True, "shared"],
     "app_cache": ["yes", 1, None],
     "retries": ["2", -1, None, True],
     "retry_handler": [3, "handler"],
@@ -32,9 +33,9 @@ WRONG = {
     "previews": [1, None, "no"],
     "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
     "audit_rate": ["1", -0.1, 1.5, None, True],
-    "show_progress": ["yes", 1],
     "storage_options": ["key", [("key", 1)]],
     "upload_period": ["10", 0, -1, float("inf"), None, True],
+    "show_progress": ["yes", 1],
 }  # fmt: skip
 
 

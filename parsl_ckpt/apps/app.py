@@ -227,6 +227,7 @@ class AppBase:
             binder=self._binder,
             addresser=addresser,
             lineage=options.lineage,
+            shared=options.cache and kernel.shares(self._name, options.single_flight),
             code_default=kernel.code_default,
             valid=self._validity(kernel),
             observed=options.observed,
@@ -304,6 +305,7 @@ def python_app(
     check_mutation: bool = False,
     watch_inputs: bool = False,
     undeclared: str = "warn",
+    single_flight: str | None = None,
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -329,6 +331,10 @@ def python_app(
             opens and that are no arguments of it, keep the list with the record, and warn.
         undeclared: ``"warn"``; ``"key"``: also, a recorded outcome is used only while the files
             that were noted have the content that they had.
+        single_flight: ``"shared"``: while another process that uses the run directory computes an
+            equal call, wait for its record; ``"process"``: equal calls of this process only; None
+            for the configuration's. ``"shared"`` takes a run in the mode ``"task_exit"``, and does
+            nothing but warn in others.
 
     Returns:
         An app: call it as the function, get a future.
@@ -344,6 +350,7 @@ def python_app(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
+        single_flight=single_flight,
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
 
@@ -360,6 +367,7 @@ def join_app(
     secret: Iterable[str] = (),
     valid_for: Span | None = None,
     valid_if: Callable[[Recorded], object] | None = None,
+    single_flight: str | None = None,
 ) -> Any:
     """Make an app of a function that calls apps and returns a future or a list of futures.
 
@@ -367,7 +375,7 @@ def join_app(
 
     Args:
         function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage, secret,
-            valid_for, valid_if: as for :func:`python_app`.
+            valid_for, valid_if, single_flight: as for :func:`python_app`.
 
     >>> @join_app
     ... def total(n):
@@ -376,6 +384,7 @@ def join_app(
     options = Options(
         cache=bool(cache), ignore_for_cache=ignore_for_cache, version=version, code=code,
         lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
+        single_flight=single_flight,
     )  # fmt: skip
     return _decorate("join", function, options, data_flow_kernel)
 

@@ -15,6 +15,7 @@ from parsl_ckpt.kernel.validity import Recorded, seconds_valid
 Undeclared = Literal["warn", "key"]
 CODE_MODES = get_args(Mode)
 UNDECLARED_MODES = get_args(Undeclared)
+FLIGHTS = ("process", "shared")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Options:
     check_mutation: bool = False
     watch_inputs: bool = False
     undeclared: str = "warn"
+    single_flight: str | None = None
 
     def check(self, fn: Callable[..., Any], name: str) -> None:
         """Whether these can be the options of a function.
@@ -42,6 +44,7 @@ class Options:
         """
         _check_choice(name, "code", self.code, (None, *CODE_MODES))
         _check_choice(name, "undeclared", self.undeclared, UNDECLARED_MODES)
+        _check_choice(name, "single_flight", self.single_flight, (None, *FLIGHTS))
         _check_secrets(fn, name, self.secrets)
         if self.valid_for is not None:
             seconds_valid(name, self.valid_for)
@@ -52,7 +55,7 @@ class Options:
                 app=name,
                 parameter="valid_if",
             )
-        for option in ("valid_for", "valid_if", "check_mutation", "watch_inputs"):
+        for option in ("valid_for", "valid_if", "check_mutation", "watch_inputs", "single_flight"):
             if getattr(self, option) not in (None, False) and not self.cache:
                 raise AppDefinitionError(
                     f"{name}: {option} is about recorded outcomes, and the app is not cached.",

@@ -187,7 +187,7 @@ class Result(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A task that failed, kept for reports and never restored."""
+    """A task that failed, kept for reports and never restored; fields as those of a result."""
 
     key: bytes
     app: str = ""
@@ -203,6 +203,7 @@ class Failure(msgspec.Struct, array_like=True, frozen=True, gc=False):
     seconds: float = 0.0
     tries: int = 1
     worker: str = ""
+    outline: bytes = b""
 
 
 class Alias(msgspec.Struct, array_like=True, frozen=True, gc=False):

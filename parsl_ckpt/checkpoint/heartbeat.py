@@ -152,16 +152,21 @@ def is_alive(beat: Beat | None) -> bool:
     if beat is None or "ended" in beat:
         return False
     pid = beat.get("pid")
-    here = {"host": _host(), "boot": _boot(), "space": _space()}
-    if isinstance(pid, int) and all(beat.get(name) == value for name, value in here.items()):
+    if isinstance(pid, int) and is_here(beat):
         exists = _exists(pid)
         start = beat.get("start")
         if exists and start is not None:
             return bool(_started(pid) == start)
-        if not exists or here["boot"] is not None:
+        if not exists or _boot() is not None:
             return exists
     last = beat.get("beat")
     return isinstance(last, (int, float)) and time.time() - last < FOREIGN_SECONDS
+
+
+def is_here(beat: Beat) -> bool:
+    """Whether the process of a heartbeat is, or was, where it can be asked for by its number."""
+    here = {"host": _host(), "boot": _boot(), "space": _space()}
+    return all(beat.get(name) == value for name, value in here.items())
 
 
 def _exists(pid: int) -> bool:

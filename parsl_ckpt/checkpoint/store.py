@@ -55,10 +55,10 @@ from .local import LocalBackend
 from .mapping import address, key_of
 from .packing import lay_out, whole_limit
 from .reading import LIGHT, Stored
+from .removing import Removing
 from .segment import Entry
 from .signing import Signer
 from .tending import Tending
-from .removing import Removing
 from .trust import Trust, distrusted, refuse
 from .where import has_directory, remote_backend
 from .writing import Writing
@@ -229,12 +229,12 @@ class Store(Tending, Removing):
         seconds: float = 0.0,
         tries: int = 1,
         worker: str = "",
+        tid: int = -1,
+        outline: bytes = b"",
     ) -> Entry:
         """Make a result ready to be appended; large payloads are written as blobs here.
 
         Args:
-        tid: int = -1,
-        outline: bytes = b"",
             encoded: the encoded value.
             key, lineage, app, code, version, names, leaves, parents, began, seconds, tries, worker,
                 tid, outline: the fields of :class:`~parsl_ckpt.checkpoint.format.Result`.

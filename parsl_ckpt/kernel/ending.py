@@ -3,7 +3,7 @@
     end ──► porter ──► a thread of its own:
                        flush what is complete ─► take no calls from outside
                        ─► cancel what has not begun ─► drain what runs (for ``grace``)
-                       ─► flush ─► seal ─► close ──► whoever called end
+                       ─► flush ─► release leases ─► seal ─► close ──► whoever called end
 
 *Guarantees.*  It begins or was never asked for, and once begun it is brought to its end, wherever
 Ctrl-C may strike the caller: that only stops the waiting for tasks.  Every step is made even if
@@ -103,6 +103,7 @@ class Ending:
             self._drain,
             self._shut_down_executors,
             self._flush,
+            self._let_go,
             self._last,
             lambda: kernel.store.close(publish=kernel.writer.saves_at_end),
             self._close,
@@ -172,6 +173,10 @@ class Ending:
         # In slices, because meanwhile `hurry` may be set and the deadline brought forward.
         while not (idle.is_set() or self.hurry) and (left := self._left()) > 0:
             idle.wait(min(SLICE_SECONDS, left))
+
+    def _let_go(self) -> None:
+        if self._kernel.sharing is not None:
+            self._kernel.sharing.close()
 
     def _left(self) -> float:
         return max(0.0, self._deadline - time.monotonic())

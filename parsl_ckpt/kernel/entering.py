@@ -6,6 +6,7 @@ decode values and hash them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from parsl_ckpt.checkpoint.store import Stored
@@ -30,27 +31,53 @@ class Entering:
 
     def enter(self, task: Task) -> None:
         """Go on with a task whose inputs are known; whatever goes wrong is the task's failure."""
+        self._attend(task, self._enter)
+
+    def proceed(self, task: Task) -> None:
+        """Have a task launched that was looked up, and that nobody else computes."""
+        self._attend(task, self._enter_uncached)
+
+    def find_elsewhere(self, task: Task) -> Stored | None:
+        """Look up what other processes may have recorded since the task was looked up last."""
+        memo, key, valid = self._kernel.memo, task.key, task.spec.valid
+        assert key is not None
+        return memo.find(key, valid) or memo.search(key, valid)
+
+    def found(self, task: Task, stored: Stored) -> None:
+        """A record has turned up for a task."""
+        kernel = self._kernel
+        self._alias(task, stored)
+        if kernel.auditing is not None:
+            kernel.auditing.look(task.spec, arguments_of(task), stored)
+        kernel.strand.post((kernel.memo_hit, task, stored))
+
+    def _attend(self, task: Task, step: Callable[[Task], None]) -> None:
         kernel = self._kernel
         try:
-            failed = [(one, failure) for one in task.inputs if (failure := failure_of(one))]
-            if failed:
-                error = dependency_error(task, failed)
-                kernel.strand.post((kernel.fail, task, error, states.DEP_FAIL))
-            elif kernel.failure is not None:
-                kernel.strand.post((kernel.fail, task, not_started(task), states.FAILED))
-            elif task.spec.cache and kernel.caching:
-                self._enter_cached(task)
-            else:
-                self._enter_uncached(task)
+            step(task)
         except InputPending:
             kernel.strand.post((kernel.relink, task))
         except BaseException as error:  # the user's __hash__ or __reduce__ may raise anything
             kernel.strand.post((kernel.fail, task, error, states.FAILED))
 
+    def _enter(self, task: Task) -> None:
+        kernel = self._kernel
+        failed = [(one, failure) for one in task.inputs if (failure := failure_of(one))]
+        if failed:
+            error = dependency_error(task, failed)
+            kernel.strand.post((kernel.fail, task, error, states.DEP_FAIL))
+        elif kernel.failure is not None:
+            kernel.strand.post((kernel.fail, task, not_started(task), states.FAILED))
+        elif task.spec.cache and kernel.caching:
+            self._enter_cached(task)
+        else:
+            self._enter_uncached(task)
+
     def _enter_cached(self, task: Task) -> None:
         """Look the task up by the values of its inputs; run it if that finds nothing."""
         kernel, spec, memo = self._kernel, task.spec, self._kernel.memo
-        self._address(task)
+        if task.key is None or task.inputs:
+            self._address(task)
         assert task.key is not None
         commits = memo.commits
         stored = None
@@ -71,10 +98,9 @@ class Entering:
             elif commits != memo.commits and not task.refresh:
                 stored = memo.find(task.key, spec.valid)
         if stored is not None:
-            self._alias(task, stored)
-            if kernel.auditing is not None:
-                kernel.auditing.look(spec, arguments_of(task), stored)
-            kernel.strand.post((kernel.memo_hit, task, stored))
+            self.found(task, stored)
+        elif spec.shared and kernel.sharing is not None and not (task.alone or task.refresh):
+            kernel.sharing.ask(task)
         else:
             self._enter_uncached(task)
 

@@ -52,10 +52,10 @@ class Execution:
             and not spec.observed,
             task=task, seed=task.key or b"",
         )  # fmt: skip
-        if cached and task.opaque:
         if cached and task.address.wholes is not None:
             # Before it runs: it may change what it gets.
             spec.addresser.outline(task.address)  # type: ignore[union-attr]
+        if cached and task.opaque:
             attempt.guard = lambda: self._guard(task, args, kwargs)
         task.attempt = attempt
         if task.state is states.UNSCHED:
@@ -165,6 +165,11 @@ class Execution:
             kernel.strand.post((kernel.done, task, value))
         else:
             kernel.writer.commit(task, entry)
+
+    def width_of(self, labels: Sequence[str]) -> int:
+        """How many attempts the executors of these labels run at once; of all, for none."""
+        chosen = [self._executors[label] for label in labels] or self._executors.values()
+        return sum(max(getattr(executor, "width", 1), 1) for executor in chosen)
 
     def labels_for(self, app: str, wanted: str | Sequence[str]) -> tuple[str, ...]:
         """The labels of the executors that may run an app; empty for all.

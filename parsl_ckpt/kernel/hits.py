@@ -7,6 +7,7 @@ computed from that record.
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING, Any, Union
@@ -15,6 +16,7 @@ import msgspec
 
 from parsl_ckpt.checkpoint.format import Code
 from parsl_ckpt.checkpoint.store import Entry, Stored
+from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.identity.walk import Known
 from parsl_ckpt.kernel.arguments import ATOMS, Arguments
@@ -24,6 +26,7 @@ from parsl_ckpt.kernel.memo import Memo, parents_of
 from parsl_ckpt.kernel.task import UNSCHED, Spec, Task
 
 if TYPE_CHECKING:
+    from parsl_ckpt.kernel.attempt import Attempt
     from parsl_ckpt.kernel.kernel import Kernel
     from parsl_ckpt.kernel.writer import Writer
 
@@ -224,12 +227,33 @@ class Inputs:
             record = Code(digest, spec.name, code.leaves(), code.sources())
             self._writer.commit(None, self._store.stage_record(record))
 
-    def record_failure(self, tid: int, spec: Spec, error: BaseException) -> None:
+    def record_failure(
+        self,
+        tid: int,
+        spec: Spec,
+        error: BaseException,
+        address: Address | None = None,
+        attempt: Attempt | None = None,
+    ) -> None:
         """Keep a failure for reports; it is never restored."""
-        if self._memo.record:
-            text, trace = describe(error)
-            entry = self._store.stage_failure(app=spec.name, tid=tid, error=text, trace=trace)
-            self._writer.commit(None, entry)
+        if not self._memo.record:
+            return
+        text, trace = describe(error)
+        fields: dict[str, Any] = {"began": time.time()}  # at least, it was not long ago
+        if attempt is not None and attempt.began:
+            fields = {
+                "began": attempt.began, "seconds": attempt.seconds, "tries": attempt.number,
+                "worker": attempt.worker,
+            }  # fmt: skip
+        if address is not None and spec.addresser is not None:
+            fields |= {
+                "key": address.key, "code": address.code, "version": spec.addresser.version,
+                "names": address.names, "leaves": address.leaves, "outline": address.outline,
+            }  # fmt: skip
+            if address.code not in self._codes:
+                self._record_code(spec, address.code)
+        entry = self._store.stage_failure(app=spec.name, tid=tid, error=text, trace=trace, **fields)
+        self._writer.commit(None, entry)
 
 
 def _live(future: Future[Any]) -> Any:

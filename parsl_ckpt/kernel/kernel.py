@@ -27,6 +27,7 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from queue import SimpleQueue
 from typing import Any
 
+from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
 from parsl_ckpt.errors import KernelError, ParslCkptError
 from parsl_ckpt.identity.code import Mode
@@ -47,6 +48,7 @@ from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.runtime import Runtime
+from parsl_ckpt.kernel.sharing import Sharing
 from parsl_ckpt.kernel.specimens import Specimens
 from parsl_ckpt.kernel.strand import Strand, Tally
 from parsl_ckpt.kernel.submission import Submission
@@ -71,6 +73,8 @@ class Kernel:
         retry: what is tried again.
         lookup, record: False switches the finding or the recording of outcomes off.
         follow: what is not found is looked for in what other live runs have appended since.
+        single_flight: ``"shared"``: of equal calls of several processes, one is computed.
+        leases: what those are taken with; None if that is not possible.
         lazy_errors: False raises the first failure at the next call and starts nothing new.
         code_default: what of the code counts for apps that do not say.
         privacy: what of the arguments is hidden in addresses and records.
@@ -91,6 +95,8 @@ class Kernel:
         lookup: bool = True,
         record: bool = True,
         follow: bool = False,
+        single_flight: str = "process",
+        leases: Leases | None = None,
         lazy_errors: bool = True,
         code_default: Mode = "closure",
         privacy: Privacy | None = None,
@@ -127,6 +133,8 @@ class Kernel:
         self._callbacks: list[tuple[AppFuture, list[Callback]]] = []
         self._effects: list[Callable[[], None]] = []
         self._idle: list[Any] = []
+        # What answers AppFuture.why(); set by who knows more than this room.
+        self.explain: Callable[[AppFuture], Any] | None = None
         # What makes submission refuse; see ending.py.
         self.refusal: ParslCkptError | None = None
         self.failure: BaseException | None = None
@@ -134,17 +142,41 @@ class Kernel:
         self._retry = retry or RetryPolicy()
         self.caching = lookup or record
         self.code_default = code_default
-        # What answers AppFuture.why(); set by who knows more than this room.
-        self.explain: Callable[[AppFuture], Any] | None = None
         self.privacy = privacy or Privacy()
         # The stages on both sides of the owner.
         self.execution = Execution(self, executors, internal)
         self.submission = Submission(self, self.execution)
         self.entering = Entering(self, self.execution)
         self.submit = self.submission.submit
+        self.sharing = Sharing(self, leases) if leases is not None else None
+        self._single_flight = single_flight
         self.calls = Calls(self)
         self.specimens = Specimens(store)
         self.auditing = Auditing(self, audit_rate) if audit_rate else None
+
+    def shares(self, app: str, wanted: str | None) -> bool:
+        """Whether equal calls of an app wait for one another across processes.
+
+        Args:
+            app: its name.
+            wanted: what it asks for: ``"shared"``, ``"process"`` or None for the kernel's default.
+        """
+        if (wanted or self._single_flight) != "shared":
+            return False
+        if not (self.memo.lookup and self.memo.record):
+            return False  # PARSL_CKPT says so
+        if self.sharing is None:
+            self.problems.warn(
+                app,
+                f"{app} asks for single_flight='shared', which takes a run with "
+                "checkpoint_mode='task_exit' and without checkpoint_files; other processes may "
+                "compute the same calls at the same time.",
+            )
+        return self.sharing is not None
+
+    def effect(self, call: Callable[[], None]) -> None:
+        """*In turn.* Have a call made when the turn is over."""
+        self._effects.append(call)
 
     def post_safely(self, method: Callable[..., None], *args: Any) -> None:
         """Have a method called in turn; for threads that Ctrl-C may interrupt."""
@@ -268,7 +300,7 @@ class Kernel:
             return
         task.to(state)
         task.error = error
-        self._note_failure(task.tid, task.spec, error)
+        self._note_failure(task.tid, task.spec, error, task.address, task.attempt)
         self._close_task(task)
 
     def count_unentered(self, tid: int, spec: Spec, error: BaseException) -> None:
@@ -276,12 +308,19 @@ class Kernel:
         self.counts[states.FAILED] += 1
         self._note_failure(tid, spec, error)
 
-    def _note_failure(self, tid: int, spec: Spec, error: BaseException) -> None:
+    def _note_failure(
+        self,
+        tid: int,
+        spec: Spec,
+        error: BaseException,
+        address: Any = None,
+        attempt: Any = None,
+    ) -> None:
         """*In turn.*"""
         if not self._lazy_errors and self.failure is None:
             self.failure = error
             self.strand.post((self._stop_unbegun,))
-        self._effects.append(lambda: self.inputs.record_failure(tid, spec, error))
+        self._effects.append(lambda: self.inputs.record_failure(tid, spec, error, address, attempt))
 
     def _stop_unbegun(self) -> None:
         """*In turn.* After the first failure with ``lazyErrors: False``: start nothing new."""
@@ -367,6 +406,8 @@ class Kernel:
         """*In turn.* Take a task that is over from the tables."""
         if task.key is not None or task.lineage is not None:
             self.memo.leave(task)
+            if task.claim is not None and self.sharing is not None:
+                self.sharing.leave(task)
         self.tasks.pop(task.tid, None)
         if not self.tasks and self._idle:
             for waiter in self._idle:
@@ -380,6 +421,10 @@ class Kernel:
         else:
             future._value_key = task.key
             future._record = task.record_id
+            if task.key is not None and (
+                not task.record_id or task.refresh or task.spec.valid is not None
+            ):
+                future._missed = task.address, task.spec, task.refresh
         if task.stored is not None:
             mark(future, task.stored)
             callbacks = []
@@ -416,10 +461,6 @@ class Kernel:
             effects.append(lambda: self.errands.run(lambda: _run_callbacks(called)))
         return effects
 
-            if task.key is not None and (
-                not task.record_id or task.refresh or task.spec.valid is not None
-            ):
-                future._missed = task.address, task.spec, task.refresh
     def _abandon(self, task: Task, error: BaseException) -> None:
         """*In turn.* Rather a task that fails than one that hangs."""
         if task.state not in states.FINAL_STATES:
@@ -472,6 +513,16 @@ class Kernel:
         """A future of an item or an attribute of another future's value."""
         return self.submission.submit(lifted_spec(kind), (future, item), {})
 
+    def why(self, future: AppFuture) -> Any:
+        """Why the task of a future ran, or did not have to; see :meth:`AppFuture.why`."""
+        if self.explain is None:
+            raise KernelError(
+                "This kernel cannot tell why a call ran.",
+                hint="Run it with DataFlowKernel or parsl_ckpt.load().",
+                tid=future.tid,
+            )
+        return self.explain(future)
+
     def state_counts(self) -> dict[str, int]:
         """Number of tasks by state, those that are done included."""
         counts = Counter(self.counts)
@@ -506,13 +557,3 @@ class Kernel:
 def _run_callbacks(batch: list[tuple[AppFuture, list[Callback]]]) -> None:
     for future, callbacks in batch:
         future._run_callbacks(callbacks)
-    def why(self, future: AppFuture) -> Any:
-        """Why the task of a future ran, or did not have to; see :meth:`AppFuture.why`."""
-        if self.explain is None:
-            raise KernelError(
-                "This kernel cannot tell why a call ran.",
-                hint="Run it with DataFlowKernel or parsl_ckpt.load().",
-                tid=future.tid,
-            )
-        return self.explain(future)
-

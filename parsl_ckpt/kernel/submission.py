@@ -114,6 +114,8 @@ class Submission:
         task.key = key
         task.refresh = refresh
         future._task = task
+        if spec.shared and not refresh:
+            return self._submit_shared(task, key, future)
         self._execution.attempt(task, arguments.args, arguments.kwargs)
         other = memo.enter(key, task)
         if other is not task:
@@ -129,6 +131,15 @@ class Submission:
         kernel.tasks[task.tid] = task
         self._execution.launch(task)
         return future
+
+    def _submit_shared(self, task: Task, key: bytes, future: AppFuture) -> AppFuture:
+        """A miss that another process may be computing, which is not asked for on this thread."""
+        other = self._kernel.memo.enter(key, task)
+        if other is not task:
+            if other.admits(task):
+                return self._join(other, future)
+            task.alone = True
+        return self._wait(task, future)
 
     def _submit_waiting(
         self, spec: Spec, arguments: Arguments, future: AppFuture, refresh: bool

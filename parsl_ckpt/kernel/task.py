@@ -17,6 +17,7 @@ from parsl_ckpt.kernel.attempt import Attempt
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from parsl_ckpt.checkpoint.lease import Claim
     from parsl_ckpt.checkpoint.store import Stored
     from parsl_ckpt.identity.address import Addresser, Binder
     from parsl_ckpt.kernel.futures import AppFuture
@@ -81,6 +82,7 @@ class Spec:
         valid: whether a record of it may be used; None for always.
         observed: ``fn`` is an :class:`~parsl_ckpt.kernel.watching.Observer`.
         code_default: the kernel's default for ``code``, under which this description was made.
+        shared: equal calls of several processes wait for one of them; see :mod:`sharing`.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Spec:
     addresser: Addresser | None = None
     lineage: bool = True
     code_default: str = "closure"
+    shared: bool = False
     valid: Callable[[Stored], bool] | None = None
     observed: bool = False
 
@@ -120,6 +123,7 @@ class Task:
         tries: executions begun so far.
         cost: what failures have cost so far, against the retries allowed.
         refresh: an earlier outcome must not be used.
+        claim: what the lease of its key is taken with, if other processes are to wait for it.
         alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
@@ -127,10 +131,10 @@ class Task:
     """
 
     __slots__ = (
-        "address", "alone", "args", "attempt", "cost", "dependants", "error", "future", "inputs",
-        "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing", "opaque",
-        "pristine", "record_id", "refresh", "remarks", "spec", "state", "stored", "tid", "tries",
-        "value",
+        "address", "alone", "args", "attempt", "claim", "cost", "dependants", "error", "future",
+        "inputs", "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing",
+        "opaque", "pristine", "record_id", "refresh", "remarks", "spec", "state", "stored", "tid",
+        "tries", "value",
     )  # fmt: skip
 
     def __init__(
@@ -168,6 +172,7 @@ class Task:
         self.error: BaseException | None = None
         self.stored: Any = None
         self.record_id = b""
+        self.claim: Claim | None = None
 
     def to(self, state: str) -> None:
         """Go on to another state.

@@ -19,7 +19,7 @@ DEADLINE = 60.0  # a driver that says nothing fails its test instead of hanging 
 
 # A driver reads lines: ``call N`` calls the workflow and says its value; ``begin N`` only calls it;
 # ``value N`` says the value of what was begun.  Tasks say that they run, and the ``slow`` app waits
-# until the file ``go`` is there.
+# until the test lets it go on.
 DRIVER = """
 import json, os, sys, threading, warnings
 import parsl_ckpt as pc
@@ -49,7 +49,7 @@ def double(item):
 @pc.python_app(cache=True)
 def slow(n):
     say("ran slow", n)
-    with open("go") as fifo:  # a named pipe: opened when the test opens it
+    with open(f"go-{os.getpid()}") as fifo:  # a named pipe: opened when the test opens it
         word = fifo.read()
     if word == "fail":
         raise ValueError("told to")
@@ -100,6 +100,8 @@ class Driver:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             cwd=file.parent, env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
+        self._go = file.parent / f"go-{self.process.pid}"
+        os.mkfifo(self._go)
         self.lines: list[str] = []
         self._rest = b""
         self.run_id = ""
@@ -143,6 +145,11 @@ class Driver:
         """What it has executed, as far as was read."""
         return [line[4:] for line in self.lines if line.startswith("ran ")]
 
+    def let_go(self, word: str = "") -> None:
+        """Let its ``slow`` task, which must have said that it runs, go on."""
+        with open(self._go, "w") as fifo:
+            fifo.write(word)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(DEADLINE)
@@ -173,8 +180,6 @@ class Drivers:
         self.runs = runs
         self._file = home / "driver.py"
         self._file.write_text(DRIVER)
-        self.go = home / "go"
-        os.mkfifo(self.go)
         self._all: list[Driver] = []
 
     def start(self, **options: Any) -> Driver:
@@ -187,11 +192,6 @@ class Drivers:
         driver = Driver(self._file, self.runs, options)
         self._all.append(driver)
         return driver
-
-    def let_go(self, word: str = "") -> None:
-        """Let one ``slow`` task that waits go on; waits for one."""
-        with open(self.go, "w") as fifo:
-            fifo.write(word)
 
     def close(self) -> None:
         for driver in self._all:
