@@ -271,8 +271,9 @@ def _take(
         file.close()
     if blob is not None and hasher.hexdigest() != blob:
         raise _bad(f"{member.name!r} does not have the digest that its name says")
-    moved.files += 1
-    moved.size += member.size
+    if form["heart"] is None:
+        moved.files += 1
+        moved.size += member.size
     return form["run"]
 
 

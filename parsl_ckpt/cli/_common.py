@@ -169,11 +169,13 @@ def amount(number: float) -> str:
 def span(seconds: float | None) -> str:
     """A time span as people read it.
 
-    >>> span(0.0042), span(7.5), span(75), span(200_000), span(None)
-    ('4.2 ms', '7.5 s', '1m15s', '2d7h', '-')
+    >>> span(0.0042), span(7.5), span(75), span(200_000), span(None), span(2e-7)
+    ('4.2 ms', '7.5 s', '1m15s', '2d7h', '-', '0.2 µs')
     """
     if seconds is None:
         return "-"
+    if 0 < seconds < 0.0001:
+        return f"{seconds * 1e6:.1f} µs"
     if 0 < seconds < 1:
         return f"{seconds * 1000:.1f} ms"
     if seconds < 60:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _table(found: list[RunInfo], apps: bool) -> object:
     table = _common.table(
-        "run", "state", ">begun", ">lasted", ">results", ">failures", ">size", "command"
+        "run", "state", ">age", ">lasted", ">results", ">failures", ">size", "command"
     )
     for info in found:
         table.add_row(

@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _tell(found: list[Item], store: Store, whole: bool) -> dict[str, Any]:
     from parsl_ckpt.checkpoint.format import Failure, Result
+    from parsl_ckpt.identity.preview import leaf_text
 
     item = found[-1]  # the newest
     told: dict[str, Any] = {
@@ -76,7 +77,9 @@ def _tell(found: list[Item], store: Store, whole: bool) -> dict[str, Any]:
     told |= {
         "code": record.code, "version": record.version, "tries": record.tries,
         "worker": record.worker,
-        "arguments": {n: _leaf(leaf) for n, leaf in zip(record.names, record.leaves, strict=False)},
+        "arguments": {
+            n: leaf_text(leaf) for n, leaf in zip(record.names, record.leaves, strict=False)
+        },
     }  # fmt: skip
     if isinstance(record, Result):
         told["parents"] = [_parent(store, key) for key, _ in record.parents]
@@ -110,29 +113,11 @@ def _parent(store: Store, key: bytes) -> dict[str, Any]:
     return {"key": key, "app": stored.result.app if stored is not None else None}
 
 
-def _leaf(leaf: bytes) -> str:
-    """An argument's leaf, where the value stands in it; else its digest."""
-    import struct
-
-    tag, rest = leaf[:1], leaf[1:]
-    named = {b"T": "True", b"F": "False", b"N": "None"}
-    if tag in named and not rest:
-        return named[tag]
-    if tag == b"i" and len(rest) == 8:
-        return str(int.from_bytes(rest, "little", signed=True))
-    if tag == b"f" and len(rest) == 8:
-        return repr(struct.unpack("<d", rest)[0])
-    if tag == b"s":
-        length = int.from_bytes(rest[:4], "little")
-        text = rest[4:] if len(rest) == length + 4 else rest
-        return repr(text.decode("utf-8", "backslashreplace"))
-    if tag == b"b":
-        return repr(rest)
-    return f"{leaf.hex()[:32]} (digest)"
-
-
 def _lines(told: dict[str, Any]) -> list[str]:
-    began = datetime.datetime.fromtimestamp(told["began"]).astimezone()
+    when = ""
+    if told["began"]:
+        began = datetime.datetime.fromtimestamp(told["began"]).astimezone()
+        when = f", {began:%Y-%m-%d %H:%M:%S}"
     tries = f", {told['tries']} tries" if told.get("tries", 1) > 1 else ""
     where = f" on {told['worker']}" if told.get("worker") else ""
     lines = [
@@ -146,7 +131,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
         version = f", version {told['version']}" if told["version"] else ""
         lines.append(f"  code       {told['code'].hex()[:16]}{version}")
     lines.append(
-        f"  ran        in run {told['run']}{where}, {began:%Y-%m-%d %H:%M:%S}, "
+        f"  ran        in run {told['run']}{where}{when}, "
         f"for {_common.span(told['seconds'])}{tries}"
     )
     for name, leaf in told.get("arguments", {}).items():
@@ -155,7 +140,8 @@ def _lines(told: dict[str, Any]) -> list[str]:
         app = parent["app"] or "(no longer recorded)"
         lines.append(f"  input      {parent['key'].hex()[:16]} {app}")
     blobs = f", of it {_common.plural(told['blobs'], 'blob')}" if told["blobs"] else ""
-    lines.append(f"  size       {_common.amount(told['size'])}{blobs}, {told.get('codec', '-')}")
+    codec = f", {told['codec']}" if "codec" in told else ""
+    lines.append(f"  size       {_common.amount(told['size'])}{blobs}{codec}")
     if told["others"]:
         lines.append(f"  besides    {_common.plural(told['others'], 'other record')} of this call")
     if "error" in told:

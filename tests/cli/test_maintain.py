@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -433,3 +434,68 @@ def test_wrong_times_are_refused(text: str) -> None:
 
     with pytest.raises(argparse.ArgumentTypeError):
         _common.duration(text)
+
+
+COMPACTING = """
+import sys
+from parsl_ckpt.checkpoint import local, maintain
+
+def told(done):
+    print("on it", flush=True)
+    sys.stdin.read()  # until the signal comes
+
+from parsl_ckpt.cli import _common, main
+import contextlib
+_common.progress = contextlib.contextmanager(lambda title, total: (yield told))
+sys.exit(main(["compact"]))
+"""
+
+
+def test_ctrl_c_in_the_middle_of_compacting_loses_nothing(told: Tell) -> None:
+    before = values()
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMPACTING], env=env, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "on it\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == "parsl-ckpt: interrupted\n"
+    assert not Path("runinfo/.maintenance").exists()
+    assert values() == before and told("verify")[0] == 0
+    assert told("compact")[0] == 0 and values() == before
+
+
+def test_ls_by_how_long_it_took(told: Tell) -> None:
+    found = json.loads(told("ls", "--longer-than", "7s", "--json")[1])
+    assert found and all(one["seconds"] > 7 for one in found)
+    assert "Nothing" in told("ls", "--longer-than", "1h")[1]
+
+
+def test_a_failure_tells_when_it_was(told: Tell) -> None:
+    import parsl_ckpt as pc
+
+    @pc.python_app(cache=True)
+    def unlucky(n: int) -> int:
+        raise ValueError(f"not {n}")
+
+    with pc.load(pc.Config(checkpoint_mode="task_exit", run_dir="mine")):
+        assert isinstance(unlucky(13).exception(), ValueError)
+    (failure,) = json.loads(told("ls", "--failures", "--json", "-d", "mine")[1])
+    _, out, _ = told("show", failure["key"], "-d", "mine")
+    assert "failure of unlucky" in out and "error      ValueError: not 13" in out
+    assert failure["began"] > 1e9 and "1970" not in out
+    told("prune", "--failures", "--older-than", "1h", "-d", "mine")
+    assert told("ls", "--failures", "--json", "-d", "mine")[1] != "[]\n"
+
+
+def test_what_was_removed_and_still_takes_room_is_freed_by_the_next_prune(told: Tell) -> None:
+    with Store.open("runinfo/003/checkpoint", compression="none") as store:
+        store.put("wrong", os.urandom(50_000), app="wrong")
+        store.remove(next(iter(store.records()))[1])
+    before = sum(file.stat().st_size for file in Path("runinfo").rglob("*.seg"))
+    assert "Freed 5" in told("prune", "--app", "nosuch")[1]
+    assert sum(file.stat().st_size for file in Path("runinfo").rglob("*.seg")) < before - 50_000
+    assert told("prune", "--app", "nosuch")[1] == "Nothing is to be removed.\n"
