@@ -403,8 +403,15 @@ class _Group:
                 if name.endswith(INDEX_SUFFIX):
                     self._backend.discard(f"{place.directory}/{name}")
         # Tombstones go last; those that must outlive another of these were written anew.
-        for one in sorted(self._opened, key=lambda one: bool(one.tombstones)):
-            self._backend.remove(one.frames.segment.path)
+        for speaks, part in itertools.groupby(
+            sorted(self._opened, key=lambda one: bool(one.tombstones)),
+            lambda one: bool(one.tombstones),
+        ):
+            if speaks:  # a power cut must not bring back what they remove, without them
+                for directory in sorted({one.frames.segment.directory for one in self._opened}):
+                    self._backend.sync_directory(directory)
+            for one in part:
+                self._backend.remove(one.frames.segment.path)
 
     def _collect_blobs(self, place: Place) -> None:
         if not self._unknown:

@@ -238,6 +238,8 @@ def _make_room(
 ) -> None:
     """Write segments anew without the records that are removed, then drop their tombstones."""
     whole = [_Rewriting(backend, *one, progress, signer).rewrite() for one in buried]
+    for place, _ in buried:  # else a power cut may bring back a record, and not its tombstone
+        backend.sync_directory(place.directory)
     for (place, _), done in zip(buried, whole, strict=True):
         if done is None:
             continue

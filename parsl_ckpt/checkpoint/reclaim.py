@@ -10,7 +10,7 @@ from . import format as fmt
 from . import heartbeat, inventory
 from .backend import Backend
 from .inventory import Place
-from .segment import Entry
+from .segment import Entry, parse_name
 
 
 def entry_of(record: fmt.Record) -> Entry:
@@ -40,10 +40,11 @@ def collect_blobs(backend: Backend, place: Place, wanted: set[bytes]) -> int:
 
 def remove_place(backend: Backend, place: Place) -> None:
     """Remove a checkpoint whose records stand elsewhere, or are not wanted, and nothing else."""
-    for name in sorted(inventory.listing(backend, place.directory)):  # tombstones after targets
-        path = f"{place.directory}/{name}"
-        if inventory.ours(name):
-            backend.remove(path)
+    names = sorted(filter(inventory.ours, inventory.listing(backend, place.directory)))
+    for number, name in enumerate(names):  # tombstones after their targets, on the disk as well
+        if number and parse_name(name) is not None:
+            backend.sync_directory(place.directory)
+        backend.remove(f"{place.directory}/{name}")
     for path, file in list(inventory.blobs(backend, place.directory)):
         if inventory.blob_digest(path) is not None or file.name.startswith(inventory.LEFTOVERS):
             backend.remove(path)

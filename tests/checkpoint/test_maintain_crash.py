@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -283,3 +284,26 @@ def test_a_run_that_compacts_itself_keeps_what_stands_for_a_record_that_another_
     first.compact()
     with Store.open(None, sources=sources(backend), backend=backend) as reader:
         assert reader.get("a") == "older"
+
+
+@pytest.mark.parametrize("work", [compacted, pruned, first_run_removed])
+def test_a_power_cut_does_not_bring_back_what_was_removed(work: Work) -> None:
+    """The names of files may go from the disk in any order, unless they are synced between."""
+    for seed in range(25):
+        inner = MemoryBackend()
+        inner.make_directory("runs")
+        disk = FaultyBackend(inner)
+        for run in ("000", "001"):
+            with Store.open(f"runs/{run}/checkpoint", backend=disk) as store:
+                store.put(run, 1, app="f")
+                store.put(f"kept {run}", 1, app="f")
+            with Store.open(f"runs/{run}/checkpoint", backend=disk) as store:
+                found = store.find(address(run))
+                assert found is not None
+                store.remove(found.record_id, reason="forgotten")
+        work(disk)
+        disk.power_cut(random.Random(seed))
+        there = [place for place in sources(inner) if place in inner.directories]
+        with Store.open(None, sources=there, backend=inner, named=False) as reader:
+            assert reader.get("000") is None and reader.get("001") is None, seed
+            assert reader.get("kept 001") == 1

@@ -136,6 +136,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runs = self.writers = self.count = 0
         self.fuzzy: set[int] = set()  # writers one of whose batches may stand in another order
         self.tombstones: set[bytes] = set()
+        self.doubled = False  # who was compacting died: records may stand in two runs
         self.whole = True  # no power cut has left holes behind
 
     def teardown(self) -> None:
@@ -160,6 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             run, self.runs = self.runs, self.runs + 1
         disk = self.disk.process()
+        self.disk.make_directory(f"{ROOT}/{run:03d}", durable=True)
         path = f"{ROOT}/{run:03d}/checkpoint"
         store = Store.open(
             path, sources=[p.directory for p in self.places() if p.directory != path],
@@ -365,7 +367,7 @@ class StoreMachine(RuleBasedStateMachine):
             for key in KEYS:
                 self.judge(reader.find(address(key)), reader, key, self.of(key))
             problems = list(reader.problems)
-        if self.whole:
+        if self.whole and all(v.there is not None for v in self.versions.values()):
             assert problems == []
             assert verify(self.inner, self.places()).good
 
@@ -386,7 +388,7 @@ class StoreMachine(RuleBasedStateMachine):
                 if held and one.writer not in self.fuzzy:
                     assert version.number == held[-1].number
                 elif not held:
-                    self.compare(version, [v for v in mine if v.certain])
+                    self.compare(version, [v for v in mine if v.certain], one.run)
 
     def judge(self, stored: Any, reader: Store, key: int, versions: list[Version]) -> None:
         certain = [v for v in versions if v.certain]
@@ -404,10 +406,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert version.possible, (key, version)
         self.compare(version, certain)
 
-    def compare(self, version: Version, certain: list[Version]) -> None:
-        """Newest wins: none that is certain is of a later run, or later by the same writer."""
+    def compare(self, version: Version, certain: list[Version], own: int = -1) -> None:
+        """Newest wins: none that is certain is of a later run, or later by the same writer.
+
+        For a writer its own run is the last one.
+        """
         for other in certain:
-            assert other.run <= version.run, (version, other)
+            later = version.run == own or (other.run != own and other.run <= version.run)
+            assert later, (version, other)
             if other.writer == version.writer and version.writer not in self.fuzzy:
                 assert other.number <= version.number, (version, other)
 
@@ -479,6 +485,7 @@ class StoreMachine(RuleBasedStateMachine):
             work(disk)
         except Died:
             assert death is not None
+            self.doubled = True
         assert self.view() == before
         self.look(may_go=self.superseded(set(range(self.runs)) - self.live()))
 
@@ -491,7 +498,7 @@ class StoreMachine(RuleBasedStateMachine):
         except Died:
             finished = False
         found = self.numbers()
-        if finished:
+        if finished and not self.doubled:
             assert not [n for n in found & victims if not self.versions[n].removed]
         kept = {key: value for key, value in before.items() if value[0] not in victims}
         view = self.view()
@@ -501,8 +508,14 @@ class StoreMachine(RuleBasedStateMachine):
     def places(self) -> list[Place]:
         if ROOT not in self.inner.directories:
             return []  # nothing was ever written
+        used: dict[int, set[str]] = {}  # as heartbeats say
+        for one in self.slots:
+            if one is not None:
+                used.setdefault(one.run, set()).update(one.store.sources)
         return [
-            dataclasses.replace(place, state="live" if int(place.name) in self.live() else "died")
+            dataclasses.replace(place, state="live", beat={"used": sorted(used[int(place.name)])})
+            if int(place.name) in used
+            else dataclasses.replace(place, state="died")
             for place in find(self.inner, ROOT)
         ]
 
