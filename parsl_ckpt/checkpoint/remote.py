@@ -133,8 +133,11 @@ class RemoteBackend(Backend):
         try:
             names = [info.name for info in self._seen.recent("").infos]
             number = max((order_of(name)[0] for name in names), default=-1) + 1
+            lost = 0
             while (ours := self.objects.claim(f"{number:03d}/{CLAIM}", mark)) is False:
-                number += 1
+                # Many that start at once must not all try one number after the other.
+                number += 1 + (secrets.randbelow(2 ** min(lost, 10)) if lost > 2 else 0)
+                lost += 1
             run = f"{number:03d}"
             if ours is None:
                 own = f"{run}-{secrets.token_hex(3)}"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +113,15 @@ def s3_server() -> Iterator[str]:
     """The address of a server on loopback, which nothing but loopback is asked for."""
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server")
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication as Application
+
+    # It looks before it puts: one request at a time makes that as atomic as the service.
+    answer, one_at_a_time = Application.__call__, threading.Lock()
+
+    def answer_one(*args: Any) -> Any:
+        with one_at_a_time:
+            return answer(*args)
+
     given = {
         "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
@@ -122,10 +133,13 @@ def s3_server() -> Iterator[str]:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "HTTP_PROXY", "http_proxy"):
         os.environ.pop(name, None)
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    Application.__call__ = answer_one
     running.start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = running.get_host_and_port()
     yield f"http://{host}:{port}"
     running.stop()
+    Application.__call__ = answer
     os.environ.clear()
     os.environ.update(before)
 

@@ -1,0 +1,51 @@
+"""A driver process: ``driver.py URL WHAT``; prints one line of JSON when it has done what it must.
+
+``run``: computes and ends in order.  ``die``: computes two, uploads, computes two more, and is
+killed when the last result() has returned.  ``wait``: computes when a line comes in, and ends at
+the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import parsl_ckpt
+from parsl_ckpt import Config, python_app
+
+ran: list[int] = []
+
+
+@python_app(cache=True, code="name")
+def double(x: int) -> int:
+    ran.append(x)
+    return 2 * x
+
+
+def tell(dfk: parsl_ckpt.DataFlowKernel, values: list[int]) -> None:
+    print(json.dumps({"run": dfk.run_id, "values": values, "ran": ran}), flush=True)
+
+
+def main(url: str, what: str, *numbers: str) -> None:
+    config = Config(run_dir=url, checkpoint_mode="task_exit", upload_period=3600.0)
+    wanted = [int(number) for number in numbers]
+    with parsl_ckpt.load(config) as dfk:
+        if what == "wait":
+            print(json.dumps({"run": dfk.run_id}), flush=True)
+            sys.stdin.readline()
+        if what == "die":
+            half = len(wanted) // 2
+            values = [double(x).result() for x in wanted[:half]]
+            dfk.checkpoint()
+            values += [double(x).result() for x in wanted[half:]]
+            tell(dfk, values)
+            os.kill(os.getpid(), signal.SIGKILL)
+        tell(dfk, [double(x).result() for x in wanted])
+        if what == "wait":
+            sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
