@@ -227,7 +227,7 @@ class AppFuture(Future[Any]):
         Worked out when it is asked for, from what is recorded; does not wait.
 
         Returns:
-            A :class:`~parsl_ckpt.observe.why.Reason`; ``print()`` tells it.
+            A :class:`~parsl_ckpt.observe.reasons.Reason`; ``print()`` tells it.
 
         Raises:
             KernelError: its kernel cannot tell (one that was made without a run directory).

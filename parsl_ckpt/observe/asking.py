@@ -27,18 +27,8 @@ from parsl_ckpt.identity.outline import Outliner, read_outline
 from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Spec, Task
-from parsl_ckpt.observe.why import (
-    Call,
-    Joined,
-    NotCached,
-    Reason,
-    Restored,
-    Unknown,
-    Waiting,
-    Why,
-    call_of,
-    restored,
-)
+from parsl_ckpt.observe.reasons import Joined, NotCached, Reason, Restored, Unknown, Waiting
+from parsl_ckpt.observe.why import Call, Why, call_of, restored
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel

@@ -46,7 +46,7 @@ class Difference:
     def __str__(self) -> str:
         what = f"{self.name}{self.path}"
         if self.kind not in ("argument", "version"):
-            what = f"{self.kind} {what}"
+            what = f"{self.kind} {what}".strip()
         lines = [f"{what}: {self._change()}"]
         lines += ["    " + line for line in self.diff.splitlines()]
         return "\n".join(lines).rstrip()

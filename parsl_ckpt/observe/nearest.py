@@ -31,6 +31,8 @@ MOST = 4_000_000  # records that are looked at, the newest; about 200 MB
 TRIES = 1000  # records that are read again in search of one that is whole and not removed
 _ARGUMENT, _CODE, _VERSION = 4, 2, 1  # what having it in common counts; arguments: each
 
+_CALLS = (fmt.RESULT, fmt.FAILURE)
+
 Place = tuple[tuple[int, int, str], int]
 """Rank of a segment and offset: orders records by age."""
 
@@ -39,7 +41,7 @@ class Found(NamedTuple):
     """A record.
 
     Attributes:
-        result: the record.
+        result: the record; of :meth:`Why.in_run` also a failure's.
         record_id: its name.
         directory: the checkpoint that it is in.
         place: its age; None while it is held in memory.
@@ -227,7 +229,7 @@ class Nearest:
 
     def _read(self, table: _Table, row: int, wanted: Wanted) -> Found | None:
         segment = self._segments[table.segment[row]]
-        found = read_result(segment, table.offset[row])
+        found = read_call(segment, table.offset[row])
         if found is None or found.record_id == wanted.without:
             return None
         return None if self._store._gone(found.record_id) else found
@@ -258,16 +260,16 @@ class Nearest:
             self.tombstones.append(record)
 
 
-def read_result(segment: Segment, offset: int) -> Found | None:
-    """The result at a place; None if it is not whole, or no result."""
+def read_call(segment: Segment, offset: int) -> Found | None:
+    """The result or failure at a place; None if it is not whole, or neither."""
     try:
         kind, record_id, payload = segment.frame(offset)
-        if kind != fmt.RESULT:
-            return None
-        result = fmt.decode_result(payload)
-    except (DamagedFrame, OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        record: Any = fmt.decode_record(kind, payload) if kind in _CALLS else None
+    except (DamagedFrame, OSError, FormatError):
         return None
-    return Found(result, record_id, segment.directory, (segment.rank, offset))
+    if record is None:
+        return None
+    return Found(record, record_id, segment.directory, (segment.rank, offset))
 
 
 def _least(scores: Iterable[int]) -> int:

@@ -13,9 +13,9 @@ Source of the idea: Merkle trees compared from the root down; Bazel's and Nix's 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
@@ -23,233 +23,24 @@ import msgspec
 from parsl_ckpt.checkpoint import format as fmt
 from parsl_ckpt.checkpoint.format import Code, Result
 from parsl_ckpt.checkpoint.reading import Stored
-from parsl_ckpt.checkpoint.segment import BadSignature, DamagedFrame
+from parsl_ckpt.checkpoint.segment import BadSignature, DamagedFrame, Segment
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.errors import FormatError, StoreError
 from parsl_ckpt.identity.outline import Node, read_outline
 from parsl_ckpt.observe import differences
 from parsl_ckpt.observe.differences import Difference, Side
-from parsl_ckpt.observe.nearest import Found, Nearest, Place, Wanted, read_result
-
-# --- the reasons ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a call ran, or did not have to.  ``str()`` tells it in plain text.
-
-    Attributes:
-        app: name of the app.
-    """
-
-    app: str
-
-    def __str__(self) -> str:
-        raise NotImplementedError
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, with the name of the reason under ``"reason"``."""
-        told: dict[str, Any] = {"reason": type(self).__name__}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple):
-                value = [one.to_dict() if isinstance(one, Difference) else one for one in value]
-            told[field.name] = value.hex() if isinstance(value, bytes) else value
-        return told
-
-
-@dataclass(frozen=True)
-class Restored(Reason):
-    """It did not have to run: its outcome is recorded.
-
-    Attributes:
-        run: name of the run that computed it.
-        began: when, in seconds since the epoch.
-        seconds: how long that took.
-        worker: what ran it.
-        key: under which it is recorded.
-    """
-
-    run: str
-    began: float
-    seconds: float
-    worker: str
-    key: bytes
-
-    def __str__(self) -> str:
-        return f"{self.app}: recorded in run {self.run}, where it took {_span(self.seconds)}."
-
-
-@dataclass(frozen=True)
-class Joined(Reason):
-    """It did not have to run: an equal call of this run was under way, and had the outcome."""
-
-    def __str__(self) -> str:
-        return f"{self.app or 'This call'}: an equal call of this run gave the outcome."
-
-
-@dataclass(frozen=True)
-class NoEarlierCall(Reason):
-    """It ran because no call of its app is recorded from before."""
-
-    def __str__(self) -> str:
-        return f"{self.app}: no earlier call of it is recorded."
-
-
-@dataclass(frozen=True)
-class Differs(Reason):
-    """It ran because every earlier call differs from it.
-
-    Attributes:
-        run: name of the run that has the nearest earlier call.
-        key: of that call.
-        differences: where the two differ.
-    """
-
-    run: str
-    key: bytes
-    differences: tuple[Difference, ...]
-
-    def __str__(self) -> str:
-        lines = [f"{self.app}: no earlier call is the same. The nearest, of run {self.run}:"]
-        for one in self.differences:
-            lines += ["  " + line for line in str(one).splitlines()]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Removed(Reason):
-    """It ran because the record of the same call has been removed.
-
-    Attributes:
-        run: name of the run that had it.
-        why: the reason that was given for the removal.
-    """
-
-    run: str
-    why: str = ""
-
-    def __str__(self) -> str:
-        why = f" ({self.why})" if self.why else ""
-        return f"{self.app}: the same call was recorded in run {self.run} and was removed{why}."
-
-
-@dataclass(frozen=True)
-class Unreadable(Reason):
-    """It ran because the record of the same call cannot be read.
-
-    Attributes:
-        run: name of the run that has it.
-        why: what is wrong with it.
-    """
-
-    run: str
-    why: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.app}: the same call is recorded in run {self.run}, but cannot be read: "
-            f"{self.why.rstrip('.')}."
-        )
-
-
-@dataclass(frozen=True)
-class Expired(Reason):
-    """It ran because the record of the same call is not valid any more, as its app says.
-
-    Attributes:
-        run: name of the run that has it.
-        began: when that ran, in seconds since the epoch.
-    """
-
-    run: str
-    began: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.app}: the same call is recorded in run {self.run}, "
-            "but its record is not valid any more (valid_for, valid_if)."
-        )
-
-
-@dataclass(frozen=True)
-class Asked(Reason):
-    """It ran because it was asked to, whatever is recorded.
-
-    Attributes:
-        run: name of the run that has the record; empty if there is none.
-    """
-
-    run: str = ""
-
-    def __str__(self) -> str:
-        recorded = f", although it is recorded in run {self.run}" if self.run else ""
-        return f"{self.app}: it was asked to run anew{recorded}."
-
-
-@dataclass(frozen=True)
-class Again(Reason):
-    """It ran although the same call is recorded, and why is not known for certain.
-
-    Attributes:
-        run: name of the run that has the record.
-    """
-
-    run: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.app}: the same call is recorded in run {self.run}, readable. It was computed "
-            "again because the two ran at the same time, or that record was not valid or not in "
-            "use then."
-        )
-
-
-@dataclass(frozen=True)
-class NotCached(Reason):
-    """It ran because nothing was looked up.
-
-    Attributes:
-        why: who says so: the app, the configuration, the environment.
-    """
-
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.app or 'This call'}: nothing was looked up, {self.why}."
-
-
-@dataclass(frozen=True)
-class Waiting(Reason):
-    """It is not known yet whether it has to run: inputs are computed first.
-
-    Attributes:
-        inputs: numbers of the tasks that it waits for.
-    """
-
-    inputs: tuple[int, ...]
-
-    def __str__(self) -> str:
-        some = ", ".join(map(str, self.inputs[:5])) + (", ..." if len(self.inputs) > 5 else "")
-        many = "s" if len(self.inputs) != 1 else ""
-        return f"{self.app}: it depends on the outcome of task{many} {some}, not known yet."
-
-
-@dataclass(frozen=True)
-class Unknown(Reason):
-    """Nothing that is kept tells why.
-
-    Attributes:
-        why: what is missing.
-    """
-
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.app or 'This call'}: nothing tells why it ran: {self.why}."
-
-
-# --- finding them ---------------------------------------------------------------------------------
+from parsl_ckpt.observe.nearest import Found, Nearest, Place, Wanted, read_call
+from parsl_ckpt.observe.reasons import (
+    Again,
+    Asked,
+    Differs,
+    Expired,
+    NoEarlierCall,
+    Reason,
+    Removed,
+    Restored,
+    Unreadable,
+)
 
 
 class Call(msgspec.Struct, gc=False):
@@ -261,6 +52,7 @@ class Call(msgspec.Struct, gc=False):
         outline: parameter number → node, for arguments of which the leaf is a digest.
         own: name of its own record, which explains nothing; empty if it has none.
         codes: what its code is made of, if that is at hand.
+        parents: (own key, record id) of the tasks whose results are among its arguments.
     """
 
     app: str
@@ -272,13 +64,14 @@ class Call(msgspec.Struct, gc=False):
     outline: dict[int, Node] = {}
     own: bytes = b""
     codes: Code | None = None
+    parents: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def call_of(record: Any, own: bytes = b"") -> Call:
     """A recorded result or failure as a call."""
     return Call(
         record.app, record.code, record.version, record.names, record.leaves, record.key,
-        read_outline(getattr(record, "outline", b"")), own,
+        read_outline(getattr(record, "outline", b"")), own, None, getattr(record, "parents", ()),
     )  # fmt: skip
 
 
@@ -336,6 +129,7 @@ class Why:
         """Where a call differs from a record."""
         new = Side(call.code, call.version, call.names, call.leaves, call.outline)
         found = differences.arguments(differences.side_of(old), new)
+        found = [self._traced(one, old, call) for one in found]
         if old.version != call.version:
             before, after = repr(old.version), repr(call.version)
             found.append(Difference("version", "version", old=before, new=after))
@@ -343,6 +137,18 @@ class Why:
             codes = call.codes or self.store.code(call.code)
             found += differences.code(self.store.code(old.code), codes)
         return found
+
+    def _traced(self, one: Difference, old: Any, call: Call) -> Difference:
+        """A difference of which nothing is known, with what computed the argument, if one did."""
+        if one.kind != "argument" or one.old or one.new or one.note or one.path:
+            return one
+        parents = call.parents or getattr(old, "parents", ())
+        apps = {
+            stored.result.app for key, _ in parents if (stored := self.store.find(key)) is not None
+        }
+        if len(apps) != 1 or len(parents) != 1:
+            return one
+        return dataclasses.replace(one, note=f"another result of {apps.pop()}")
 
     # --- the same call, recorded earlier ---
 
@@ -411,21 +217,26 @@ class Why:
         """Where the call's own record is; None while it is held, or has none."""
         if call.own:
             for segment, offset in self.store._places(call.key):
-                found = read_result(segment, offset)
+                found = read_call(segment, offset)
                 if found is not None and found.record_id == call.own:
                     return segment.rank, offset
         return None
 
     # --- records by number or key ---
 
+    def read(self, segment: Segment, offset: int) -> Found | None:
+        """The result or failure at a place; None if it is not whole, or removed."""
+        found = read_call(segment, offset)
+        return None if found is None or self.store._gone(found.record_id) else found
+
     def in_run(self, directory: str) -> Iterator[Found]:
-        """The results of one run, oldest first."""
+        """The results and failures of one run, oldest first."""
         for segment in self.store._all_segments():
             if segment.directory == directory:
                 for offset, kind, *_ in segment.walk().headers():
-                    if kind == fmt.RESULT:
-                        found = read_result(segment, offset)
-                        if found is not None and not self.store._gone(found.record_id):
+                    if kind in (fmt.RESULT, fmt.FAILURE):
+                        found = self.read(segment, offset)
+                        if found is not None:
                             yield found
 
 
@@ -443,10 +254,3 @@ def run_of(directory: str) -> str:
     parent, name = os.path.split(directory.rstrip("/"))
     run = os.path.basename(parent)
     return run if name == "checkpoint" and run[:1].isdigit() else name or "memory"
-
-
-def _span(seconds: float) -> str:
-    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
-        if seconds * factor < 1000:
-            return f"{seconds * factor:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:,.0f} s"
