@@ -153,6 +153,39 @@ with pc.load(pc.Config(checkpoint_mode="task_exit", max_checkpoint_bytes=1_000_0
     assert sum(run.results for run in runs) == 4 and runs[-1].state == "ended"
     assert runs[-1].tasks["exec_done"] == 4
     assert maintain.verify(tmp_path / "runinfo").good
+    # What is left is found, and what was pruned is computed again, nothing else.
+    whole = {item.key for item in items(LocalBackend(), find(LocalBackend(), tmp_path / "runinfo"))}
+    subprocess.run(
+        [sys.executable, "-c", script.replace("+ 4", "+ 8"), "0"], cwd=tmp_path, env=env,
+        check=True, timeout=60,
+    )  # fmt: skip
+    last = maintain.runs(tmp_path / "runinfo")[-1]
+    assert last.tasks["exec_done"] == 8 - len(whole) and last.tasks["memo_done"] == len(whole)
+
+
+def test_the_number_of_files_does_not_grow_with_the_number_of_small_values(tmp_path: Path) -> None:
+    import numpy
+
+    import parsl_ckpt as pc
+
+    @pc.python_app(cache=True)
+    def small(n: int) -> object:
+        return numpy.full(300, n) if n % 2 else bytes([n % 256]) * 3000
+
+    files = []
+    for number, count in enumerate((200, 4000)):
+        with pc.load(pc.Config(checkpoint_mode="task_exit", run_dir=tmp_path / str(number))):
+            for _ in small.map(range(count), max_in_flight=500):
+                pass
+        assert maintain.runs(tmp_path / str(number))[0].results == count
+        files.append(sum(path.is_file() for path in (tmp_path / str(number)).rglob("*")))
+    assert files[0] == files[1] < 10
+    with Store.open(tmp_path / "store", rotate_records=500) as store:
+        for start in range(0, 10_000, 100):
+            store.append(
+                [store.entry(n, bytes(1000 + n % 9000)) for n in range(start, start + 100)]
+            )
+    assert sum(path.is_file() for path in (tmp_path / "store").rglob("*")) <= 10_000 // 500 + 10
 
 
 def test_a_store_compacts_itself_and_goes_on() -> None:

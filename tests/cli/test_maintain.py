@@ -468,6 +468,25 @@ def test_ctrl_c_in_the_middle_of_compacting_loses_nothing(told: Tell) -> None:
     assert told("compact")[0] == 0 and values() == before
 
 
+def test_long_commands_show_a_bar_on_a_terminal_and_nothing_elsewhere(told: Tell) -> None:
+    pty = pytest.importorskip("pty")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TERM": "xterm"}
+    for command in (
+        "verify", "repair", "compact", "prune --app x", "rm --app table", "ls", "runs",
+        "export -o out.tar", "import out.tar -d there",
+    ):  # fmt: skip
+        master, slave = pty.openpty()
+        subprocess.run(
+            [sys.executable, "-m", "parsl_ckpt.cli", *command.split()], env=env, stderr=slave,
+            stdout=subprocess.DEVNULL, timeout=60, check=True,
+        )  # fmt: skip
+        os.close(slave)
+        shown = os.read(master, 65536)
+        os.close(master)
+        assert b"ing " in shown and "\u2501".encode() in shown, command
+        assert told(*command.replace("out.tar", "two.tar").split())[2] == ""
+
+
 def test_ls_by_how_long_it_took(told: Tell) -> None:
     found = json.loads(told("ls", "--longer-than", "7s", "--json")[1])
     assert found and all(one["seconds"] > 7 for one in found)
