@@ -150,7 +150,7 @@ def package_versions() -> dict[str, str | None]:
     versions = {_DISTRIBUTION: _version(_DISTRIBUTION)}
     try:
         required = metadata.requires(_DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, OSError):  # too many open files, for one
         required = []
     for requirement in required:
         if "extra ==" in requirement:
@@ -165,7 +165,7 @@ def _version(distribution: str) -> str | None:
 
     try:
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, OSError):
         return None
 
 
