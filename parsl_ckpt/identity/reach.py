@@ -129,6 +129,9 @@ class Reach:
     def expand(self, value: Any) -> Expanded:
         """Functions and classes in full; plain containers at once."""
         kind = type(value)
+        encode = SCALARS.get(kind)
+        if encode is not None:
+            return encode(value)
         if kind in (list, tuple, set, frozenset) and _SAFE.issuperset(map(type, value)):
             return Walk().visit(value)
         return self.walk.expand(value)

@@ -4,44 +4,126 @@ Rule of this file: source counts only if compiling it gives the code that is run
 have been edited since it was imported, and a name may have been defined twice; what does not match
 is as good as absent, and the caller goes by bytecode. Code is compared without line numbers, so a
 function that was only moved by an edit above it is still found.
+
+Most functions stand at the left margin on the line that their code names. Such a one is cut out,
+parsed and compiled by itself, so that a large module costs what an app reaches of it; a cut in the
+wrong place gives other code or none, and then the whole text is looked at.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
-import importlib.util
-import io
-import linecache
-import marshal
-import os
-import struct
-import tokenize
+import functools
+from collections.abc import Callable
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .origin import PROJECT, origin_of_path
 from .values import leaf
 
-_KEPT = 64  # parsed files; a project seldom has more in one app's reach
+_FUTURES = __future__.annotations.compiler_flag
+_HEADS = ("def ", "async def ", "@")
 
-_WORD = 0xFFFFFFFF
-_YOUNG_NS = 2_000_000_000
 
-_modules: dict[str, tuple[Any, Source | None]] = {}
+class Found(NamedTuple):
+    """A definition.
+
+    Attributes:
+        node: its syntax tree.
+        kept: what to keep of it, to show it later: the tree, if that is kept anyway; else its text,
+            which is a hundredth of it.
+    """
+
+    node: ast.AST
+    kept: ast.AST | str
 
 
 class Source:
-    """One source text, parsed and compiled.
+    """One source text.
 
     Args:
         text: the source.
         filename: what the code objects are to be called; only for the compiler's sake.
+        compiled: gives what it compiles to, if that is known already.
+    """
+
+    def __init__(
+        self, text: str, filename: str, compiled: Callable[[], CodeType | None] = lambda: None
+    ) -> None:
+        self.text = text
+        self._filename = filename
+        self._compiled = compiled
+        self._lines = text.split("\n")
+
+    @functools.cached_property
+    def whole(self) -> Whole | None:
+        """All of it, parsed and compiled; None if it is not Python."""
+        try:
+            return Whole(self.text, self._filename, self._compiled())
+        except (SyntaxError, ValueError, RecursionError):
+            return None
+
+    def definition(self, code: CodeType, qualname: str) -> Found | None:
+        """The function that a code object belongs to, if it compiles to that code."""
+        found = self._cut_out(code) if code.co_name == qualname else None
+        if found is not None or self.whole is None:
+            return found
+        node = self.whole.definition(code, qualname)
+        return None if node is None else Found(node, node)
+
+    def class_definition(self, cls: type) -> ast.ClassDef | None:
+        """The node of a class, if its methods compile to those that are running."""
+        return None if self.whole is None else self.whole.class_definition(cls)
+
+    def _cut_out(self, code: CodeType) -> Found | None:
+        """A function at the left margin, where its code says that it begins."""
+        start = code.co_firstlineno - 1
+        lines = self._lines
+        if not 0 <= start < len(lines) or not lines[start].startswith(_HEADS):
+            return None
+        end = start
+        while end < len(lines) and not lines[end].startswith(_HEADS[:2]):
+            end += 1  # below its decorators
+        end += 1
+        while end < len(lines) and lines[end][:1] in _INSIDE:
+            end += 1
+        try:
+            text = "\n".join(lines[start:end])
+            tree = ast.parse(text)
+            if len(tree.body) != 1 or not isinstance(tree.body[0], _FUNCTIONS):
+                return None
+            compiled = compile(
+                tree, self._filename, "exec", code.co_flags & _FUTURES, dont_inherit=True
+            )
+        except (SyntaxError, ValueError, RecursionError):
+            return None
+        for constant in compiled.co_consts:
+            if type(constant) is CodeType and constant.co_name == code.co_name:
+                here = constant.replace(co_firstlineno=code.co_firstlineno)
+                if here == code or same_code(constant, code):
+                    return Found(tree.body[0], text)
+        return None
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_INSIDE = frozenset({"", " ", "\t", "\f", "#", ")", "]", "}"})
+"""What a line may begin with that does not begin a new statement at the left margin."""
+
+
+class Whole:
+    """A source text, parsed and compiled; the definitions in it, by name.
+
+    Args:
+        text: the source.
+        filename: what the code objects are to be called.
         compiled: what it compiles to, where that is known.
     """
 
-    def __init__(self, text: str, filename: str, compiled: CodeType | None = None) -> None:
+    def __init__(self, text: str, filename: str, compiled: CodeType | None) -> None:
         self.tree = ast.parse(text, filename)
-        self.code = compiled or compile(text, filename, "exec", dont_inherit=True)
+        # The tree is compiled and not the text, which would be parsed once more.
+        self.code = compiled or compile(self.tree, filename, "exec", dont_inherit=True)
         self._defs: dict[str, list[tuple[str, Any]]] = {}
         self._lambdas: list[ast.Lambda] | None = None
         self._codes: dict[str, list[CodeType]] = {}
@@ -207,6 +289,8 @@ def _annotations_of(cls: type) -> list[str]:
 
 def first_line(node: Any) -> int:
     """Where Python says that a definition begins: its first decorator."""
+    if not node.decorator_list:
+        return int(node.lineno)
     return int(min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]))
 
 
@@ -259,82 +343,3 @@ def _same_constant(one: Any, other: Any) -> bool:
     if type(one) is CodeType or type(other) is CodeType:
         return False
     return leaf(one) == leaf(other)
-
-
-def source_of(filename: str, namespace: dict[str, Any]) -> Source | None:
-    """The parsed source of a file, notebook cell or interpreter line; None where there is none.
-
-    Args:
-        filename: ``co_filename`` of the code.
-        namespace: its globals; ``__file__`` and ``__loader__`` are asked where the name is no file.
-    """
-    try:
-        return _source_of_file(filename)
-    except OSError:
-        pass
-    lines = linecache.getlines(filename, namespace)
-    if lines:
-        text = "".join(lines)
-        known = _modules.get(filename)
-        if known is not None and known[0] == text:
-            return known[1]
-        return _remember(filename, text, text)
-    try:  # compiled elsewhere, and moved here
-        return _source_of_file(str(namespace.get("__file__") or ""))
-    except OSError:
-        return None
-
-
-def _source_of_file(path: str) -> Source | None:
-    stat = os.stat(path)
-    state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    known = _modules.get(path)
-    if known is not None and known[0] == state:
-        return known[1]
-    return _remember(path, state, _read(path), _cached_code(path, stat))
-
-
-def _cached_code(path: str, stat: os.stat_result) -> CodeType | None:
-    """What Python's import system has compiled the file to, which takes half of the time.
-
-    It is used under Python's own conditions, and only if the file was no longer young when it was
-    compiled: Python compares times in whole seconds, and would not notice a quick edit.
-    """
-    try:
-        cached = importlib.util.cache_from_source(path)
-        with open(cached, "rb") as file:
-            made = os.fstat(file.fileno()).st_mtime_ns
-            data = file.read()
-        facts = struct.pack("<4sLLL", importlib.util.MAGIC_NUMBER, 0, int(stat.st_mtime) & _WORD,
-                            stat.st_size & _WORD)  # fmt: skip
-        if data[:16] != facts or made - max(stat.st_mtime_ns, stat.st_ctime_ns) < _YOUNG_NS:
-            return None
-        code = marshal.loads(memoryview(data)[16:])
-    except (OSError, ValueError, EOFError, TypeError, NotImplementedError):
-        return None
-    return code if type(code) is CodeType else None
-
-
-def _remember(
-    path: str, state: Any, text: str | None, compiled: CodeType | None = None
-) -> Source | None:
-    source = None
-    if text is not None:
-        try:
-            source = Source(text, path, compiled)
-        except (SyntaxError, ValueError, RecursionError):
-            source = None
-    while len(_modules) >= _KEPT:
-        _modules.pop(next(iter(_modules)), None)
-    _modules[path] = (state, source)
-    return source
-
-
-def _read(path: str) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return io.TextIOWrapper(io.BytesIO(data), encoding, newline=None).read()
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return None

@@ -164,13 +164,8 @@ class _Writer:
             self.generic(node)
 
     def generic(self, node: ast.AST) -> None:
-        kind = type(node)
-        plan = _PLANS.get(kind)
-        if plan is None:
-            fields = tuple((name, f" {name}=") for name in node._fields if name not in _SKIPPED)
-            plan = _PLANS[kind] = (f"({kind.__name__}", fields)
         out = self.out
-        opening, steps = plan
+        opening, steps = _plan_of(type(node))
         out.append(opening)
         get = _HANDLERS.get
         for name, label in steps:
@@ -464,12 +459,13 @@ class _Writer:
     def _with_body(self, node: Any, *bodies: str) -> None:
         """A compound statement: its blocks lose what does nothing."""
         out = self.out
-        out.append(f"({type(node).__name__}")
-        for name in node._fields:
+        opening, steps = _plan_of(type(node))
+        out.append(opening)
+        for name, label in steps:
             part = getattr(node, name, None)
-            if part is None or part == [] or name in _SKIPPED:
+            if part is None or part == []:
                 continue
-            out.append(f" {name}=")
+            out.append(label)
             if name in bodies:
                 self.body(part)
             else:
@@ -511,7 +507,18 @@ def _flat(node: ast.JoinedStr) -> list[Any]:
     return parts
 
 
-_PLANS: dict[type, tuple[str, tuple[tuple[str, str], ...]]] = {}
+def _plan_of(kind: type[ast.AST]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """How a node of a kind begins, and its fields with their labels."""
+    plan = _PLANS.get(kind)
+    if plan is None:
+        fields = tuple((name, f" {name}=") for name in kind._fields if name not in _SKIPPED)
+        plan = _PLANS[kind] = f"({kind.__name__}", fields
+    return plan
+
+
+_PLANS: dict[type[ast.AST], tuple[str, tuple[tuple[str, str], ...]]] = {}
+
+
 _HANDLERS: dict[type, Callable[[_Writer, Any], None]] = {
     list: _Writer.list_,
     str: lambda writer, text: writer.out.append(text),

@@ -17,8 +17,9 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from .origin import OURS, origin_of_module
-from .source import Source, belongs, own_functions, source_of
+from .source import Source, belongs, own_functions
 from .syntax import Chain, Import, Syntax, class_syntax, function_syntax, module_syntax
+from .texts import source_of
 from .values import leaf
 from .walk import Known, digest_of
 
@@ -33,20 +34,23 @@ class Unit:
         digest: of its canonical text or bytecode.
         chains: the free names it reaches, with the attributes that follow them.
         imports: what imports in its body reach.
-        node: its syntax tree, or None when it was made from bytecode.
+        kept: its syntax tree or text, or None when it was made from bytecode.
     """
 
-    __slots__ = ("chains", "digest", "imports", "node")
+    __slots__ = ("chains", "digest", "imports", "kept")
 
-    def __init__(self, digest: bytes, syntax: Syntax, node: ast.AST | None) -> None:
+    def __init__(self, digest: bytes, syntax: Syntax, kept: ast.AST | str | None) -> None:
         self.digest = digest
         self.chains = sorted(syntax.chains)
         self.imports = sorted(syntax.imports)
-        self.node = node
+        self.kept = kept
 
     def source(self) -> str | None:
         """Normalised source text, to be read and compared by people."""
-        return None if self.node is None else ast.unparse(_bare(self.node))
+        if self.kept is None:
+            return None
+        node = ast.parse(self.kept) if isinstance(self.kept, str) else copy.deepcopy(self.kept)
+        return ast.unparse(_bare(node))
 
 
 _functions: dict[int, tuple[CodeType, Unit]] = {}
@@ -60,12 +64,12 @@ def function_unit(function: FunctionType) -> Unit:
     if known is not None and known[0] is code:
         return known[1]
     source = source_of(code.co_filename, function.__globals__)
-    node = source.definition(code, function.__qualname__) if source is not None else None
-    if node is None:
+    found = source.definition(code, function.__qualname__) if source is not None else None
+    if found is None:
         unit = _from_bytecode(code)
     else:
-        syntax = function_syntax(node, ours_in(function.__globals__))
-        unit = Unit(digest_of(b"source", syntax.text.encode()), syntax, node)
+        syntax = function_syntax(found.node, ours_in(function.__globals__))
+        unit = Unit(digest_of(b"source", syntax.text.encode()), syntax, found.kept)
     if len(_functions) >= _KEPT:
         _functions.clear()
     _functions[id(code)] = code, unit
@@ -88,12 +92,12 @@ def module_digest(module: Any) -> bytes:
     """The digest of a whole module's canonical text; of nothing where there is no source."""
     namespace = vars(module)
     source = source_of(namespace.get("__file__") or "", namespace)
-    if source is None:
+    if source is None or source.whole is None:
         return b""
     known = _modules.get(id(source))
     if known is not None and known[0] is source:
         return known[1]
-    digest = digest_of(b"module", module_syntax(source.tree).text.encode())
+    digest = digest_of(b"module", module_syntax(source.whole.tree).text.encode())
     if len(_modules) >= 256:
         _modules.clear()
     _modules[id(source)] = source, digest
@@ -202,7 +206,7 @@ def _scan(code: CodeType, chains: set[Chain], imports: set[Import]) -> None:
 
 
 class _Bare(ast.NodeTransformer):
-    """Drops docstrings and annotations, on a copy."""
+    """Drops docstrings and annotations."""
 
     def visit_arg(self, node: ast.arg) -> Any:
         return ast.arg(arg=node.arg, annotation=None)
@@ -230,5 +234,5 @@ def _without_docstring(body: list[Any]) -> list[Any]:
 
 
 def _bare(node: ast.AST) -> ast.AST:
-    bare: ast.AST = _Bare().visit(copy.deepcopy(node))
+    bare: ast.AST = _Bare().visit(node)
     return ast.fix_missing_locations(bare)

@@ -179,15 +179,15 @@ def graph_leaf(root: Any, expand: Callable[[Any], Expanded], limit: int = 0) -> 
         descended = False
         for position in range(position, len(children)):  # noqa: B020 - resumes where it stopped
             before = len(work)
-            work.append((node, children, position + 1))
             part = enter(children[position])
             parts.append(part)
-            if len(work) > before + 1:
+            if type(part) is not _Node:
+                continue
+            if len(work) > before:  # a new one: it comes first
+                work.insert(before, (node, children, position + 1))
                 descended = True
                 break
-            work.pop()
-            if type(part) is _Node:
-                node.low = min(node.low, part.index)
+            node.low = min(node.low, part.index)
         if descended or node.low != node.index:
             continue
         start = len(path) - 1
