@@ -33,7 +33,7 @@ from .backend import Backend
 from .compact import Compaction
 from .exclusive import alone
 from .inventory import Place, RunInfo
-from .items import Filter, items
+from .items import Filter, Item, items
 from .prune import Pruned
 from .repair import Repair
 from .verify import Report
@@ -66,6 +66,29 @@ def runs(
     where = backend or reading(run_dir)
     places = inventory.find(where, run_dir, only)
     return [inventory.describe(where, place, progress) for place in places]
+
+
+def records(
+    run_dir: PathLike = "runinfo",
+    wanted: Callable[[Item], bool] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+    backend: Backend | None = None,
+) -> Iterator[Item]:
+    """The results and failures that are recorded and not removed, from the oldest run on.
+
+    Args:
+        run_dir, only, signing_key, progress, backend: as for :func:`verify`.
+        wanted: which; such as a :class:`Filter`.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory or run.
+    """
+    where = backend or reading(run_dir)
+    places = inventory.find(where, run_dir, only)
+    return items(where, places, wanted, signer_of(signing_key, run_dir), progress)
 
 
 def verify(
@@ -333,6 +356,7 @@ def signer_of(signing_key: KeySource | None, run_dir: PathLike) -> Signer | None
 
 
 __all__ = [
-    "Compaction", "Filter", "Moved", "Place", "Pruned", "Repair", "Report", "RunInfo", "compact",
-    "export_runs", "import_runs", "prune", "remove", "repair", "runs", "verify",
+    "Compaction", "Filter", "Item", "Moved", "Place", "Pruned", "Repair", "Report", "RunInfo",
+    "compact", "export_runs", "import_runs", "prune", "records", "remove", "repair", "runs",
+    "verify",
 ]  # fmt: skip

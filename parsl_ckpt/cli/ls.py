@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from parsl_ckpt.checkpoint.items import Filter, items
+    from parsl_ckpt.checkpoint.maintain import Filter, records
 
     backend, places = _common.places(options, options.within)
     older = options.older_than
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         kinds=("failure",) if options.failures else ("result",),
     )
     with _common.progress("reading", _common.total_size(backend, places)) as progress:
-        listed = items(backend, places, wanted, _common.signer(options), progress)
+        listed = records(options.run_dir, wanted, only=options.within or None, progress=progress)
         found = sorted(listed, key=_order(options.sort))
     if options.last is not None:
         found = found[len(found) - min(options.last, len(found)) :]

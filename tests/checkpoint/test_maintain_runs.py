@@ -164,8 +164,7 @@ with pc.load(pc.Config(checkpoint_mode="task_exit", max_checkpoint_bytes=1_000_0
 
 
 def test_the_number_of_files_does_not_grow_with_the_number_of_small_values(tmp_path: Path) -> None:
-    import numpy
-
+    numpy = pytest.importorskip("numpy")
     import parsl_ckpt as pc
 
     @pc.python_app(cache=True)
@@ -298,6 +297,19 @@ def test_a_store_prunes_itself_and_goes_on(tmp_path: Path) -> None:
             store.prune(max_bytes=-1)
     with Store.open(None, sources=[path]) as store, pytest.raises(StoreClosedError):
         store.prune(failures=True)
+
+
+def test_records_are_listed_by_what_is_known_of_them(tmp_path: Path) -> None:
+    fill(tmp_path, "000", seconds=50.0)
+    fill(tmp_path, "001", seconds=1.0, size=10)
+    quick = maintain.Filter(longer_than=0.5, apps=["00?"], larger_than=1)
+    assert [one.app for one in maintain.records(tmp_path, quick)] == ["000"] * 3 + ["001"] * 3
+    assert {one.app for one in maintain.records(tmp_path, maintain.Filter(longer_than=9))} == {
+        "000"
+    }
+    assert {one.size > 10_000 for one in maintain.records(tmp_path, only=["1"])} == {False}
+    with pytest.raises(CheckpointNotFoundError):
+        maintain.records(tmp_path / "nowhere")
 
 
 def test_maintaining_tells_how_far_it_has_come(tmp_path: Path) -> None:
