@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # What is written below a URL is kept under the URL of the run directory, not of one checkpoint.
 _CHECKPOINT_OF_RUN = re.compile(r"/[0-9]{1,15}(-[0-9a-f]{6})?/checkpoint/?$")
-ROTATE_BYTES = 16 << 20  # an open segment is uploaded anew, whole, each time that it has grown
+ROTATE_BYTES = 8 << 20  # an open segment is uploaded anew, whole, each time that it has grown
 _HERE = ("file", "local")
 
 
