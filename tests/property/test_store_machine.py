@@ -137,6 +137,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.fuzzy: set[int] = set()  # writers one of whose batches may stand in another order
         self.tombstones: set[bytes] = set()
         self.doubled = False  # who was compacting died: records may stand in two runs
+        self.cut = False  # the power has gone
         self.whole = True  # no power cut has left holes behind
 
     def teardown(self) -> None:
@@ -222,6 +223,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.disk.power_cut(None if seed is None else random.Random(seed))
         self.disk = FaultyBackend(self.inner)
         self.whole = self.whole and seed is None
+        self.cut = True
         self.look(power=True, may_go=lambda version: not version.synced)
 
     # -- writing -------------------------------------------------------------------------------
@@ -366,10 +368,11 @@ class StoreMachine(RuleBasedStateMachine):
         with self.reader() as reader:
             for key in KEYS:
                 self.judge(reader.find(address(key)), reader, key, self.of(key))
-            problems = list(reader.problems)
+            # An index that is not synced may be lost or torn, which costs a walk.
+            problems = [one for one in reader.problems if not self.cut or one.kind != "index"]
         if self.whole and all(v.there is not None for v in self.versions.values()):
             assert problems == []
-            assert verify(self.inner, self.places()).good
+            assert self.cut or verify(self.inner, self.places()).good
 
     @invariant()
     def writers_find_what_they_know(self) -> None:
@@ -412,6 +415,8 @@ class StoreMachine(RuleBasedStateMachine):
         For a writer its own run is the last one.
         """
         for other in certain:
+            if other.remover:
+                continue  # a removal that a power cut took back may have had its effect already
             later = version.run == own or (other.run != own and other.run <= version.run)
             assert later, (version, other)
             if other.writer == version.writer and version.writer not in self.fuzzy:
