@@ -181,6 +181,7 @@ class RemoteBackend(Backend):
         spool_now, self._spool = self._spool, None
         if spool_now is not None:
             spool_now.let_go() if failure is not None else spool_now.remove()
+        self._claimed.clear()  # what there is of those runs is elsewhere now
         self._uploader = self._make_uploader()
         if error is not None:
             raise error

@@ -136,10 +136,11 @@ def _names(root: str) -> list[str]:
 
 
 def _remote_checkpoints(root: str, backend: Everywhere) -> list[str]:
+    remote = backend.remote(root)
     try:
-        names = sorted(filter(is_run, backend.list(root)), key=order_of)
-    except FileNotFoundError:
-        return []
-    paths = [join(root, name, CHECKPOINT) for name in names]
-    backend.prefetch(paths)
-    return [path for path in paths if backend.changed(path) is not None]
+        names = sorted(filter(is_run, remote.list(root)), key=order_of)
+        paths = [join(root, name, CHECKPOINT) for name in names]
+        remote.prefetch(paths)
+    except OSError as error:
+        raise remote.objects.unreachable(error, "Reading") from error
+    return [path for path in paths if remote.changed(path) is not None]

@@ -284,10 +284,14 @@ class Uploader:
                     del self._small[path]
 
     def _put_files(self) -> None:
+        # At once: a blob that a segment names within this size was added before it had this size.
         with self._lock:
-            files = dict(self._files)
-        # Sizes first: a blob that a segment names within this size was complete before.
-        parts = [part for path, file in files.items() if (part := _part(path, file)) is not None]
+            done = [(path, file) for path, file in self._files.items() if file.writer is None]
+            parts = [_part(path, file) for path, file in self._files.items() if file.writer]
+        parts += [_part(path, file) for path, file in done]
+        self._put_parts([part for part in parts if part is not None])
+
+    def _put_parts(self, parts: Sequence[_Part]) -> None:
         failure: BaseException | None = None
         for rank in range(3):
             chosen = [part for part in parts if _rank(part.path) == rank]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from parsl_ckpt.errors import ConfigurationError, RemoteStoreError
+from parsl_ckpt.errors import ConfigurationError, NotUploadedError, RemoteStoreError
 
 from .backend import Backend, Listed, Owner, Readable, Writable
 from .local import LocalBackend
@@ -277,5 +277,11 @@ class Everywhere(Backend):
             remote.flush(seconds)
 
     def close(self, seconds: float | None = None) -> None:
+        failure: NotUploadedError | None = None
         for remote in self._remotes.values():
-            remote.close(seconds)
+            try:
+                remote.close(seconds)
+            except NotUploadedError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
