@@ -7,18 +7,22 @@ a value itself, in a form that does not depend on the Python version.
 from __future__ import annotations
 
 import collections
+import contextvars
 import copyreg
 import datetime
 import decimal
 import enum
 import fractions
 import functools
+import gc
 import pathlib
 import re
+import struct
 import sys
 import types
 import typing
 import uuid
+import weakref
 import zoneinfo
 from array import array
 from collections.abc import Callable
@@ -107,6 +111,38 @@ def _memoryview(value: memoryview, walk: Walk) -> Expanded:
     return b"v", ORDERED, ["memoryview", value.format, list(value.shape or ()), value.tobytes()]
 
 
+def _struct(value: struct.Struct, walk: Walk) -> Expanded:
+    return b"v", ORDERED, ["Struct", value.format]
+
+
+def _comparison(value: Any, walk: Walk) -> Expanded:
+    """``functools.cmp_to_key(f)``: it shows its function to nobody but the garbage collector."""
+    inner = [part for part in gc.get_referents(value) if part is not type(value)]
+    return b"v", ORDERED, ["cmp_to_key", *inner]
+
+
+def _reference(value: weakref.ref[Any], walk: Walk) -> Expanded:
+    """A weak reference that code reaches; as an argument it would not outlive the call."""
+    if not walk.opaque:
+        raise Refused(value, "what it refers to may be gone by then")
+    return b"v", ORDERED, ["ref", value()]
+
+
+def _context_variable(value: contextvars.ContextVar[Any], walk: Walk) -> Expanded:
+    """A context variable that code reaches: its default, for a worker has a context of its own."""
+    if not walk.opaque:
+        raise Refused(value, "its value depends on who asks")
+    try:
+        default = [contextvars.Context().run(value.get)]
+    except LookupError:
+        default = []
+    return b"v", ORDERED, ["ContextVar", value.name, default]
+
+
+BY_TYPE[struct.Struct] = _struct
+BY_TYPE[type(functools.cmp_to_key(max))] = _comparison
+BY_TYPE[weakref.ref] = _reference
+BY_TYPE[contextvars.ContextVar] = _context_variable
 BY_TYPE[array] = _array
 BY_TYPE[memoryview] = _memoryview
 
@@ -177,6 +213,19 @@ for _base in ("_BaseGenericAlias", "_SpecialForm"):
 for _type_name in ("TypeVar", "ParamSpec", "TypeVarTuple"):
     if hasattr(typing, _type_name):
         BY_CLASS[getattr(typing, _type_name)] = _type_variable
+
+
+def _alias(value: Any, walk: Walk) -> Expanded:
+    """``type A = ...``, which is evaluated when it is first asked for."""
+    try:
+        meant = value.__value__
+    except Exception as error:
+        raise Refused(value, str(error)) from error
+    return b"v", ORDERED, ["alias", value.__name__, list(value.__type_params__), meant]
+
+
+if hasattr(typing, "TypeAliasType"):  # since Python 3.12
+    BY_TYPE[typing.TypeAliasType] = _alias
 
 
 def _forward(value: typing.ForwardRef, walk: Walk) -> Expanded:

@@ -19,7 +19,7 @@ from .kinds import reduced
 from .lookups import BY_ID
 from .origin import INSTALLED, OURS, PROJECT, STANDARD, origin_of, origin_of_module, public_name
 from .reach import Reach, installed_leaf
-from .values import _FALLBACK, BY_CLASS, BY_TYPE, Refused, Walk, named
+from .values import _FALLBACK, _OPAQUE, BY_CLASS, BY_TYPE, Refused, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of
 
 
@@ -104,7 +104,16 @@ def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
     return reduced(value, walk)
 
 
+def _opaque(value: Any, walk: Walk) -> Expanded:
+    """What has no identity, reached by code: its kind, and that by code where a user wrote it."""
+    kind = type(value)
+    if origin_of(kind) == PROJECT:
+        return b"?", ORDERED, [class_part(kind, walk)]
+    return named(b"?", kind.__module__, kind.__qualname__)
+
+
 _FALLBACK[:] = [_wrapper_or_reduced]
+_OPAQUE[:] = [_opaque]
 BY_CLASS[type] = _class_of
 BY_CLASS[ModuleType] = _module_of
 BY_CLASS[logging.Logger] = _logger

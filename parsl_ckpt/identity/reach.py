@@ -62,7 +62,7 @@ from .origin import (
 from .scalars import SCALARS
 from .source import belongs, own_functions
 from .syntax import Import
-from .units import Unit, class_unit, function_unit, module_digest
+from .units import Unit, class_unit, function_unit, text_digest
 from .values import NODE_LIMIT, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of, graph_leaf
 
@@ -80,6 +80,12 @@ _BY_PLACE = frozenset(
         "__debug__",
     }
 )  # of a module: they change when a file moves
+_TOLD = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
+"""Of functions and classes: they do not count, unless code asks for them."""
+
+_SEES_ALL = frozenset({"globals", "eval", "exec"})
+"""Who calls these may reach anything in the module, so all of its text counts."""
+
 _SAFE = frozenset({int, float, str, bool, bytes, complex, type(None)})
 
 
@@ -224,12 +230,20 @@ class Reach:
             if label not in found:
                 found[label] = self.part(value)
                 self._report_value(module, label, value)
+            if chain[-1] in _TOLD and ".".join(chain) == f"{label}.{chain[-1]}":
+                self._told(".".join(chain), value, chain[-1], found)
         for wanted in unit.imports:
             label, value = self._import(wanted, namespace)
             if label not in found:
                 found[label] = self.part(value)
                 self._report_value(None, label, value)
         return [part for item in sorted(found.items()) for part in item]
+
+    def _told(self, label: str, value: Any, name: str, found: dict[str, Any]) -> None:
+        """What code asks for about code: its name, its docstring, its annotations."""
+        if isinstance(value, (FunctionType, type)) and origin_of(value) == PROJECT:
+            found[label] = getattr(value, name, None)
+            self._note_mutable(label, found[label])
 
     def _name(
         self, chain: tuple[str, ...], cells: dict[str, CellType], namespace: dict[str, Any]
@@ -250,6 +264,8 @@ class Reach:
                 value = getattr(builtins_of(namespace), name, MISSING)
                 if value is MISSING:
                     return name, Known(named(b"n", "unresolved", name))
+                if name in _SEES_ALL:
+                    return name, Known(b"n" + digest_of(name.encode(), text_digest(namespace)))
         return self._attribute_chain(chain[:1], chain[1:], value)
 
     def _attribute_chain(
@@ -396,7 +412,7 @@ class Reach:
             return self._distribution(module.__name__)
         if origin != PROJECT or module.__name__ == "__main__":
             return named(b"n", "module", module.__name__)
-        return b"n" + digest_of(b"module", module_digest(module))
+        return b"n" + digest_of(b"module", text_digest(vars(module)))
 
     def _distribution(self, module: str) -> bytes:
         leaf = installed_leaf(module)

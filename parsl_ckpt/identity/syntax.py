@@ -203,6 +203,8 @@ class _Writer:
                 continue
             if kind is ast.Expr and type(statement.value) is ast.Constant:  # type: ignore[attr-defined]
                 continue
+            if kind is ast.AnnAssign and self._only_annotates(statement):  # type: ignore[arg-type]
+                continue
             self.write(statement)
             out.append(" ")
         out.append("]")
@@ -372,16 +374,21 @@ class _Writer:
         self.pop()
         out.append(")")
 
+    def _only_annotates(self, node: ast.AnnAssign) -> bool:
+        """Whether it is ``name: type`` in a function: the name is local, and that is all."""
+        if node.value is not None or self.in_class_body:
+            return False
+        if type(node.target) is ast.Name:
+            self.bind(node.target.id)
+            return True
+        return False
+
     def annotated(self, node: ast.AnnAssign) -> None:
         if self.in_class_body:
             self.out.append("(: ")
             self.write(node.target)
             self.out.append(" ")
             self.annotation(node.annotation)
-        elif node.value is None:
-            if type(node.target) is ast.Name:
-                self.bind(node.target.id)  # it makes the name local, and that is all
-            return
         else:
             self.out.append("(Assign targets=[")
             self.write(node.target)

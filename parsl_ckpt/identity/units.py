@@ -88,9 +88,8 @@ def class_unit(cls: type, namespace: dict[str, Any]) -> Unit | None:
     return Unit(digest_of(b"source", syntax.text.encode()), syntax, node)
 
 
-def module_digest(module: Any) -> bytes:
+def text_digest(namespace: dict[str, Any]) -> bytes:
     """The digest of a whole module's canonical text; of nothing where there is no source."""
-    namespace = vars(module)
     source = source_of(namespace.get("__file__") or "", namespace)
     if source is None or source.whole is None:
         return b""

@@ -153,7 +153,7 @@ class Walk:
         except Refused:
             if not self.opaque:
                 raise
-            return named(b"?", kind.__module__, kind.__qualname__)
+            return _OPAQUE[0](value, self)
 
     def _leaves(self, parts: Iterable[Any]) -> list[bytes]:
         get = SCALARS.get
@@ -224,6 +224,7 @@ LAZY: dict[str, Callable[[str], None]] = {}
 
 _EXPANDERS: dict[type, Expander] = {}  # resolved; only ever a copy of what the tables say
 _FALLBACK: list[Expander] = []  # the reduction, registered by kinds.py
+_OPAQUE: list[Expander] = []  # what has no identity but is reached by code: living.py
 
 
 def _expander_of(kind: type) -> Expander:
