@@ -64,6 +64,7 @@ class Sharing:
         self.leases = leases
         leases.trouble = lambda error: kernel.problems.announce("", NOT_WRITTEN, error)
         self._lines: dict[tuple[str, ...], Line] = {}
+        self._swept = False
         self._closed = False
 
     def ask(self, task: Task) -> None:
@@ -101,6 +102,9 @@ class Sharing:
         if task.state in states.FINAL_STATES:
             self._kernel.forget(task)
             return
+        if not self._swept:
+            self._swept = True
+            self._kernel.effect(lambda: self._kernel.errands.run(self.leases.sweep))
         assert task.key is not None
         before = task.claim
         if before is None or before.key != task.key:

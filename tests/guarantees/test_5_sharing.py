@@ -1,145 +1,118 @@
-"""Promise 5: runs that share a run directory at the same time never damage each other."""
+"""Promise 5 with many runs at once: they begin together, share work, die, and damage nothing."""
 
 from __future__ import annotations
 
-import ast
-import signal
 from pathlib import Path
 
 import pytest
 
-import parsl_ckpt as pc
-from parsl_ckpt.checkpoint import LocalBackend, Store, maintain
-from parsl_ckpt.checkpoint.rundir import get_all_checkpoints
+from parsl_ckpt.checkpoint import heartbeat
+from parsl_ckpt.checkpoint.local import LocalBackend
+from parsl_ckpt.checkpoint.maintain import verify
 
-from .helpers import Zygote, reading
+from .helpers import Zygote, checkpoint, reading, visible
 
-WRITER = """
-import random, sys
-import parsl_ckpt as pc
+STARTS = """
+    import os, sys, traceback
+    import parsl_ckpt as pc
 
-@pc.python_app(cache=True, code="name")
-def small(n):
-    return ("small", n)
+    runs, count = sys.argv[1], int(sys.argv[2])
+    ready, go = os.pipe(), os.pipe()
 
-@pc.python_app(cache=True, code="name")
-def large(n):
-    return random.Random(n).randbytes(150_000)
+    @pc.python_app(cache=True)
+    def own(n):
+        return n * n
 
-run_dir, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-pc.load(pc.Config(executors=[pc.ThreadPoolExecutor(max_workers=2)],
-                  checkpoint_mode="task_exit", run_dir=run_dir))
-print("begun", flush=True)
-for n in range(first, first + count):
-    assert small(n).result() == ("small", n)
-    if n % 10 == 0:
-        assert large(n).result() == random.Random(n).randbytes(150_000)
-    if n == first + count // 2:
-        print("half", flush=True)
-print("done", flush=True)
-if len(sys.argv) > 4:
-    import threading
-    threading.Event().wait()
+    def begin(n):
+        os.close(go[1])
+        os.write(ready[1], b"r")
+        os.read(go[0], 1)  # the end of the file, for all of them at once
+        with pc.load(pc.Config(run_dir=runs, checkpoint_mode="task_exit")) as dfk:
+            assert own(n).result() == n * n
+            os.write(1, f"began {dfk.run_id}\\n".encode())
+
+    children = []
+    for n in range(count):
+        child = os.fork()
+        if child == 0:
+            try:
+                begin(n)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    for _ in children:
+        assert os.read(ready[0], 1) == b"r"
+    os.close(go[1])
+    print("status", [os.waitpid(child, 0)[1] for child in children])
+"""
+
+WORKER = """
+    import os, random, sys
+    import parsl_ckpt as pc
+
+    runs, seed, options = sys.argv[1], int(sys.argv[2]), eval(sys.argv[3])
+
+    @pc.python_app(cache=True)
+    def part(n):
+        os.write(1, f"ran {n}\\n".encode())
+        return [n] * (n + 1)
+
+    @pc.python_app(cache=True)
+    def whole(parts):
+        return sum(map(sum, parts))
+
+    order = list(range(24))
+    random.Random(seed).shuffle(order)
+    with pc.load(pc.Config(run_dir=runs, checkpoint_mode="task_exit", **options)):
+        for n in order:
+            print("value", n, part(n).result() == [n] * (n + 1), flush=True)
+        print("whole", whole([part(n) for n in range(24)]).result(), flush=True)
 """
 
 
-def everything(runs: Path) -> list[int]:
-    """The numbers of all small results, each of which is whole; and no damage is seen."""
-    with reading(*get_all_checkpoints(runs)) as store:
-        records = [r for _, _, r in store.records() if type(r).__name__ == "Result"]
-        numbers = []
-        for record in records:
-            found = store.find(record.key)
-            assert found is not None
-            value = store.value(found)
-            if record.app == "small":
-                assert value[0] == "small"
-                numbers.append(value[1])
-        assert store.problems == []
-    return sorted(numbers)
+def test_sixty_four_simultaneous_starts_all_succeed(zygote: Zygote, runs: Path) -> None:
+    ended = zygote.run(STARTS, runs, 64)
+    assert ended.data("status") == [0] * 64, ended
+    numbers = sorted(int(number) for number in ended.said("began"))
+    assert numbers == list(range(64)), "each has a number of its own, and none is left out"
+    paths = [checkpoint(runs, f"{number:03d}") for number in numbers]
+    assert sorted(visible(*paths, app="own")) == [n * n for n in range(64)]
+    for number in numbers:
+        beat = heartbeat.read(LocalBackend(), f"{runs}/{number:03d}/{heartbeat.NAME}")
+        assert beat is not None and "ended" in beat
 
 
-def test_two_runs_at_once_and_someone_who_compacts_beside_them(zygote: Zygote, runs: Path) -> None:
-    """Both run over the same calls from two ends; what ended before is compacted under them."""
-    assert zygote.run(WRITER, runs, 0, 10).status == 0
-    assert zygote.run(WRITER, runs, 100, 10).status == 0
-    one = zygote.begin(WRITER, runs, 0, 60)
-    two = zygote.begin(WRITER, runs, 30, 60)
-    one.until("begun"), two.until("begun")
-    done = maintain.compact(runs)
-    assert [len(group) for group in done.runs] == [2], "the two that had ended"
-    one.until("half"), two.until("half")
-    assert maintain.prune(runs, apps=["small"], only=["001"]).records == 20
-    assert maintain.verify(runs).good
-    for script in (one, two):
-        ended = script.end()
-        assert ended.status == 0, ended
-    assert maintain.verify(runs).good
-    numbers = everything(runs)
-    assert set(numbers) == set(range(10, 90))  # the first ten were hits on what was pruned
-    with pc.load(pc.Config(checkpoint_mode="task_exit", run_dir=runs)) as dfk:
-        assert dfk.loaded
-
-
-def test_a_run_that_is_killed_damages_no_other(zygote: Zygote, runs: Path) -> None:
-    killed = zygote.begin(WRITER, runs, 0, 40, "stays")
-    killed.until("done")
-    other = zygote.begin(WRITER, runs, 100, 40)
-    other.until("begun")
-    killed.signal(signal.SIGKILL)
-    assert killed.end().status == -signal.SIGKILL
-    assert other.end().status == 0
-    assert everything(runs) == [*range(40), *range(100, 140)]
-    assert maintain.repair(runs).dropped == 0
-    maintain.compact(runs)
-    assert everything(runs) == [*range(40), *range(100, 140)]
-    assert zygote.run(WRITER, runs, 0, 40).status == 0
-    assert everything(runs) == [*range(40), *range(100, 140)], "all of them were hits"
-
-
-def test_readers_look_at_what_a_live_run_has_written_and_take_no_lock(
-    zygote: Zygote, runs: Path
+@pytest.mark.parametrize("options", [{}, {"follow": True}, {"single_flight": "shared"}], ids=str)
+def test_runs_at_the_same_time_get_right_values_whoever_of_them_dies(
+    zygote: Zygote, runs: Path, options: dict[str, object]
 ) -> None:
-    live = zygote.begin(WRITER, runs, 0, 20, "stays")
-    live.until("done")
-    try:
-        for _ in range(3):
-            assert everything(runs) == list(range(20))
-    finally:
-        live.signal(signal.SIGKILL)
-        live.end()
+    scripts = [zygote.begin(WORKER, runs, seed, options) for seed in range(4)]
+    scripts[0].until("value")
+    scripts[0].signal(9)
+    ended = [script.end() for script in scripts[1:]]
+    scripts[0].end()
+    for one in ended:
+        assert one.status == 0 and one.said("whole") == [str(sum(n * (n + 1) for n in range(24)))]
+        assert all(line.endswith("True") for line in one.said("value"))
+    if options:
+        ran = [line for one in ended for line in one.said("ran")]
+        assert len(ran) < 3 * 24, "they have shared some of the work at least"
+    assert verify(runs).good, "nobody has damaged anything"
+    assert len(visible(*sorted(runs.glob("*/checkpoint")), app="whole")) >= 1
+    leases = runs / "leases"
+    assert not leases.exists() or len(list(leases.iterdir())) <= 8, "only the dead leaves any"
+    with reading(*sorted(runs.glob("*/checkpoint"))) as store:
+        assert [p for p in store.problems if p.kind != "directory"] == []
 
 
-def test_two_stores_in_one_directory_have_files_of_their_own(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "store") as one, Store.open(tmp_path / "store") as two:
-        for n in range(50):
-            one.put(("one", n), n)
-            two.put(("two", n), n)
-        written = set(LocalBackend().list(str(tmp_path / "store")))
-        assert len({name for name in written if name.endswith(".seg")}) == 2
-    with Store.open(None, sources=[tmp_path / "store"]) as reader:
-        assert all(reader.get((who, n)) == n for who in ("one", "two") for n in range(50))
-
-
-FORBIDDEN = {"flock", "lockf", "LOCK_EX", "F_SETLK", "F_SETLKW", "F_OFD_SETLK"}
-
-
-def test_nothing_relies_on_locks_of_the_operating_system() -> None:
-    """As docs/guarantees.rst says of network file systems."""
-    package = Path(pc.__file__).parent
-    used = {
-        (path.name, name)
-        for path in package.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if (name := getattr(node, "attr", getattr(node, "id", ""))) in FORBIDDEN
-    }
-    assert used == set()
-
-
-@pytest.mark.parametrize("name", ["O_APPEND"])
-def test_no_file_of_the_store_is_appended_to_by_two(name: str) -> None:
-    """Appending by several is atomic on one host only: each writer has a file of its own."""
-    package = Path(pc.__file__).parent / "checkpoint"
-    texts = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
-    assert [file for file, text in texts.items() if name in text] == []
-    assert "O_EXCL" in texts["local.py"]
+def test_a_run_reads_what_it_may_not_write_to(zygote: Zygote, runs: Path) -> None:
+    """Reading changes nothing: no lock, no time of use, no note."""
+    first = zygote.run(WORKER, runs, 1, {})
+    assert first.status == 0
+    directory = checkpoint(runs)
+    before = {path: path.stat().st_mtime_ns for path in (directory, *directory.rglob("*"))}
+    again = zygote.run(WORKER, runs, 2, {"follow": True})
+    assert again.status == 0 and again.said("ran") == []
+    assert {path: path.stat().st_mtime_ns for path in (directory, *directory.rglob("*"))} == before
