@@ -240,13 +240,16 @@ class Catalog:
         for segment in segments:
             covered.append(self._walk(segment, len(covered), entries, removed))
         entries.sort()
-        index = memory_index(entries, covered, removed)
+        index = None
+        if keep_in is not None and len(entries) >= KEEP_SCAN:
+            with contextlib.suppress(OSError):  # else the next reader walks again
+                path = self._write_index_file(keep_in, [entries], covered, removed)
+                index = self._read_index_file(path)
+        if index is None:
+            index = memory_index(entries, covered, removed)
         index.segments = list(segments)
         with self.lock:
             self.adopt([index])
-        if keep_in is not None and len(entries) >= KEEP_SCAN:
-            with contextlib.suppress(OSError):  # else the next reader walks again
-                index.path = self._write_index_file(keep_in, [entries], covered, removed)
 
     def add_sealed(self, segment: Segment) -> bool:
         """Take in a segment that has just been sealed; False if its index cannot be read."""

@@ -26,7 +26,7 @@ import msgspec
 
 from parsl_ckpt.errors import FormatError, ParslCkptError, UnserializableValueError
 
-from .plain import _SCALARS, BUFFER_MINIMUM, NotPlain, _find, encode_plain
+from .plain import _SCALARS, _TAG_U32, BUFFER_MINIMUM, NotPlain, _find, encode_plain
 from .unplain import decode_plain
 
 PLAIN, PICKLE, DILL = 1, 2, 3
@@ -77,9 +77,12 @@ def encode(value: Any, pickle: bool = True, *, foreign_main: bool = False) -> En
     >>> decode(*astuple(encode({"a": (1, 2.5)})))
     {'a': (1, 2.5)}
     """
-    scalar = _SCALARS.get(type(value))
+    kind = type(value)
+    scalar = _SCALARS.get(kind)
     if scalar is not None:
         return Encoded(PLAIN, scalar(value))
+    if kind is bytes and len(value) < BUFFER_MINIMUM:
+        return Encoded(PLAIN, _TAG_U32.pack(b"b", len(value)) + value)
     try:
         if pickle:
             data, buffers = encode_plain(value, foreign_main=foreign_main)

@@ -156,19 +156,19 @@ class SegmentWriter:
         offsets: list[int] = []
         # Until the new offset is known: an exception at any instruction ends this segment.
         self.failed = True
+        pack, placed, digest = FRAME_FIELDS.pack, FRAME_PLACED.pack, blake3
         for entry in entries:
             keys = entry.keys
             payload = entry.payload
             count = len(keys)
-            fields = FRAME_FIELDS.pack(
-                FRAME_MAGIC, entry.kind, 0, count, 0, len(payload), entry.record_id,
+            length = len(payload)
+            fields = pack(
+                FRAME_MAGIC, entry.kind, 0, count, 0, length, entry.record_id,
                 keys[0] if count else b"", keys[1] if count > 1 else b"",
             )  # fmt: skip
-            parts.append(fields)
-            parts.append(blake3(FRAME_PLACED.pack(identity, at, fields)).digest(CHECKSUM_SIZE))
-            parts.append(payload)
+            parts += (fields, digest(placed(identity, at, fields)).digest(CHECKSUM_SIZE), payload)
             offsets.append(at)
-            at += FRAME_HEADER_SIZE + len(payload)
+            at += FRAME_HEADER_SIZE + length
         self._write(b"".join(parts))
         self.offset = at
         self.failed = False

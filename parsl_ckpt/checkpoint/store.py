@@ -23,6 +23,7 @@ them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -256,7 +257,8 @@ class Store(Tending, Removing):
         except UnicodeEncodeError:
             payload = fmt.encode_record(record)
         record_id = blake3(payload).digest(16)
-        if record_id in self.catalog.removed or record_id in self._lost:
+        removed, lost = self.catalog.removed, self._lost
+        if (removed or lost) and (record_id in removed or record_id in lost):
             record, payload, record_id = self._renamed(record)
         return Entry(
             _RESULT,
@@ -309,6 +311,7 @@ class Store(Tending, Removing):
         with self._lock:
             self._writing.append(entries)
             recent = self._recent
+            held = 0
             for entry in entries:
                 if entry.kind == _RESULT:
                     size = len(entry.payload)
@@ -317,9 +320,10 @@ class Store(Tending, Removing):
                         continue
                     for key in entry.keys:
                         recent[key] = entry
-                    self._recent_bytes += size + 600
+                    held += size + 600
                 else:
                     self._forget_recent(entry)
+            self._recent_bytes += held
             if self._recent_bytes > RECENT_BYTES:
                 self._shrink_recent()
 
@@ -492,7 +496,7 @@ class Store(Tending, Removing):
     def _shrink_recent(self) -> None:
         """Drop the older half: the dictionary keeps the order in which records came."""
         recent = self._recent
-        for key in list(recent)[: len(recent) // 2 + 1]:
+        for key in list(itertools.islice(recent, len(recent) // 2 + 1)):
             recent.pop(key, None)
         self._recent_bytes //= 2
 
