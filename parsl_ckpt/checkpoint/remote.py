@@ -20,25 +20,24 @@ from __future__ import annotations
 import builtins
 import contextlib
 import errno
-import json
 import os
 import re
-import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl_ckpt.errors import NotUploadedError
 
-from . import heartbeat
-from .backend import Backend, Buffer, Listed, Owner, Readable, Writable
+from .backend import Backend, Listed, Owner, Readable, Writable
 from .cache import Blocks, Files
+from .claims import claim
 from .local import LocalBackend
 from .objects import Info, Objects, shown
 from .ranges import RemoteReader, Seen
-from .rundir import is_run, order_of
+from .rundir import is_run
+from .small import Direct, Held, Queued
 from .spool import HIDDEN, Spool, Spooled, place_of
 from .upload import Uploader
 
@@ -46,10 +45,10 @@ PERIOD = 10.0
 UPLOAD_BYTES = 64 << 20
 KEEP_BYTES = 2 << 30
 SALVAGE_SECONDS = 600.0
-CLAIM = "claim.json"  # in the directory of a run: who claimed it
 _AT_ONCE = 16  # requests, when several checkpoints are opened
 _BULK = re.compile(r"(.*/)?(\.(tmp|spool)-[^/]*|[^/]*\.(seg|idx)|blobs/[0-9a-f]{2}/[0-9a-f]{64})")
 _local = LocalBackend()
+_T = TypeVar("_T")
 
 
 class RemoteBackend(Backend):
@@ -129,21 +128,8 @@ class RemoteBackend(Backend):
         Raises:
             RemoteStoreError: nothing can be written there.
         """
-        mark = json.dumps({**heartbeat.identify(), "token": secrets.token_hex(8)}).encode()
         try:
-            names = [info.name for info in self._seen.recent("").infos]
-            number = max((order_of(name)[0] for name in names), default=-1) + 1
-            lost = 0
-            while (ours := self.objects.claim(f"{number:03d}/{CLAIM}", mark)) is False:
-                # Many that start at once must not all try one number after the other.
-                number += 1 + (secrets.randbelow(2 ** min(lost, 10)) if lost > 2 else 0)
-                lost += 1
-            run = f"{number:03d}"
-            if ours is None:
-                own = f"{run}-{secrets.token_hex(3)}"
-                self.objects.put(f"{own}/{CLAIM}", mark)
-                self.objects.remove(f"{run}/{CLAIM}")
-                run = own
+            run = claim(self.objects, [info.name for info in self._seen.recent("").infos])
         except OSError as error:
             raise self.objects.unreachable(error, "Beginning a run under") from error
         self._claimed.add(run)
@@ -235,14 +221,28 @@ class RemoteBackend(Backend):
             _local.make_directory(self._own(relative).at(relative), durable=durable)
 
     def list(self, path: str) -> Sequence[str]:
-        return [info.name for info in self._listed(path)]
+        relative = self._relative(path)
+        remote, here = self._uploaded(relative), self._here(relative, _local.list)
+        if relative and not (remote or here):
+            raise _missing(path)
+        names = dict.fromkeys(info.name for info in remote)
+        for listed in here:
+            names.update(dict.fromkeys(listed))
+        return [*names]
 
     def entries(self, path: str) -> builtins.list[Listed]:
-        return [
-            Listed(info.name, info.size, info.changed)
-            for info in self._listed(path)
+        relative = self._relative(path)
+        remote, here = self._uploaded(relative), self._here(relative, _local.entries)
+        if relative and not (remote or here):
+            raise _missing(path)
+        found = {
+            info.name: Listed(info.name, info.size, info.changed)
+            for info in remote
             if not info.directory
-        ]
+        }
+        for listed in here:
+            found.update((one.name, one) for one in listed)
+        return [*found.values()]
 
     def owner(self, path: str) -> Owner | None:
         relative = self._relative(path)
@@ -290,25 +290,16 @@ class RemoteBackend(Backend):
                 for _ in pool.map(self._seen.list_ahead, wanted):
                     pass
 
-    def _listed(self, path: str) -> builtins.list[Info]:
-        relative = self._relative(path)
-        found: dict[str, Info] = {}
-        exists = False
-        if not self._all_here(relative):
-            remote = self._seen.list(relative)
-            exists = bool(remote) or not relative
-            found.update((info.name, info) for info in remote)
+    def _uploaded(self, relative: str) -> builtins.list[Info]:
+        return [] if self._all_here(relative) else self._seen.list(relative)
+
+    def _here(self, relative: str, look: Callable[[str], _T]) -> builtins.list[_T]:
+        """What there is of a directory on this machine, the newest last."""
+        found = []
         for place in reversed(self._places(relative)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                for entry in os.scandir(place):
-                    stat = entry.stat(follow_symlinks=False)
-                    found[entry.name] = Info(
-                        entry.name, stat.st_size, 0, stat.st_mtime, entry.is_dir()
-                    )
-                exists = True
-        if not exists:
-            raise _missing(path)
-        return [*found.values()]
+                found.append(look(place))
+        return found
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -317,7 +308,7 @@ class RemoteBackend(Backend):
         if not _is_bulk(relative):
             if self.objects.claim(relative, b"") is False:
                 raise FileExistsError(errno.EEXIST, "It exists already", path)
-            return _Direct(self.objects, relative)
+            return Direct(self.objects, relative)
         spool = self._own(relative)
         file = Spooled(spool.at(relative), self._uploader.grown)
         if _is_visible(relative):
@@ -332,7 +323,7 @@ class RemoteBackend(Backend):
         relative = self._relative(path)
         queued = self._uploader.queued(relative)
         if queued is not None:
-            return _Queued(queued)
+            return Queued(queued)
         for place in self._places(relative):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 return _local.open(place)
@@ -395,7 +386,7 @@ class RemoteBackend(Backend):
         if _is_bulk(relative):
             super().write_whole(path, temporary, fill, durable=durable)
             return
-        held = _Held()
+        held = Held()
         fill(held)
         self._uploader.small(relative, bytes(held.data))
 
@@ -451,63 +442,6 @@ class RemoteBackend(Backend):
         self._writing = {}
         self._uploader = self._make_uploader()
         self._seen.forked()
-
-
-# --- small files ----------------------------------------------------------------------------------
-
-
-class _Held(Writable):
-    """A file that is put as a whole when all is written."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: Buffer) -> None:
-        self.data += data
-
-    def sync(self) -> None: ...
-
-    def truncate(self, size: int) -> None:
-        del self.data[size:]
-
-    def close(self) -> None: ...
-
-
-class _Direct(_Held):
-    """A file that is put again with each write: for the few bytes that others wait for."""
-
-    def __init__(self, objects: Objects, path: str) -> None:
-        super().__init__()
-        self._objects = objects
-        self._path = path
-
-    def write(self, data: Buffer) -> None:
-        super().write(data)
-        self._objects.put(self._path, bytes(self.data))
-
-
-class _Queued(Readable):
-    """A small file that is not uploaded yet."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def size(self) -> int:
-        return len(self._data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return self._data[offset : offset + length]
-
-    def map(self) -> memoryview:
-        return memoryview(self._data)
-
-    def map_private(self) -> memoryview:
-        return memoryview(bytearray(self._data))
-
-    def stamp(self) -> tuple[int, ...]:
-        return (id(self._data), len(self._data))
-
-    def close(self) -> None: ...
 
 
 def _is_bulk(relative: str) -> bool:

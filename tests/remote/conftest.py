@@ -80,9 +80,14 @@ def nothing_loaded() -> Iterator[None]:
 
 
 @pytest.fixture
-def url() -> str:
-    """A run directory that no other test uses."""
-    return f"memory://{uuid.uuid4().hex}/runs"
+def url() -> Iterator[str]:
+    """A run directory that no other test uses; its files do not stay in everybody's memory."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    name = uuid.uuid4().hex
+    yield f"memory://{name}/runs"
+    for path in [path for path in MemoryFileSystem.store if path.startswith(f"/{name}/")]:
+        del MemoryFileSystem.store[path]
 
 
 @pytest.fixture(params=[Near, Distant], ids=["near", "distant"])

@@ -1,8 +1,8 @@
 """A driver process: ``driver.py URL WHAT``; prints one line of JSON when it has done what it must.
 
-``run``: computes and ends in order.  ``die``: computes two, uploads, computes two more, and is
-killed when the last result() has returned.  ``wait``: computes when a line comes in, and ends at
-the next.
+``die``: computes two, uploads, computes two more, and is killed when the last result() has
+returned.  ``wait``: computes when a line comes in, and ends at the next.  ``share``: computes,
+uploads, and ends when a line comes in.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def main(url: str, what: str, *numbers: str) -> None:
             values += [double(x).result() for x in wanted[half:]]
             tell(dfk, values)
             os.kill(os.getpid(), signal.SIGKILL)
-        tell(dfk, [double(x).result() for x in wanted])
-        if what == "wait":
-            sys.stdin.readline()
+        values = [double(x).result() for x in wanted]
+        if what == "share":
+            dfk.checkpoint()
+        tell(dfk, values)
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+import parsl_ckpt
+from parsl_ckpt import Config
+from parsl_ckpt.checkpoint import ranges
+
 from .conftest import left
+from .driver import double, ran
 
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -37,6 +42,17 @@ def go_on(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+def config(url: str, **options: Any) -> Config:
+    return Config(run_dir=url, checkpoint_mode="task_exit", upload_period=3600.0, **options)
+
+
+def doubles(url: str, *numbers: int, **options: Any) -> tuple[list[int], list[int]]:
+    """What a run of this process gives, and what it had to compute for that."""
+    ran.clear()
+    with parsl_ckpt.load(config(url, **options)):
+        return [double(x).result() for x in numbers], ran[:]
+
+
 def ended(process: subprocess.Popen[str]) -> int:
     process.communicate(timeout=60)
     return process.returncode
@@ -52,19 +68,15 @@ def test_after_sigkill_the_next_start_on_this_machine_finds_everything(
 
     # Another machine sees what was uploaded.
     monkeypatch.setenv("PARSL_CKPT_SPOOL", str(tmp_path / "elsewhere"))
-    other = start(s3, "run", 1, 2, 3, 4)
-    assert answer(other) == {"run": "001", "values": [2, 4, 6, 8], "ran": [3, 4]}
-    assert ended(other) == 0
+    assert doubles(s3, 1, 2, 3, 4) == ([2, 4, 6, 8], [3, 4])
 
     # This one has the rest, and uploads it.
     monkeypatch.setenv("PARSL_CKPT_SPOOL", str(spool))
-    here = start(s3 + "/", "wait", 1, 2, 3, 4)
-    assert answer(here) == {"run": "002"}
-    assert [name for name in left(spool) if name.startswith("000")] == []
-    go_on(here)
-    assert answer(here)["ran"] == []
-    go_on(here)
-    assert ended(here) == 0
+    with parsl_ckpt.load(config(f"{s3}/", checkpoint_files=[f"{s3}/000/checkpoint"])) as dfk:
+        assert dfk.run_id == "002"
+        assert [name for name in left(spool) if name.startswith("000")] == []
+        assert [count for _, count in dfk.loaded] == [4]
+    assert doubles(s3, 1, 2, 3, 4, checkpoint_files=[f"{s3}/000/checkpoint"])[1] == []
     assert left(spool) == []
 
 
@@ -78,6 +90,17 @@ def test_two_drivers_share_a_prefix(s3: str) -> None:
     go_on(one)
     go_on(two)
     assert ended(one) == ended(two) == 0
-    third = start(s3, "run", 1, 2, 3)
-    assert answer(third)["ran"] == []
-    assert ended(third) == 0
+    assert doubles(s3, 1, 2, 3) == ([2, 4, 6], [])
+
+
+def test_a_run_follows_another_through_the_object_store(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "RECENT_SECONDS", 0.0)  # for which a listing serves
+    other = start(s3, "share", 7)
+    assert answer(other)["values"] == [14]
+    with parsl_ckpt.load(config(s3, follow=True)):
+        assert double(7).result() == 14
+        assert ran == []
+    go_on(other)
+    assert ended(other) == 0

@@ -164,7 +164,14 @@ def test_the_spool_of_who_lives_is_left_alone_and_of_who_died_is_taken_once(
     beat.update(pid=2**22 + 1, start="1")  # a process that is no more
     (Path(live._spool.path) / OWNER).write_text(json.dumps(beat))
     one, two = Spool.left_over(url), Spool.left_over(url)
-    assert len([*one, *two]) == 1
+    (taken,) = [*one, *two]
+
+    # Who took it over dies as well.
+    taken.let_go()
+    (again,) = Spool.left_over(url)
+    assert again.path != taken.path and not Path(taken.path).exists()
+    again.remove()
+    assert left(spool) == []
 
 
 def test_a_spool_of_another_machine_is_taken_only_after_a_long_silence(

@@ -122,6 +122,14 @@ def test_checkpoints_here_and_there_may_be_named_together(url: str, tmp_path: Pa
         assert ran == []  # what that run had used comes with it
 
 
+def test_what_a_run_recorded_can_be_read_after_its_end(url: str) -> None:
+    with parsl_ckpt.load(config(url)) as dfk:
+        future = square(3)
+        future.result()
+    assert get_all_checkpoints(url, backend=dfk._backend) == [dfk.checkpoint_dir]
+    assert dfk._backend.list(dfk.checkpoint_dir)
+
+
 def test_a_file_url_is_this_machine(tmp_path: Path, spool: Path) -> None:
     squares(f"file://{tmp_path}/runs", range(2))
     assert (tmp_path / "runs" / "000" / "checkpoint").is_dir()
