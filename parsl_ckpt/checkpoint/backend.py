@@ -199,6 +199,10 @@ class Backend(ABC):
             return None
         return 0
 
+    def is_link(self, path: str) -> bool:
+        """Whether a name leads elsewhere."""
+        return False
+
     def link(self, old: str, new: str) -> None:
         """Have a whole file under another name as well; what is there already is replaced.
 

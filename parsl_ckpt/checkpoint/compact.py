@@ -94,7 +94,11 @@ def compact(
     done = Compaction()
     for group in groups(places, everything or places, done.left):
         inside = {place.directory for place in group}
-        others = [place for place in everything or places if place.directory not in inside]
+        others = [
+            place
+            for place in everything or places
+            if place.directory not in inside and place.foreign is None
+        ]
         removed = removed_in(backend, others, signer)
         work = _Group(backend, group, removed, progress or (lambda _: None), signer)
         try:
@@ -126,11 +130,11 @@ def groups(
     """
     wanted = {place.directory for place in places}
     for place in places:
-        if place.live:
-            left[place.name] = "it is live"
+        if place.untouchable:
+            left[place.name] = place.untouchable
     found: list[list[Place]] = []
     readers = [place for place in everything if place.live]
-    waiting = _neighbours(everything, lambda one: one.directory in wanted and not one.live)
+    waiting = _neighbours(everything, lambda one: one.directory in wanted and not one.untouchable)
     while waiting:
         group = waiting.pop()
         barred = _read_without_target(group, readers, left)

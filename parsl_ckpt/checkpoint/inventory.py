@@ -27,6 +27,7 @@ from .index import _TRAILER_MAGIC as TRAILER_MAGIC
 from .index import PAGE_SIZE, TRAILER_SIZE
 from .rundir import CHECKPOINT, is_run, order_of
 from .segment import OpenFiles, Segment, parse_name
+from .trust import distrusted
 
 State = Literal["live", "ended", "died"]
 QUIET_SECONDS = 600.0  # a segment without an end that is older than this is written by nobody
@@ -46,6 +47,7 @@ class Place:
         state: ``"live"``: someone writes here; ``"ended"``: in order; ``"died"``: without an end.
         beat: what the run's heartbeat says.
         own: it is this process that writes here, and it has sealed what it wrote.
+        foreign: why its records are not to be trusted, as half a sentence; None if they are.
     """
 
     name: str
@@ -54,6 +56,17 @@ class Place:
     state: State
     beat: heartbeat.Beat | None = None
     own: bool = False
+    foreign: str | None = None
+
+    @property
+    def untouchable(self) -> str | None:
+        """Why it is left alone; None if it may be maintained.
+
+        What a stranger has written would be ours, and trusted, if we wrote it anew.
+        """
+        if self.live:
+            return "it is live"
+        return None if self.foreign is None else f"it {self.foreign}"
 
     @property
     def live(self) -> bool:
@@ -92,7 +105,7 @@ def find(
         runs = [_named(name, runs, root) for name in names]
         runs = sorted(dict.fromkeys(runs), key=order_of)
     elif not runs and any(parse_name(name) for name in listed):
-        return [Place(base.rpartition("/")[2], None, base, _state(backend, base, None))]
+        return [_store(backend, base)]
     return [_place(backend, f"{base}/{name}", name) for name in runs]
 
 
@@ -102,7 +115,7 @@ def place_of(backend: Backend, directory: str) -> Place:
     name = run.rpartition("/")[2]
     if last == CHECKPOINT and is_run(name):
         return _place(backend, run, name)
-    return Place(last, None, directory, _state(backend, directory, None))
+    return _store(backend, directory)
 
 
 def own_place(backend: Backend, directory: str) -> Place:
@@ -120,7 +133,7 @@ def own_place(backend: Backend, directory: str) -> Place:
             hint="Wait until it has ended.",
             path=directory,
         )
-    return dataclasses.replace(place, state="ended", own=True)
+    return dataclasses.replace(place, state="ended", own=True, foreign=None)
 
 
 def root_of(place: Place) -> str:
@@ -171,8 +184,15 @@ def entries(backend: Backend, directory: str) -> Sequence[Listed]:
 
 
 def blobs(backend: Backend, directory: str) -> Iterator[tuple[str, Listed]]:
-    """(path, file) of each file among the blobs of a directory, whatever its name."""
+    """(path, file) of each file among the blobs of a directory, whatever its name.
+
+    Links are not followed: what is found may be removed.
+    """
+    if backend.is_link(f"{directory}/blobs"):
+        return
     for part in sorted(listing(backend, f"{directory}/blobs")):
+        if backend.is_link(f"{directory}/blobs/{part}"):
+            continue
         for file in entries(backend, f"{directory}/blobs/{part}"):
             yield f"{directory}/blobs/{part}/{file.name}", file
 
@@ -321,7 +341,21 @@ def _app_of(payload: Any) -> str:
 def _place(backend: Backend, run: str, name: str) -> Place:
     directory = f"{run}/{CHECKPOINT}"
     beat = heartbeat.read(backend, f"{run}/{heartbeat.NAME}")
-    return Place(name, run, directory, _state(backend, directory, beat), beat)
+    state, foreign = _state(backend, directory, beat), _foreign(backend, directory)
+    return Place(name, run, directory, state, beat, foreign=foreign)
+
+
+def _store(backend: Backend, directory: str) -> Place:
+    """A store that belongs to no run."""
+    state, foreign = _state(backend, directory, None), _foreign(backend, directory)
+    return Place(directory.rpartition("/")[2], None, directory, state, foreign=foreign)
+
+
+def _foreign(backend: Backend, directory: str) -> str | None:
+    try:
+        return distrusted(backend, directory)
+    except OSError:
+        return None  # nothing is there
 
 
 def _state(backend: Backend, directory: str, beat: heartbeat.Beat | None) -> State:

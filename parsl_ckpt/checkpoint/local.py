@@ -214,6 +214,9 @@ class LocalBackend(Backend):
         except OSError:
             return None
 
+    def is_link(self, path: str) -> bool:
+        return os.path.islink(path)
+
     def link(self, old: str, new: str) -> None:
         temporary = f"{os.path.dirname(new)}/.tmp-{secrets.token_hex(12)}"
         try:

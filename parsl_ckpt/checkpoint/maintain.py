@@ -262,10 +262,10 @@ def remove(
             hint="Wait until it has ended.",
             path=living[0],
         )
-    done = Pruned(left=dict.fromkeys(living, "it is live"))
+    done = Pruned(left={place.name: place.untouchable for place in named if place.untouchable})
     done.before = done.after = sum(inventory.size(where, place) for place in everything)
     signer = signer_of(signing_key, run_dir)
-    quiet = [place for place in named if not place.live]
+    quiet = [place for place in named if not place.untouchable]
     if apps or keys:
         chosen = list(items(where, quiet, Filter(apps=apps, keys=keys), signer, progress))
     else:

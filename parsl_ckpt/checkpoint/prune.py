@@ -105,11 +105,11 @@ def prune(
     for name, number in (("max_bytes", max_bytes), ("keep_runs", keep_runs)):
         if number is not None and number < 0:
             raise ConfigurationError(f"{name} is {number}, a negative number.", field=name)
-    done = Pruned(left={place.name: "it is live" for place in places if place.live})
+    done = Pruned(left={one.name: one.untouchable for one in places if one.untouchable})
     done.before = done.after = sum(inventory.size(backend, place) for place in places)
     rest = list(places)
     if keep_runs is not None:
-        victims = [one for one in places[: len(places) - keep_runs] if not one.live]
+        victims = [one for one in places[: len(places) - keep_runs] if not one.untouchable]
         rest = [one for one in places if one not in victims]
         done.runs = [place.name for place in victims]
         done.bytes += sum(inventory.size(backend, place) for place in victims)
@@ -118,7 +118,7 @@ def prune(
     chosen: list[Item] = []
     quiet = [
         one for one in rest
-        if not (one.live or one.own) and (within is None or one.name in within)
+        if not (one.untouchable or one.own) and (within is None or one.name in within)
     ]  # fmt: skip
     if not dry_run:
         done.reclaimed = reclaim(backend, quiet, signer)
@@ -357,10 +357,11 @@ def remove_runs(
         victims: which; none of them lives.
         rest: the others; what was removed from them by these runs stays removed.
     """
-    heirs = [place for place in rest if not (place.live or place.own)]
+    heirs = [place for place in rest if not (place.untouchable or place.own)]
+    trusted = [place for place in victims if place.foreign is None]
     if heirs:
         chain = rewrite.chain_of_its_own(signer)
-        _hand_on_tombstones(backend, victims, heirs[-1], chain)
+        _hand_on_tombstones(backend, trusted, heirs[-1], chain)
     for place in victims:
         remove_place(backend, place)
 

@@ -40,8 +40,8 @@ def collect_blobs(backend: Backend, place: Place, wanted: set[bytes]) -> int:
 
 def remove_place(backend: Backend, place: Place) -> None:
     """Remove a checkpoint whose records stand elsewhere, or are not wanted, and nothing else."""
-    names = sorted(filter(inventory.ours, inventory.listing(backend, place.directory)))
-    for number, name in enumerate(names):  # tombstones after their targets, on the disk as well
+    files = sorted(filter(inventory.ours, inventory.listing(backend, place.directory)))
+    for number, name in enumerate(files):  # tombstones after their targets, on the disk as well
         if number and parse_name(name) is not None:
             backend.sync_directory(place.directory)
         backend.remove(f"{place.directory}/{name}")

@@ -76,8 +76,8 @@ def repair(
     """
     done = Repair()
     for place in places:
-        if place.live or place.own:
-            done.left[place.name] = "it is live"
+        if place.untouchable or place.own:
+            done.left[place.name] = place.untouchable or "it is live"
         else:
             _Place(backend, place, done, dry_run, progress or (lambda _: None), signer).repair()
     return done

@@ -150,7 +150,8 @@ def sweep(backend: Backend, directory: str) -> int:
             backend.discard(path)
             swept += file.size
     # A large blob begins beside the folders, before its digest is known.
-    for file in inventory.entries(backend, f"{directory}/blobs"):
+    linked = backend.is_link(f"{directory}/blobs")
+    for file in () if linked else inventory.entries(backend, f"{directory}/blobs"):
         if file.name.startswith(inventory.LEFTOVERS):
             backend.discard(f"{directory}/blobs/{file.name}")
             swept += file.size

@@ -215,6 +215,9 @@ class Everywhere(Backend):
     def entries(self, path: str) -> builtins.list[Listed]:
         return self.of(path).entries(path)
 
+    def is_link(self, path: str) -> bool:
+        return self.of(path).is_link(path)
+
     def size_of(self, path: str) -> int | None:
         return self.of(path).size_of(path)
 

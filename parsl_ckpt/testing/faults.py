@@ -30,6 +30,7 @@ Created Equal" (2014), found applications to mishandle.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import fnmatch
 import itertools
@@ -196,10 +197,8 @@ class RandomFaults:
             kind = Fail
         if kind is Tear:
             return Tear(chance.random(), chance.choice(self.errors))
-        if kind is Fail:
-            return Fail(chance.choice(self.errors))
-        if kind is Late:
-            return Late(chance.choice(self.errors))
+        if kind is Fail or kind is Late:
+            return kind(chance.choice(self.errors))
         if kind is Postpone:
             return Postpone(chance.randint(1, 5))
         if kind is Die:
@@ -393,6 +392,9 @@ class FaultyBackend(Backend):
         if self.reads:
             self.ask("list", path)
         return self.inner.entries(path)
+
+    def is_link(self, path: str) -> bool:
+        return self.inner.is_link(path)
 
     def owners(self, path: str) -> Iterable[tuple[str, Owner]]:
         if self.reads:
@@ -594,7 +596,5 @@ def _there(backend: Backend, path: str) -> bool:
 
 def _unless_gone(act: Callable[[], None]) -> None:
     """Do what was postponed, unless what it was about has been removed or closed meanwhile."""
-    try:
+    with contextlib.suppress(OSError):
         act()
-    except OSError:
-        return
