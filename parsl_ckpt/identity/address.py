@@ -232,20 +232,33 @@ class Addresser:
         key = blake3(head + bytes(map(len, leaves)) + b"".join(leaves)).digest()
         return Address(key, self.app, digest, tuple(leaves), self.names)
 
-    def outline(self, address: Address, room: int | None = None) -> bytes:
+    def outline(
+        self, address: Address, bound: tuple[Any, ...] = (), room: int | None = None
+    ) -> bytes:
         """Keep with an address what its arguments are made of, and let go of them.
 
         Args:
             address: from :meth:`address`; its arguments have not changed since.
+            bound: the arguments, where :meth:`address` did not keep them: long texts are looked for
+                among them.
             room: bytes at most; None for what a record has room for.
         """
-        wholes, address.wholes = address.wholes, None
+        wholes = self.wholes(address, bound)
+        address.wholes = None
         if wholes:
             if room is None:
                 room = BUDGET - 34 - sum([len(leaf) + 2 for leaf in address.leaves])
                 room -= sum([len(name) + 1 for name in address.names])
             address.outline = outline(address.leaves, wholes, self.privacy, room)
         return address.outline
+
+    def wholes(self, address: Address, bound: tuple[Any, ...]) -> list[tuple[int, Any, Walk]]:
+        """(number, argument, walk) for each argument of which the leaf does not tell all."""
+        found: list[tuple[int, Any, Walk]] | None = address.wholes
+        if found is None and not self._special:
+            texts = [(at, value) for at, value in enumerate(bound) if type(value) is str]
+            found = [(at, text, Walk()) for at, text in texts if address.leaves[at][0] & 0x80]
+        return found or []
 
     def _leaves(self, bound: tuple[Any, ...]) -> tuple[list[bytes], list[tuple[int, Any, Walk]]]:
         """The leaves, and what they do not tell."""
@@ -270,7 +283,10 @@ class Addresser:
                     if encode is None:
                         leaves.append(self._whole(value, leaves, wholes))
                     else:
-                        leaves.append(encode(value))
+                        leaf = encode(value)
+                        if leaf[0] & 0x80:
+                            wholes.append((len(leaves), value, Walk()))
+                        leaves.append(leaf)
         except (UnidentifiableValueError, FileIdentityError) as error:
             parameter = self.names[len(leaves)]
             fields = error.fields | {"app": self.app, "parameter": parameter}
@@ -285,7 +301,8 @@ class Addresser:
         """The leaf of what is no scalar; what it is made of is looked at later, if ever."""
         walk = Walk()
         leaf = walk.leaf(value)
-        if leaf[0] & 0x80 or leaf[:1] == b"P":  # a digest; that of a file
+        # A digest; that of a file; a container that is short enough to hold one.
+        if leaf[0] & 0x80 or leaf[:1] == b"P" or len(leaf) > 34:
             wholes.append((len(leaves), value, walk))
         return leaf
 

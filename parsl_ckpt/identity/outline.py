@@ -14,8 +14,9 @@ is a short value in clear, a mark (bytes), or an array that begins with what it 
     0, key, tree, key, tree, ...     dictionary; a key is a short value or a mark
     1, tree, ...   2, tree, ...      list, tuple
     3, class, name, tree, ...        object: its attributes
-    4, text, mark                    described: an array by type and shape, a file by its path
+    4, text, mark                    described: an array by type and shape, a long text by its ends
     5, number, mark                  the last part of a container: so many more; mark of the whole
+    6, text, mark                    a file, by its path
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ BUDGET = 300
 
 MARK = 4  # bytes of a mark: enough to tell that something changed
 LONGEST = 24  # bytes of a text that is kept in clear
-PATH = 60  # characters of a file's path that are kept, from its end
+PATH = 64  # characters of a long text that are kept, most of them from its end
 MANY = 64  # a container of more parts is described by their number
-DICT, LIST, TUPLE, OBJECT, DESCRIBED, REST = range(6)
+DICT, LIST, TUPLE, OBJECT, DESCRIBED, REST, FILE = range(7)
+_TOLD = (DESCRIBED, FILE)
 _NAMES = {DICT: "dict", LIST: "list", TUPLE: "tuple"}
 _ARRAYS = frozenset({"numpy", "pandas", "torch", "pyarrow", "xarray", "jax", "jaxlib", "polars"})
 _encode = msgspec.msgpack.Encoder().encode
@@ -52,7 +54,8 @@ class Node:
     """One place inside an argument.
 
     Attributes:
-        kind: ``DICT``, ``LIST``, ``TUPLE``, ``OBJECT``, ``DESCRIBED``; None for anything else.
+        kind: ``DICT``, ``LIST``, ``TUPLE``, ``OBJECT``, ``DESCRIBED``, ``FILE``; None for anything
+            else.
         value: what it is in clear, if ``clear``; of an object its class, of what is described the
             description.
         clear: whether ``value`` is the value itself.
@@ -81,7 +84,7 @@ class Node:
         """The value as a person would write it; empty if only its digest is known."""
         if self.clear:
             return repr(self.value)
-        if self.kind is DESCRIBED or (self.kind is None and isinstance(self.value, str)):
+        if self.kind in _TOLD or (self.kind is None and isinstance(self.value, str)):
             return str(self.value)
         if self.kind is None:
             return ""
@@ -133,7 +136,10 @@ class Outliner:
             arguments: each with its leaf, and with what made it, which knows those of the parts.
         """
         roots = [self._summary(value, leaf) for value, leaf, _ in arguments]
-        self._left -= sum([root.size + 1 for root in roots])
+        for root in roots:
+            if root.size > MARK + 2 and root.size + 1 > self._left:
+                root.kind, root.clear = None, False  # there is room for its mark only
+            self._left -= root.size + 1
         waiting = [(root, walk) for root, (_, _, walk) in zip(roots, arguments, strict=True)]
         for node, walk in waiting:  # by levels: what is near the top is told first
             if node.kind is not None and node.source is not None:
@@ -162,7 +168,7 @@ class Outliner:
                 node.kind = DESCRIBED if text else None
             if node.kind is not None:
                 node.value = text if self._clear else ""
-            if node.kind is DESCRIBED and not self._clear:
+            if node.kind in _TOLD and not self._clear:
                 node.kind = None
         node.size = len(_encode(_plain(node, False)))
         return node
@@ -216,6 +222,8 @@ def _kind_of(value: Any) -> tuple[int | None, str]:
     module = str(getattr(kind, "__module__", "")).partition(".")[0]
     if module in _ARRAYS:
         return DESCRIBED, _array_text(value)
+    if kind is str or module == "pathlib":
+        return DESCRIBED, _ends(value)
     if isinstance(value, (dict, list, tuple)) and len(value) > MANY:
         return DESCRIBED, f"{kind.__name__} of {len(value):,}"
     if isinstance(value, dict):
@@ -226,14 +234,22 @@ def _kind_of(value: Any) -> tuple[int | None, str]:
         return TUPLE, ""
     if isinstance(value, (FunctionType, type, ModuleType)) or kind.__module__ == "builtins":
         return None, ""
-    if hasattr(kind, "__fspath__") and module != "pathlib":
+    if hasattr(kind, "__fspath__"):
         try:
-            return DESCRIBED, f"{kind.__name__} ...{str(value.__fspath__())[-PATH:]}"
+            return FILE, _ends(value.__fspath__())
         except Exception:
             return None, ""
     if _names_of(value):
         return OBJECT, kind.__name__
     return None, ""
+
+
+def _ends(value: Any) -> str:
+    """A long text by its beginning and its end: of paths, the end tells most."""
+    text = str(value)
+    if len(text) > PATH:
+        text = f"{text[:16]}...{text[19 - PATH :]}"
+    return repr(text)
 
 
 def _array_text(value: Any) -> str:
@@ -296,6 +312,7 @@ def outline(
         privacy: what must not be shown.
         room: bytes at most.
     """
+    wholes = [one for one in wholes if not text_of(leaves[one[0]])]  # else the leaf tells all
     arguments = [(value, leaves[number], walk) for number, value, walk in wholes]
     nodes = Outliner(privacy, room - 3).nodes(arguments)
     found: list[Any] = []
@@ -326,10 +343,10 @@ def _plain(node: Node, whole: bool = True) -> Any:
     """A node as MessagePack knows it; with its parts, if ``whole``."""
     if node.clear:
         return node.value
-    if node.kind is None or (node.kind != DESCRIBED and whole and not node.parts):
+    if node.kind is None or (node.kind not in _TOLD and whole and not node.parts):
         return node.mark
-    if node.kind == DESCRIBED:
-        return [DESCRIBED, node.value, node.mark]
+    if node.kind in _TOLD:
+        return [node.kind, node.value, node.mark]
     if not whole:
         return node.mark
     plain: list[Any] = [node.kind]
@@ -350,8 +367,8 @@ def _node(plain: Any) -> Node:
     if type(plain) is not list:
         return _literal(plain)
     kind, *inner = plain
-    if kind == DESCRIBED:
-        return Node(DESCRIBED, str(inner[0]), bytes(inner[1]))
+    if kind in _TOLD:
+        return Node(kind, str(inner[0]), bytes(inner[1]))
     node = Node(int(kind))
     if inner and type(inner[-1]) is list and inner[-1][:1] == [REST]:
         _, node.rest, node.mark = inner.pop()

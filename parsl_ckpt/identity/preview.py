@@ -85,7 +85,9 @@ def text_of(leaf: bytes, depth: int = 0) -> str:
         first, last = _OPEN[tag][0], _OPEN[tag][1]
         comma = "," if tag == b"(" and len(texts) == 1 else ""
         return first + ", ".join(texts) + comma + last
-    name, *rest = texts
+    name, *rest = texts or [""]
+    if tag in (b"k", b"n"):  # by its name
+        return ".".join(one.strip("'") for one in rest or [name])
     return f"{name.strip(chr(39))}({', '.join(rest)})"
 
 

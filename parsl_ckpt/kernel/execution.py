@@ -23,6 +23,8 @@ from parsl_ckpt.kernel.watching import Observed
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
 
+_DIGEST = b"\x80"  # what the leaves of long values begin with is greater
+
 
 class Execution:
     """The executors' side of one kernel.
@@ -52,9 +54,11 @@ class Execution:
             and not spec.observed,
             task=task, seed=task.key or b"",
         )  # fmt: skip
-        if cached and task.address.wholes is not None:
+        address = task.address
+        if cached and (address.wholes is not None or max(address.leaves, default=b"") > _DIGEST):
             # Before it runs: it may change what it gets.
-            spec.addresser.outline(task.address)  # type: ignore[union-attr]
+            bound = spec.binder.bind(tuple(args), kwargs)  # type: ignore[union-attr]
+            spec.addresser.outline(address, bound)  # type: ignore[union-attr]
         if cached and task.opaque:
             attempt.guard = lambda: self._guard(task, args, kwargs)
         task.attempt = attempt

@@ -103,6 +103,8 @@ class Asking:
             return restored(stored)
         if future.from_memo:
             return Joined(stored.result.app)
+        if not self._kernel.memo.lookup:
+            return NotCached(stored.result.app, self._off)
         missed = getattr(future, "_missed", None)
         call = call_of(stored.result, stored.record_id)
         if missed is None:
@@ -164,7 +166,7 @@ class Asking:
             return Waiting(spec.name, _unfinished(gather(args, kwargs).futures))
         call = Call(
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
-            address.key, _nodes(spec, address), codes=_codes(spec, address.code),
+            address.key, _nodes(spec, address, args, kwargs), codes=_codes(spec, address.code),
         )  # fmt: skip
         return why.explain(call, getattr(spec, "valid", None))
 
@@ -193,10 +195,12 @@ def _off(config: Config) -> str:
     return "because caching was off when the run began (Config(app_cache=False), PARSL_CKPT)"
 
 
-def _nodes(spec: Spec, address: Address) -> dict[int, Any]:
+def _nodes(
+    spec: Spec, address: Address, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[int, Any]:
     """The outline of a call that is not made, as detailed as is sensible."""
-    wholes, address.wholes = address.wholes or (), None
-    assert spec.addresser is not None
+    assert spec.addresser is not None and spec.binder is not None
+    wholes = spec.addresser.wholes(address, spec.binder.bind(args, kwargs))
     outliner = Outliner(spec.addresser.privacy, OUTLINE)
     nodes = outliner.nodes([(value, address.leaves[at], walk) for at, value, walk in wholes])
     return {at: node for (at, _, _), node in zip(wholes, nodes, strict=True)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.format import Code
 from parsl_ckpt.identity import outline
-from parsl_ckpt.identity.outline import DESCRIBED, LIST, OBJECT, TUPLE, Node, of_leaf
+from parsl_ckpt.identity.outline import DESCRIBED, FILE, LIST, OBJECT, TUPLE, Node, of_leaf
 
 MANY = 20  # differences inside one argument beyond which they are counted
 _MISSING = Node()
@@ -160,14 +160,14 @@ def _shown(node: Node) -> str | None:
 
 
 def _is_file(node: Node) -> bool:
-    return node.kind == DESCRIBED and " ..." in str(node.value)
+    return node.kind == FILE
 
 
 def compare(old: Node, new: Node, path: str = "") -> Iterator[tuple[str, Node, Node, bool]]:
     """The places at which two outlines differ: path, both nodes, whether it is certain."""
     if old.mark and new.mark and old.mark == new.mark:
         return
-    alike = old.kind == new.kind and old.kind not in (None, DESCRIBED)
+    alike = old.kind == new.kind and old.kind not in (None, DESCRIBED, FILE)
     if alike and old.kind == OBJECT:
         alike = old.value == new.value
     if not alike or not (old.parts and new.parts):
@@ -212,10 +212,11 @@ def code(old: Code | None, new: Code | None) -> list[Difference]:
         _leaf_difference(pair, old.sources, new.sources)
         for pair in _changed(old.leaves, new.leaves)
     ]
+    if bool(old.leaves) != bool(new.leaves):
+        note = "counted in another way (code='closure', 'function' or 'name')"
+        return [Difference("code", "", note=note)]
     if not found:
-        mode = "(other settings: code='closure', 'function' or 'name')"
-        note = mode if bool(old.leaves) != bool(new.leaves) else "the way its parts hang together"
-        found = [Difference("code", "", note=f"changed {note}" if note == mode else note)]
+        found = [Difference("code", "", note="the way in which its parts hang together")]
     order = {"function": 0, "class": 0, "constant": 1, "distribution": 2}
     return sorted(found, key=lambda one: (order.get(one.kind, 3), one.name))
 

@@ -5,9 +5,9 @@ Rule of this file: a million records are gone through once per store, by columns
 is read again when it has been chosen.
 
 *Most like* means: the most arguments in common; then the same code; then the same version; then the
-newest.  Arguments come first because of what people do: they edit a function and make the same
-calls again, and want to be told of the function, not of the argument by which the call before the
-last one differs.
+fewest differences inside the arguments, as far as outlines tell (``why.py`` counts them); then the
+newest.  Arguments come first because of what people do: they edit a function, make the same calls
+again, and want to be told of the function, not of the argument by which the last call differs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from parsl_ckpt.errors import FormatError
 
 MOST = 4_000_000  # records that are looked at, the newest; about 200 MB
 TRIES = 1000  # records that are read again in search of one that is whole and not removed
+ALIKE = 32  # records that are compared part by part, if they have equally much in common
 _ARGUMENT, _CODE, _VERSION = 4, 2, 1  # what having it in common counts; arguments: each
 
 _CALLS = (fmt.RESULT, fmt.FAILURE)
@@ -179,8 +180,12 @@ class Nearest:
                 return record.reason
         return ""
 
-    def find(self, wanted: Wanted) -> Found | None:
-        """The record that has most in common with a call; None if there is none of its app."""
+    def find(self, wanted: Wanted) -> list[Found]:
+        """The records that have most in common with a call, the newest first.
+
+        Returns:
+            At most ``ALIKE`` of them, all with equally much in common.
+        """
         held = self._held(wanted)
         rows: list[tuple[int, _Table, int]] = []
         for table in self._tables.get(wanted.app, {}).values():
@@ -189,13 +194,18 @@ class Nearest:
             least = _least(scores[row] for row in older)
             rows += [(scores[row], table, row) for row in older if scores[row] >= least]
         best = heapq.nlargest(TRIES, rows, lambda at: (at[0], self._place(at[1], at[2])))
+        alike: list[Found] = [] if held is None else [held[1]]
+        reached = -1 if held is None else held[0]
         for score, table, row in best:
-            if held is not None and held[0] >= score:  # what is held is newer
+            if score < reached or len(alike) == ALIKE:
                 break
             found = self._read(table, row, wanted)
             if found is not None:
-                return found
-        return None if held is None else held[1]
+                if score > reached:
+                    alike = []
+                alike.append(found)
+                reached = score
+        return alike
 
     def _older(self, table: _Table, before: Place | None) -> Sequence[int]:
         """The records of a table that are older than something."""

@@ -66,6 +66,11 @@ class Call(msgspec.Struct, gc=False):
     codes: Code | None = None
     parents: tuple[tuple[bytes, bytes], ...] = ()
 
+    @property
+    def side(self) -> Side:
+        """The call as one side of a comparison."""
+        return Side(self.code, self.version, self.names, self.leaves, self.outline)
+
 
 def call_of(record: Any, own: bytes = b"") -> Call:
     """A recorded result or failure as a call."""
@@ -105,30 +110,31 @@ class Why:
         self._nearest.catch_up()
         before = self._place_of(call)
         same = self._same_key(call, before)
-        if asked:
+        reason = None if same is None else self._same_call(call, same, valid)
+        if asked and not isinstance(reason, Unreadable):  # which is why it was asked to
             return Asked(call.app, same[1] if same is not None else "")
-        if same is not None:
-            reason = self._same_call(call, same, valid)
-            if reason is not None:
-                return reason
-        return self._nearest_call(call, before)
+        return reason or self._nearest_call(call, before)
 
     def _nearest_call(self, call: Call, before: Place | None) -> Reason:
         wanted = Wanted(
             call.app, call.code, call.version, call.names, call.leaves, before, call.own
         )
-        found = self._nearest.find(wanted)
-        if found is None:
+        alike = self._nearest.find(wanted)
+        if not alike:
             return NoEarlierCall(call.app)
+        found = min(alike, key=lambda one: self._distance(one.result, call))
         return Differs(
             call.app, run_of(found.directory), found.result.key,
             tuple(self.differences(found.result, call)),
         )  # fmt: skip
 
+    def _distance(self, old: Any, call: Call) -> int:
+        """The number of places inside the arguments at which a call differs from a record."""
+        return len(differences.arguments(differences.side_of(old), call.side))
+
     def differences(self, old: Any, call: Call) -> list[Difference]:
         """Where a call differs from a record."""
-        new = Side(call.code, call.version, call.names, call.leaves, call.outline)
-        found = differences.arguments(differences.side_of(old), new)
+        found = differences.arguments(differences.side_of(old), call.side)
         found = [self._traced(one, old, call) for one in found]
         if old.version != call.version:
             before, after = repr(old.version), repr(call.version)
@@ -154,7 +160,7 @@ class Why:
 
     def _same_call(
         self, call: Call, same: tuple[Stored | str, str], valid: Callable[[Stored], bool] | None
-    ) -> Reason | None:
+    ) -> Reason:
         stored, run = same
         if isinstance(stored, str):
             return Unreadable(call.app, run, stored)
