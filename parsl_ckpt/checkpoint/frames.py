@@ -102,7 +102,8 @@ class Frames:
             buffer = walk.buffer
             begin = offset - walk.base + 56
             if begin + length <= len(buffer) and not buffer[begin - 51]:
-                # The common case, without what is done in ``read`` for all others.
+                # The common case, without what is done in ``read`` for all others: the payload is
+                # in the buffer, and no flag is set (flags stand 51 bytes before the payload).
                 payload = buffer[begin : begin + length]
                 if digest(payload).digest(16) == record_id:
                     if kind != _INDEX:

@@ -282,20 +282,19 @@ class _Rewriting:
         self.changed = False
 
     def rewrite(self) -> _Rewriting | None:
-        """Do it; None if a segment could not be."""
-        found: list[tuple[Frames, bool]] = []
+        """Do it; None if a segment cannot be read, or must not be written anew.
+
+        Raises:
+            OSError: it could not be written; nothing is lost.
+        """
         try:
-            for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
-                frames = Frames(segment, growing=False, signer=self._signer)
-                hit, spent = self._look(frames)
-                if spent:
-                    self.spent.append(segment.path)
-                else:
-                    found.append((frames, hit))
-                self._progress(frames.size)
-            hits = [frames for frames, hit in found if hit]
-            if hits and self._signer is not None:  # a chain of signed segments must not break
-                hits = [frames for frames, _ in found]
+            found = list(self._find())
+        except (OSError, FormatError):
+            return None
+        hits = [frames for frames, hit in found if hit]
+        if hits and self._signer is not None:  # a chain of signed segments must not break
+            hits = [frames for frames, _ in found]
+        try:
             for frames in hits:
                 frames.may_be_written_anew()
             for frames in hits:
@@ -310,6 +309,17 @@ class _Rewriting:
         if self._complete:
             collect_blobs(self._backend, self._place, self._wanted)
         return self
+
+    def _find(self) -> Iterator[tuple[Frames, bool]]:
+        """The segments that stay, and whether a record that is removed stands in each."""
+        for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
+            frames = Frames(segment, growing=False, signer=self._signer)
+            hit, spent = self._look(frames)
+            self._progress(frames.size)
+            if spent:
+                self.spent.append(segment.path)
+            else:
+                yield frames, hit
 
     def _look(self, frames: Frames) -> tuple[bool, bool]:
         """Whether a record that is removed stands in a segment; whether it is spent."""

@@ -307,3 +307,23 @@ def test_a_power_cut_does_not_bring_back_what_was_removed(work: Work) -> None:
         with Store.open(None, sources=there, backend=inner, named=False) as reader:
             assert reader.get("000") is None and reader.get("001") is None, seed
             assert reader.get("kept 001") == 1
+
+
+def test_what_cannot_be_read_is_no_reason_not_to_prune_the_rest() -> None:
+    backend = runs()
+    pruned_ids = {item.record_id for item in items(backend, find(backend, "runs")[:1])}
+    with Store.open("runs/000/checkpoint", backend=backend) as store:
+        store.remove(*pruned_ids)
+    path = next(s.path for s in segments(backend, find(backend, "runs")[:1], OpenFiles()))
+    opened = backend.open
+
+    def failing(name: str) -> Any:
+        if name == path:
+            raise OSError(5, "Input/output error", name)
+        return opened(name)
+
+    backend.open = failing  # type: ignore[method-assign]
+    done = prune(backend, find(backend, "runs"), max_bytes=100_000)
+    backend.open = opened  # type: ignore[method-assign]
+    assert done.records and path in backend.files
+    assert all(item.place.name != "000" for item in items(backend, find(backend, "runs")))
