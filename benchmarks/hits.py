@@ -105,6 +105,7 @@ MEASUREMENT = Measurement(
     quick={"hits": 5_000},
     digits=1,
     aim="at most 10 µs",
+    rounds=3,
     contenders=[
         Contender("parsl_ckpt", ours),
         Contender("parsl_ckpt, from an earlier run", ours_restored, prepare=prepare_restored),

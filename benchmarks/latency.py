@@ -66,6 +66,7 @@ MEASUREMENT = Measurement(
     params={"calls": 10_000},
     quick={"calls": 3_000},
     digits=1,
+    rounds=3,
     contenders=[
         Contender("bare ThreadPoolExecutor", bare),
         Contender("parsl_ckpt, no cache", ours_uncached),

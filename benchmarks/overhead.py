@@ -83,13 +83,14 @@ MEASUREMENT = Measurement(
     quick={"tasks": 10_000},
     digits=1,
     aim="without cache no dearer than the bare pool; with cache and task_exit at most 1.5 times",
+    rounds=3,
     contenders=[
         Contender("bare ThreadPoolExecutor", bare),
         Contender("parsl_ckpt, no cache", ours_uncached),
         Contender("parsl_ckpt, cache", ours_cached),
         Contender("parsl_ckpt, cache, task_exit", ours_task_exit),
-        Contender("Parsl, no cache", parsl_as_it_comes, params=FEWER, rounds=3),
-        Contender("Parsl, no cache, no log", parsl_without_log, params=FEWER, rounds=3),
-        Contender("Parsl, cache, task_exit, no log", parsl_task_exit, params=FEWER, rounds=3),
+        Contender("Parsl, no cache", parsl_as_it_comes, params=FEWER),
+        Contender("Parsl, no cache, no log", parsl_without_log, params=FEWER),
+        Contender("Parsl, cache, task_exit, no log", parsl_task_exit, params=FEWER),
     ],
 )
