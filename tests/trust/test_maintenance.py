@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,11 @@ from typing import Any
 import pytest
 
 from parsl_ckpt.checkpoint import Store, maintain
+from parsl_ckpt.checkpoint import format as fmt
 from parsl_ckpt.checkpoint.rundir import get_all_checkpoints
+from parsl_ckpt.errors import ParslCkptError
+
+from .test_attacker import KEY, Enemy
 
 FIRED: list[str] = []
 
@@ -110,3 +117,60 @@ def test_links_among_blobs_lead_nowhere(tmp_path: Path, how: str, level: str) ->
     with Store.open(None, sources=[tmp_path / "victim"]) as store:
         assert store.get("a") == b"v" * 300_000
     shutil.rmtree(root, ignore_errors=True)
+
+
+def hostile(enemy: Enemy) -> None:
+    """One of everything that an attacker may write, between whole records."""
+    evil = pickle.dumps(Bomb())
+    enemy.result(codec=2, value=evil)
+    enemy.result(codec=3 | fmt.SPILLED, blobs=(enemy.blob(evil),))
+    enemy.result(codec=1, value=b"B" + bytes(4), blobs=((b"../../../../etc/passwd", 5),))
+    enemy.result(codec=1, value=b"B" + bytes(4), blobs=((bytes(5000), -1), (b"", 1 << 62)))
+    enemy.result(codec=1 | fmt.LAID_OUT, value=b"B" + bytes(4), parts=((1 << 60, b"zip"),))
+    enemy.result(codec=1, value=b"l\x01\0\0\0" * 100_000)
+    for kind in (*range(1, 12), 255):
+        for payload in (b"\xdd\xff\xff\xff\xff", b"\x91" * 100_000, evil, b""):
+            enemy.payload(payload, kind)
+    for record in (
+        fmt.Alias(KEY, bytes(16), KEY), fmt.Note(KEY[:16], "../../x", evil),
+        fmt.Run("begin", {"run": "../../../etc", "used": [evil], "started": "x" * 10_000}),
+        fmt.Run("end", {"tasks": {"a": evil}, "ended": float("nan")}),
+        fmt.Tombstone((b"", bytes(5000), KEY[:16]), "x" * 10_000),
+    ):  # fmt: skip
+        enemy.payload(fmt.encode_record(record), fmt.KIND_OF[type(record)])
+    at = enemy.writer.offset
+    header = fmt.frame_header(enemy.writer.identity, at, fmt.RESULT, 1 << 63, bytes(16), (KEY,))
+    enemy.writer._write(header)
+    os.truncate(enemy.writer.path, 1 << 41)  # and two terabytes of nothing
+    os.utime(enemy.writer.path, (1, 1))
+
+
+@pytest.mark.parametrize("how", MAINTAIN)
+def test_a_hostile_store_may_be_looked_after(tmp_path: Path, how: str) -> None:
+    """No code runs, nothing outside is touched, no length is believed."""
+    FIRED.clear()
+    run = tmp_path / "runs" / "000"
+    run.mkdir(parents=True, mode=0o700)
+    hostile(Enemy(run / "checkpoint"))
+    beat = {"pid": -(1 << 70), "host": ["x"] * 1000, "beat": "soon", "used": 7, "ended": {}}
+    (run / "heartbeat.json").write_text(json.dumps(beat))
+    with Store.open(tmp_path / "runs" / "001" / "checkpoint") as store:
+        store.put("other", 2)
+    outside = {path for path in tmp_path.rglob("*") if "000" not in path.parts}
+    tracemalloc.start()
+    try:
+        maintain.runs(tmp_path / "runs")
+        maintain.verify(tmp_path / "runs")
+        with contextlib.suppress(ParslCkptError):
+            MAINTAIN[how](tmp_path / "runs")
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert FIRED == []
+    left = {path for path in tmp_path.rglob("*") if "000" not in path.parts}
+    assert {path for path in outside if "checkpoint" not in path.parts} <= left
+    with Store.open(
+        None, sources=get_all_checkpoints(tmp_path / "runs"), named=False, pickle=False
+    ) as reader:
+        assert reader.get("other") == 2
+    assert FIRED == []
