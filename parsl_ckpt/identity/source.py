@@ -6,8 +6,8 @@ is as good as absent, and the caller goes by bytecode. Code is compared without 
 function that was only moved by an edit above it is still found.
 
 Most functions stand at the left margin on the line that their code names. Such a one is cut out,
-parsed and compiled by itself, so that a large module costs what an app reaches of it; a cut in the
-wrong place gives other code or none, and then the whole text is looked at.
+parsed and compiled by itself, so that a large module costs what an app reaches of it. A cut in the
+wrong place leaves a string, a bracket or a line open, and then the whole text is looked at.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Source:
     def whole(self) -> Whole | None:
         """All of it, parsed and compiled; None if it is not Python."""
         try:
-            return Whole(self.text, self._filename, self._compiled())
+            return Whole(self.text, self._filename, self._module)
         except (SyntaxError, ValueError, RecursionError):
             return None
 
@@ -88,22 +88,37 @@ class Source:
         end += 1
         while end < len(lines) and lines[end][:1] in _INSIDE:
             end += 1
+        text = "\n".join(lines[start:end])
         try:
-            text = "\n".join(lines[start:end])
             tree = ast.parse(text)
             if len(tree.body) != 1 or not isinstance(tree.body[0], _FUNCTIONS):
                 return None
-            compiled = compile(
-                tree, self._filename, "exec", code.co_flags & _FUTURES, dont_inherit=True
-            )
+            if self._ready.get((code.co_name, code.co_firstlineno)) != code:
+                compiled = compile(
+                    tree, self._filename, "exec", code.co_flags & _FUTURES, dont_inherit=True
+                )
+                if not any(_is_moved(constant, code) for constant in compiled.co_consts):
+                    return None
         except (SyntaxError, ValueError, RecursionError):
             return None
-        for constant in compiled.co_consts:
-            if type(constant) is CodeType and constant.co_name == code.co_name:
-                here = constant.replace(co_firstlineno=code.co_firstlineno)
-                if here == code or same_code(constant, code):
-                    return Found(tree.body[0], text)
-        return None
+        return Found(tree.body[0], text)
+
+    @functools.cached_property
+    def _ready(self) -> dict[tuple[str, int], CodeType]:
+        """What is compiled already, by name and line."""
+        constants = self._module.co_consts if self._module is not None else ()
+        return {(c.co_name, c.co_firstlineno): c for c in constants if type(c) is CodeType}
+
+    @functools.cached_property
+    def _module(self) -> CodeType | None:
+        return self._compiled()
+
+
+def _is_moved(constant: Any, code: CodeType) -> bool:
+    """Whether a constant of a piece that was compiled by itself is the code looked for."""
+    if type(constant) is not CodeType or constant.co_name != code.co_name:
+        return False
+    return constant.replace(co_firstlineno=code.co_firstlineno) == code or same_code(constant, code)
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

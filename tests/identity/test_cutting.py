@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from parsl_ckpt.identity import CodeIdentity
+from parsl_ckpt.identity import CodeIdentity, source, texts
 from parsl_ckpt.identity.texts import source_of
 
 PLAIN = "def f(x): return x + 1"
@@ -84,3 +86,43 @@ def test_a_large_module_that_cannot_be_parsed_any_more(module, tmp_path):
 def test_the_source_of_what_was_cut_out(module):
     identity = CodeIdentity(module("A = 1\ndef f(x: int):\n    'Doc.'\n    return (x)").f)
     assert list(identity.sources().values()) == ["def f(x):\n    return x"]
+
+
+class TestCompiledBefore:
+    """What the import system has compiled is not compiled again, if it is of this very text."""
+
+    @pytest.fixture
+    def compiled(self, monkeypatch):
+        monkeypatch.setattr(sys, "dont_write_bytecode", False)
+        counted = []
+
+        def counting(*args, **kwargs):
+            counted.append(args)
+            return compile(*args, **kwargs)
+
+        monkeypatch.setattr(source, "compile", counting, raising=False)
+        return counted
+
+    @pytest.fixture
+    def old(self, monkeypatch):
+        monkeypatch.setattr(texts, "_YOUNG_NS", -(10**18))
+
+    def test_is_used(self, module, compiled, old):
+        assert CodeIdentity(module(PLAIN).f).digest() == CodeIdentity(module(PLAIN).f).digest()
+        assert compiled == []
+
+    def test_is_not_used_while_it_is_young(self, module, compiled):
+        CodeIdentity(module(PLAIN).f).digest()
+        assert len(compiled) == 1
+
+    @pytest.mark.parametrize("name", SOURCES)
+    def test_gives_the_same(self, module, name, compiled, old):
+        found = CodeIdentity(module(SOURCES[name][0]).f).digest()
+        assert found == CodeIdentity(module(PLAIN).f).digest()
+
+    def test_is_not_used_for_an_edited_file(self, module, tmp_path, compiled, old):
+        loaded = module("def f(): return 1", name="compiled_x", folder="c")
+        (tmp_path / "c" / "compiled_x.py").write_text("def f(): return 22\n")
+        assert (
+            CodeIdentity(loaded.f).digest() != CodeIdentity(module("def f(): return 22").f).digest()
+        )
