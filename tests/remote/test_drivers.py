@@ -80,6 +80,29 @@ def test_after_sigkill_the_next_start_on_this_machine_finds_everything(
     assert left(spool) == []
 
 
+@pytest.mark.slow
+def test_no_kill_at_any_moment_loses_what_was_returned(s3: str, spool: Path) -> None:
+    done: set[int] = set()
+    for kill_after in (1, 40, 7, 90, 23, 3, 61, 15):
+        driver = start(s3, "go", len(done) + 100)
+        assert driver.stdout is not None
+        new = 0
+        for line in driver.stdout:
+            what, number = line.split()
+            assert what == "done" or int(number) not in done  # nothing is computed again
+            if what == "done":
+                new += int(number) not in done
+                done.add(int(number))
+            if new >= kill_after:
+                driver.kill()
+                break
+        rest, _ = driver.communicate(timeout=60)
+        done.update(int(line.split()[1]) for line in rest.splitlines() if line[:5] == "done ")
+        assert driver.returncode == -signal.SIGKILL
+    assert len(done) >= 240
+    assert len(left(spool)) == 1
+
+
 def test_two_drivers_share_a_prefix(s3: str) -> None:
     one, two = start(s3, "wait", 1, 2), start(s3, "wait", 2, 3)
     assert {answer(one)["run"], answer(two)["run"]} == {"000", "001"}
