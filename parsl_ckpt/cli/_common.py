@@ -224,7 +224,19 @@ def show(*what: object) -> None:
 
     console = Console(highlight=False, markup=False, soft_wrap=False)
     for one in what:
-        console.print(one, soft_wrap=isinstance(one, str))
+        text = _encodable(one) if isinstance(one, str) else one
+        console.print(text, soft_wrap=isinstance(one, str))
+
+
+def _encodable(text: str) -> str:
+    """A text as the terminal can show it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("→", "->").replace("µ", "u")
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def show_json(data: object) -> None:

@@ -79,10 +79,11 @@ def _chosen(recorded: Iterable[Found], task: str, run: str) -> Found:
             hint="A task that did not have to run leaves none, and neither does one that is not "
             f"cached. 'parsl-ckpt ls --run {run}' lists what there is.",
         )
-    calls = sorted({found.result.key.hex()[:16] for found in meant if found.result.key})
+    calls = sorted({found.result.key.hex() for found in meant if found.result.key})
     if len(calls) > 1:
+        some = ", ".join(key[:16] for key in calls[:8])
         raise CheckpointNotFoundError(
-            f"{len(calls)} calls of run {run} are meant by {task}: {', '.join(calls[:8])}.",
+            f"{len(calls)} calls of run {run} are meant by {task}: {some}.",
             hint="Give more of the key.",
         )
     return meant[-1]
