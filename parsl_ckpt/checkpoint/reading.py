@@ -104,6 +104,25 @@ class Reading:
             return self.find(key)
         return None
 
+    def recorded(self, key: bytes, record_id: bytes) -> Stored | None:
+        """One result by its name, though there may be newer ones of its key.
+
+        Args:
+            key: its value key.
+            record_id: its name.
+        """
+        if self._gone(record_id):
+            return None
+        for segment, offset in self._places(key):
+            found = self._frame(segment, offset)
+            if found is not None and found[0] == record_id and type(found[1]) is Result:
+                result = found[1]
+                return _stored(result, record_id, result.parents, segment, offset, result.value)
+        held = self._writing.find_held(key)
+        if held is not None and held.record_id == record_id and type(held.record) is Result:
+            return Stored(held.record, record_id, held.record.parents, self.path or "")
+        return None
+
     def value(self, stored: Stored) -> Any:
         """Decode a result, afresh each time.
 
@@ -266,20 +285,11 @@ class Reading:
         return None
 
     def _resolve(self, alias: Alias) -> Stored | None:
-        """The result that an alias names."""
-        for segment, offset in self._places(alias.target_key):
-            found = self._frame(segment, offset)
-            if (
-                found is not None
-                and found[0] == alias.record_id
-                and type(found[1]) is Result
-                and not self._gone(found[0])
-            ):
-                return _stored(found[1], found[0], alias.parents, segment, offset, found[1].value)
-        held = self._writing.find_held(alias.target_key)
-        if held is not None and held.record_id == alias.record_id and type(held.record) is Result:
-            return Stored(held.record, held.record_id, alias.parents, self.path or "")
-        return None
+        """The result that an alias names, for the call that the alias is of."""
+        found = self.recorded(alias.target_key, alias.record_id)
+        if found is not None:
+            found.parents = alias.parents
+        return found
 
     def _places(self, key: bytes) -> Iterator[tuple[Segment, int]]:
         yield from self._writing.places(key)

@@ -177,10 +177,12 @@ class Inputs:
         """
         if future._lazy is None and type(future._result) in ATOMS:
             return _live(future)
-        key = future._value_key
+        key, record = future._value_key, future._record
         stored = self._store.find(key) if key is not None else None
         try:
-            if stored is None or stored.record_id != future._record:
+            if stored is not None and stored.record_id != record:  # another run has a newer one
+                stored = self._store.recorded(stored.result.key, record or b"")
+            if stored is None:
                 raise LookupError
             value = self._store.value(stored)
         except Exception:
