@@ -53,6 +53,7 @@ class Surroundings(Protocol):
     durability: Durability
     rotate: int
     hold_bytes: int
+    follow: bool
     retries: int
     lossy: bool
     cut: bool
@@ -125,7 +126,10 @@ class Life:
         self.kernel = Kernel(
             store, {"workers": self.executor}, self.joins, mode=self.mode, period=3.0,
             retry=RetryPolicy(universe.retries), runtime=SimulatedRuntime(self.scheduler),
+            follow=universe.follow,
         )  # fmt: skip
+        if universe.follow:  # whoever lives at the same time, and whoever begins meanwhile
+            store.follow(f"{ROOT}/runs", now=self.kernel.clock.now)
         self.ending = Ending(self.kernel, [self.executor, self.joins])
         self.specs = {app.name: self.spec(app) for app in APPS}
 

@@ -74,6 +74,8 @@ class Universe:
         self.rotate = chance.choice((3, 10, 65536))
         self.hold_bytes = chance.choice((1500, 20_000, 64 << 20))
         self.retries = chance.choice((0, 1, 2))
+        # Drawn by itself, so that seeds which do not follow stay what they were.
+        self.follow = random.Random(f"follow {seed}").random() < 0.3
         self.lossy = chance.random() < 0.1  # bits of files flip between lives
         self.backend = MemoryBackend()
         self.backend.make_directory(ROOT)
@@ -100,7 +102,7 @@ class Universe:
         count = 0
         for _ in range(chance.choice((2, 4, 7))):
             self.begin()
-            if chance.random() < 0.2:
+            if chance.random() < (0.7 if self.follow else 0.2):
                 self.begin()
             limit = count + chance.choice((100, 500, 2000))
             while self.lives and count < limit:
