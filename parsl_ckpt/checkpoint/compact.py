@@ -103,6 +103,9 @@ def compact(
         work = _Group(backend, group, removed, progress or (lambda _: None), signer)
         try:
             work.open()
+            if work.begun():  # what was listed may have become another's, before or while
+                done.left.update(dict.fromkeys((place.name for place in group), "it has begun"))
+                continue
             work.select()
         except FormatError as error:
             done.left.update(dict.fromkeys((place.name for place in group), error.message))
@@ -245,6 +248,16 @@ class _Group:
                     elif isinstance(record, fmt.Alias):
                         self._named.add(record.record_id)
         self._named -= self._removed
+
+    def begun(self) -> bool:
+        """Whether a run has begun here since it was looked; its heart beats before it writes."""
+        return any(
+            not place.own
+            and place.beat is None
+            and place.run is not None
+            and inventory.place_of(self._backend, place.directory).live
+            for place in self.places
+        )
 
     def _segments(self) -> Iterator[Segment]:
         """Those that nobody writes; where we do so ourselves, those before the first open one."""

@@ -364,12 +364,26 @@ def _state(backend: Backend, directory: str, beat: heartbeat.Beat | None) -> Sta
             return "live"
         return "ended" if "ended" in beat else "died"
     state: State = "ended"
+    begun = False
     for file in entries(backend, directory):
-        if parse_name(file.name) is not None and not has_end(backend, f"{directory}/{file.name}"):
+        if parse_name(file.name) is None:
+            continue
+        begun = True
+        if not has_end(backend, f"{directory}/{file.name}"):
             if time.time() - file.changed < QUIET_SECONDS:
                 return "live"
             state = "died"
-    return state
+    return state if begun or not _may_begin(backend, directory) else "live"
+
+
+def _may_begin(backend: Backend, directory: str) -> bool:
+    """Whether a run may have claimed this directory just now.
+
+    Its heart beats before it records anything; until then nothing tells that it lives.
+    """
+    run, _, last = directory.rpartition("/")
+    claimed = backend.changed(run) if last == CHECKPOINT else None
+    return bool(claimed) and time.time() - (claimed or 0) / 1e9 < QUIET_SECONDS
 
 
 def _named(name: str, runs: Sequence[str], root: str | os.PathLike[str]) -> str:
