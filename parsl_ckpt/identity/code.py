@@ -40,6 +40,7 @@ class _State:
         "_cells",
         "_functions",
         "_sizes",
+        "_traits",
         "_watched",
         "digest",
         "reach",
@@ -53,6 +54,7 @@ class _State:
         self._cells: tuple[Any, ...] = ()
         self._functions: tuple[tuple[Any, Any, Any, Any], ...] = ()
         self._sizes: list[tuple[Any, int]] = []
+        self._traits: list[tuple[Any, str, Any]] = []
         self._watched: list[tuple[Any, bytes]] = []
         if reach is not None:
             self._rest_on(reach, warned)
@@ -71,6 +73,7 @@ class _State:
             for function in reach.functions.values()
         )
         self._sizes = list(reach.sizes)
+        self._traits = list(reach.traits)
         for name, value in reach.mutable.values():
             walk = Walk(opaque=True)
             walk.inline = BY_ID
@@ -110,6 +113,9 @@ class _State:
                 return False
         for namespace, size in self._sizes:
             if len(namespace) != size:
+                return False
+        for owner, name, expected in self._traits:
+            if getattr(owner, name, None) is not expected:
                 return False
         for value, fingerprint in self._watched:
             walk = Walk(opaque=True)

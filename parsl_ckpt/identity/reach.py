@@ -103,6 +103,7 @@ class Reach:
         cells: closure cells and what they held.
         functions: functions whose parts may be replaced in place.
         sizes: namespaces of classes; a new name in one may matter.
+        traits: an object, the name of an attribute, and what that was, to be compared by ``is``.
         mutable: values that may change without a binding changing.
         units: name → unit, for reports.
         leaves: name → leaf of what is no unit, for reports.
@@ -116,6 +117,7 @@ class Reach:
         self.cells: dict[int, tuple[CellType, Any]] = {}
         self.functions: dict[int, FunctionType] = {}
         self.sizes: list[tuple[Any, int]] = []
+        self.traits: list[tuple[Any, str, Any]] = []
         self.mutable: dict[int, tuple[str, Any]] = {}
         self.units: dict[str, Unit] = {}
         self.leaves: dict[str, bytes] = {}
@@ -242,8 +244,9 @@ class Reach:
     def _told(self, label: str, value: Any, name: str, found: dict[str, Any]) -> None:
         """What code asks for about code: its name, its docstring, its annotations."""
         if isinstance(value, (FunctionType, type)) and origin_of(value) == PROJECT:
-            found[label] = getattr(value, name, None)
-            self._note_mutable(label, found[label])
+            found[label] = told = getattr(value, name, None)
+            self.traits.append((value, name, told))
+            self._note_mutable(label, told)
 
     def _name(
         self, chain: tuple[str, ...], cells: dict[str, CellType], namespace: dict[str, Any]
@@ -261,9 +264,11 @@ class Reach:
                 self._bind(namespace, key, value)
             else:
                 self._miss(namespace, name)
-                value = getattr(builtins_of(namespace), name, MISSING)
+                builtin = vars(builtins_of(namespace))
+                value = builtin.get(name, MISSING)
                 if value is MISSING:
                     return name, Known(named(b"n", "unresolved", name))
+                self._bind(builtin, name, value)
                 if name in _SEES_ALL:
                     return name, Known(b"n" + digest_of(name.encode(), text_digest(namespace)))
         return self._attribute_chain(chain[:1], chain[1:], value)
@@ -310,6 +315,7 @@ class Reach:
             module = importlib.import_module(name)
         except (Exception, SystemExit):
             return shown, Known(named(b"n", "unresolved", wanted.module))
+        self._bind(sys.modules, name, module)
         attributes = wanted.attributes
         if attributes == ("",):
             return shown, Known(named(b"n", "imported", wanted.module))
@@ -329,6 +335,7 @@ class Reach:
             return b"k", ORDERED, [origin, *names, Known(self._distribution(cls.__module__))]
         if origin != PROJECT:
             return named(b"k", origin, public_name(str(cls.__module__)), cls.__qualname__)
+        self.traits.append((cls, "__bases__", cls.__bases__))
         functions = own_functions(cls)
         namespace = self._namespace_of(cls, functions.values())
         unit = class_unit(cls, namespace)
@@ -361,6 +368,8 @@ class Reach:
         if issubclass(cls, enum.Enum):
             members = cls.__members__.items()
             parts.append([[name, member._value_] for name, member in members])
+            for name, member in members:
+                self._note_mutable(f"{cls.__qualname__}.{name}", member._value_)
             skipped = frozenset(cls.__members__)
         elif issubclass(cls, tuple) and "_fields" in attributes:
             parts.append([cls._fields, cls._field_defaults])  # type: ignore[attr-defined]

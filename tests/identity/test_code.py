@@ -442,6 +442,37 @@ class TestChangesAtRunTime:
         "object of a bound builtin": (
             "N = []\nh = N.append\ndef f(): return h", "m.N.append(1)",
         ),
+        "base replaced": (
+            "class A: x = 1\nclass B: x = 2\nclass C(A): pass\ndef f(): return C.x",
+            "m.C.__bases__ = (m.B,)",
+        ),
+        "class of an instance replaced": (
+            "class A: x = 1\nclass B: x = 2\nc = A()\ndef f(): return c.x", "m.c.__class__ = m.B",
+        ),
+        "docstring": ("def g(): 'a'\ndef f(): return g.__doc__", "m.g.__doc__ = 'b'"),
+        "name": ("def g(): pass\ndef f(): return g.__name__", "m.g.__name__ = 'b'"),
+        "annotations": (
+            "def g(x: int): pass\ndef f(): return g.__annotations__",
+            "m.g.__annotations__['x'] = str",
+        ),
+        "value of an enum's member": (
+            "import enum\nclass C(enum.Enum):\n    a = [1]\ndef f(): return C.a.value",
+            "m.C.a.value.append(2)",
+        ),
+        "object of a weak reference": (
+            "import weakref\nclass C: pass\nc = C()\nr = weakref.ref(c)\ndef f(): return r().n",
+            "m.c.n = 2",
+        ),
+        "module that is imported inside": (
+            "import sys, types\nsys.modules['inside_x'] = types.ModuleType('inside_x')\n"
+            "def f():\n    import inside_x\n    return inside_x.N",
+            "m.sys.modules['inside_x'] = m.types.ModuleType('inside_x'); m.sys.modules['inside_x'].N = 2",
+        ),
+        "cell of a method": (
+            "def make(n):\n    class C:\n        def m(self): return n\n    return C\n"
+            "C = make([1])\ndef f(): return C().m()",
+            "m.C.m.__closure__[0].cell_contents.append(2)",
+        ),
         "own class used as a registry": (
             "class C:\n    all = []\n    def __init__(self): C.all.append(self)\n"
             "def f(): return C.all", "m.C()",
@@ -461,6 +492,15 @@ class TestChangesAtRunTime:
         after = identity.digest()
         assert after != before
         assert identity.digest() == after
+
+    def test_a_builtin_that_is_patched(self, module, monkeypatch):
+        loaded = module("def f(x): return ascii(x)")
+        identity = CodeIdentity(loaded.f)
+        before = identity.digest()
+        monkeypatch.setattr("builtins.ascii", lambda x: "patched")
+        assert identity.digest() != before
+        monkeypatch.undo()
+        assert identity.digest() == before
 
     def test_going_back_is_going_back(self, module):
         loaded = module("N = [1]\ndef f(): return N")
