@@ -117,7 +117,7 @@ class Sharing:
 
     def _line(self, task: Task) -> Line:
         spec = task.spec
-        label = ("join",) if spec.kind == "join" else spec.executors
+        label = ("",) if spec.kind == "join" else spec.executors  # no executor is called nothing
         line = self._lines.get(label)
         if line is None:
             limit = JOINS_AHEAD
