@@ -138,9 +138,10 @@ def repair(
         StoreBusyError: someone else is maintaining the directory.
     """
     where = backend or changing(run_dir, "Repairing")
-    places = inventory.find(where, run_dir, only)
+    inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
+        places = inventory.find(where, run_dir, only)  # as whoever was at it before has left it
         return repairing.repair(where, places, dry_run=dry_run, progress=progress, signer=signer)
 
 
@@ -167,10 +168,11 @@ def compact(
         OSError: what is kept could not be written; nothing is lost.
     """
     where = backend or changing(run_dir, "Compacting")
-    everything = inventory.find(where, run_dir)
-    places = everything if only is None else inventory.find(where, run_dir, only)
+    inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
+        everything = inventory.find(where, run_dir)
+        places = everything if only is None else inventory.find(where, run_dir, only)
         return compacting.compact(
             where, places, everything=everything, dry_run=dry_run, progress=progress, signer=signer
         )
@@ -210,13 +212,14 @@ def prune(
         StoreBusyError: someone else is maintaining the directory.
     """
     where = backend or changing(run_dir, "Pruning")
-    everything = inventory.find(where, run_dir)
+    inventory.find(where, run_dir, only)
     within = None
     if only is not None:
         within = [place.name for place in inventory.find(where, run_dir, only)]
     wanted = pruning.wish(apps, older_than, larger_than, failures)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
+        everything = inventory.find(where, run_dir)
         return pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
             within=within, dry_run=dry_run, progress=progress, signer=signer,
