@@ -134,6 +134,8 @@ class Config:
             )  # fmt: skip
         if isinstance(self.secret, (str, bytes)) or not all(type(n) is str for n in self.secret):
             raise _wrong("secret", self.secret, "is not a set of names")
+        if not os.fspath(self.run_dir):
+            raise _wrong("run_dir", self.run_dir, "is empty", hint="Use '.' for this directory.")
         if self.retries < 0:
             raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
         if self.max_checkpoint_bytes is not None and self.max_checkpoint_bytes <= 0:

@@ -14,7 +14,7 @@ WRONG = {
     "checkpoint_period": ["1h", "00:61:00", "1:2", "00:00:00", 0, -1, float("nan"),
                           float("inf"), [], True],
     "checkpoint_files": ["runinfo/000/checkpoint", b"x", 3, [3]],
-    "run_dir": [3, None, b"runinfo"],
+    "run_dir": [3, None, b"runinfo", ""],
     "follow": [1, None, "yes"],
     "single_flight": ["no", None, True, "shared"],
     "app_cache": ["yes", 1, None],
