@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     known = measurements()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=benchmarks.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)}")
-    parser.add_argument("--quick", action="store_true", help="smaller, for a first impression")
+    parser.add_argument("--quick", action="store_true", help="smaller, and only once each")
     parser.add_argument("--rounds", type=int, help="how often each contender is measured")
     parser.add_argument("--list", action="store_true", help="say what can be measured")
     options = parser.parse_args(argv)

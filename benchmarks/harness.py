@@ -240,7 +240,7 @@ def measure(
             return measure(measurement, quick, rounds, preparations)
     params = {**measurement.params, **(measurement.quick if quick else {})}
     results = [Result(contender) for contender in measurement.contenders]
-    rounds = rounds or (min(2, measurement.rounds) if quick else measurement.rounds)
+    rounds = rounds or (1 if quick else measurement.rounds)
     prepared: dict[int, str] = {}
     for number, result in enumerate(results):
         if result.contender.prepare is not None:
