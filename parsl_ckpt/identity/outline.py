@@ -313,6 +313,8 @@ def outline(
         room: bytes at most.
     """
     wholes = [one for one in wholes if not text_of(leaves[one[0]])]  # else the leaf tells all
+    if room < 4 * MARK:
+        return b""
     arguments = [(value, leaves[number], walk) for number, value, walk in wholes]
     nodes = Outliner(privacy, room - 3).nodes(arguments)
     found: list[Any] = []

@@ -23,8 +23,6 @@ from parsl_ckpt.kernel.watching import Observed
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
 
-_DIGEST = b"\x80"  # what the leaves of long values begin with is greater
-
 
 class Execution:
     """The executors' side of one kernel.
@@ -54,16 +52,25 @@ class Execution:
             and not spec.observed,
             task=task, seed=task.key or b"",
         )  # fmt: skip
-        address = task.address
-        if cached and (address.wholes is not None or max(address.leaves, default=b"") > _DIGEST):
-            # Before it runs: it may change what it gets.
-            bound = spec.binder.bind(tuple(args), kwargs)  # type: ignore[union-attr]
-            spec.addresser.outline(address, bound)  # type: ignore[union-attr]
+        if cached:
+            self._outline(task, args, kwargs)
         if cached and task.opaque:
             attempt.guard = lambda: self._guard(task, args, kwargs)
         task.attempt = attempt
         if task.state is states.UNSCHED:
             task.state = states.LAUNCHED  # nobody else has seen the task yet
+
+    def _outline(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Keep what long arguments are made of, before the task changes them."""
+        address, spec = task.address, task.spec
+        if address.wholes is None:
+            for leaf in address.leaves:  # nothing but this is paid for numbers and short texts
+                if leaf[0] & 0x80:
+                    break
+            else:
+                return
+        bound = spec.binder.bind(tuple(args), kwargs)  # type: ignore[union-attr]
+        spec.addresser.outline(address, bound)  # type: ignore[union-attr]
 
     def launch(self, task: Task) -> None:
         """Hand the task's attempt to an executor; harmless if that has been done already."""
