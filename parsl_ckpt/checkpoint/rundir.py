@@ -35,9 +35,7 @@ def order_of(name: str) -> tuple[int, str]:
     return (int(found[1]) if found is not None else -1, name)
 
 
-def claim(
-    rundir: str | os.PathLike[str] = "runinfo", *, backend: Everywhere | None = None
-) -> str:
+def claim(rundir: str | os.PathLike[str] = "runinfo", *, backend: Everywhere | None = None) -> str:
     """Make the next run directory and return its path.
 
     Args:
