@@ -228,6 +228,11 @@ if hasattr(typing, "TypeAliasType"):  # since Python 3.12
     BY_TYPE[typing.TypeAliasType] = _alias
 
 
+BY_TYPE[typing.NewType] = lambda v, walk: (
+    b"v", ORDERED, ["NewType", v.__name__, v.__supertype__]
+)  # fmt: skip
+
+
 def _forward(value: typing.ForwardRef, walk: Walk) -> Expanded:
     return b"v", ORDERED, ["ForwardRef", value.__forward_arg__]
 
@@ -288,6 +293,18 @@ def reduced(value: Any, walk: Walk) -> Expanded:
 
 
 _FALLBACK.append(reduced)
+
+
+def _exception(value: BaseException, walk: Walk) -> Expanded:
+    """What it reduces to, and what it was raised from, which pickle loses."""
+    expanded = _FALLBACK[0](value, walk)
+    if value.__cause__ is None or isinstance(expanded, bytes):
+        return expanded
+    tag, arrangement, parts = expanded
+    return tag, arrangement, [*parts, "cause", value.__cause__]
+
+
+BY_CLASS[BaseException] = _exception
 
 
 class _Pairs:

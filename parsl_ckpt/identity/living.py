@@ -7,20 +7,26 @@ the class of an argument counts by name, and by code too where a user wrote it; 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+import sys
 import types
 import typing
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
-from ..errors import UnidentifiableValueError
+from ..errors import FileIdentityError, UnidentifiableValueError
+from .files import content_digest
 from .kinds import reduced
 from .lookups import BY_ID
 from .origin import INSTALLED, OURS, PROJECT, STANDARD, origin_of, origin_of_module, public_name
-from .reach import Reach, installed_leaf
+from .reach import Reach, installed_leaf, is_made_here
 from .values import _FALLBACK, _OPAQUE, BY_CLASS, BY_TYPE, Refused, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of
+
+_EXTENSIONS = tuple(EXTENSION_SUFFIXES)
 
 
 def _class_of(value: type, walk: Walk) -> Expanded:
@@ -41,7 +47,9 @@ def _function_of(value: FunctionType, walk: Walk) -> Expanded:
 
 
 def _module_of(value: ModuleType, walk: Walk) -> Expanded:
-    return (walk.inline or Reach()).module(value)
+    if walk.inline is not None:
+        return cast("Expanded", walk.inline.module(value))
+    return b"n" + _digest(value) if is_made_here(value) else Reach().module(value)
 
 
 def _digest(value: Any) -> bytes:
@@ -73,8 +81,22 @@ def _builtin(value: Any, walk: Walk) -> Expanded:
         public_name(str(module)),
         str(getattr(value, "__qualname__", value.__name__)),
     )
-    if origin_of_module(str(module)) == INSTALLED:
-        return b"v", ORDERED, [Known(leaf), Known(installed_leaf(str(module)))]
+    return _with_its_files(leaf, str(module))
+
+
+def _with_its_files(leaf: bytes, module: str) -> Expanded:
+    """The leaf of compiled code and of where it comes from, as far as that can change.
+
+    What is installed counts by version; an extension that was built in place, as in an editable
+    install, has none and counts by its file.
+    """
+    origin = origin_of_module(module)
+    if origin == INSTALLED:
+        return b"v", ORDERED, [Known(leaf), Known(installed_leaf(module))]
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    if origin == PROJECT and file.endswith(_EXTENSIONS):
+        with contextlib.suppress(FileIdentityError):
+            return b"v", ORDERED, [Known(leaf), content_digest(file)]
     return leaf
 
 
@@ -101,7 +123,10 @@ def _wrapper_or_reduced(value: Any, walk: Walk) -> Expanded:
             probe.leaf(value)
         except UnidentifiableValueError as error:
             raise Refused(value) from error
-    return reduced(value, walk)
+    expanded = reduced(value, walk)
+    if isinstance(expanded, bytes) and expanded[0] & 0x7F == ord("n") and callable(value):
+        return _with_its_files(expanded, str(getattr(value, "__module__", "")))
+    return expanded
 
 
 def _opaque(value: Any, walk: Walk) -> Expanded:

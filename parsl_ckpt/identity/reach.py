@@ -94,6 +94,13 @@ def installed_leaf(module: str) -> bytes:
     return named(b"n", "distribution", *distribution_of(module))
 
 
+def is_made_here(module: ModuleType) -> bool:
+    """Whether a module was put together at run time: there is no file, so its attributes count."""
+    space = vars(module)
+    known = space.get("__file__") or space.get("__path__") or space.get("__spec__")
+    return not known and module.__name__ != "__main__"
+
+
 class Reach:
     """One resolution of everything that an object's code reaches.
 
@@ -411,11 +418,23 @@ class Reach:
     def part(self, value: Any) -> Any:
         """The object itself, or a placeholder for what counts by name."""
         if isinstance(value, ModuleType):
-            return Known(self.module(value))
+            return value if is_made_here(value) else Known(self._module_leaf(value))
         return value
 
-    def module(self, module: ModuleType) -> bytes:
+    def module(self, module: ModuleType) -> Expanded:
         """A module used as a value."""
+        if not is_made_here(module):
+            return self._module_leaf(module)
+        space = vars(module)
+        self.sizes.append((space, len(space)))
+        parts: list[Any] = ["module"]
+        for name, value in sorted(space.items()):
+            if not is_dunder(name):
+                self._bind(space, name, value)
+                parts += [name, self.part(value)]
+        return b"n", ORDERED, parts
+
+    def _module_leaf(self, module: ModuleType) -> bytes:
         origin = origin_of(module)
         if origin == INSTALLED:
             return self._distribution(module.__name__)

@@ -262,6 +262,46 @@ class TestInstalled:
         assert digest(module(one).f) == digest(module("\n" + one).f)
 
 
+class TestBuiltInPlace:
+    """An extension module of the project, as in an editable install, counts by its file."""
+
+    USES = (
+        "import {0}\ndef f(x): return {0}.heappop(x)",
+        "from {0} import heappop\ndef f(x): return heappop(x)",
+        "from {0} import heappop\nT = {{'a': heappop}}\ndef f(x): return T['a'](x)",
+    )
+
+    @pytest.mark.parametrize("use", USES)
+    def test_another_build_is_other_code(self, module, tmp_path, monkeypatch, use):
+        shipped = importlib.util.find_spec("_heapq")
+        if shipped is None or not str(shipped.origin).endswith(".so"):
+            pytest.skip("this Python has it built in")
+        source = use.format("_heapq")
+        found = []
+        for number, version in enumerate((b"", b"1", b"")):
+            built = tmp_path / str(number) / Path(shipped.origin).name  # the old one is mapped
+            built.parent.mkdir()
+            built.write_bytes(Path(shipped.origin).read_bytes() + version)
+            spec = importlib.util.spec_from_file_location("_heapq", built)
+            loaded = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded)
+            monkeypatch.setitem(sys.modules, "_heapq", loaded)
+            found.append(digest(module(source).f))
+        assert found[0] == found[2] != found[1]
+
+
+def test_a_compiled_function_of_a_distribution_counts_by_version(module, monkeypatch):
+    pytest.importorskip("numpy")
+    loaded = module("from numpy import add\ndef f(x): return add(x, 1)")
+    before = digest(loaded.f), leaf(loaded.add)
+    monkeypatch.setattr(
+        "parsl_ckpt.identity.reach.distribution_of", lambda module: ("numpy", "99.0", "")
+    )
+    after = digest(loaded.f), leaf(loaded.add)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 class TestCost:
     """Hashing happens once for each change of a module, and not for each call."""
 

@@ -203,6 +203,10 @@ def agree() -> dict[str, Any]:
             lambda: np.array([1, 2], "u1"),
             lambda: np.frombuffer(b"\1\2", "u1"),
         ),
+        "arrays: long doubles, what pads them": (
+            lambda: np.array([1.5, 2.5], "g"),
+            lambda: _padded_with_ones(np, [1.5, 2.5]),
+        ),
         "arrays: not aligned": (
             lambda: np.arange(3.0),
             lambda: np.frombuffer(b"x" + np.arange(3.0).tobytes(), "u1")[1:].view("f8"),
@@ -246,6 +250,7 @@ def agree() -> dict[str, Any]:
             lambda: np.ma.array([1, 2], mask=[0, 1]),
             lambda: np.ma.array([1, 9], mask=[0, 1]),
         ),
+        "arrays: masked, the constant": (lambda: np.ma.masked, lambda: np.ma.masked),
         "arrays: masked, no mask or one of zeros": (
             lambda: np.ma.array([1, 2]),
             lambda: np.ma.array([1, 2], mask=[0, 0]),
@@ -274,6 +279,14 @@ def agree() -> dict[str, Any]:
         ),
         "functions: of numpy": (lambda: np.add, lambda: vars(np)["add"]),
     }
+
+
+def _padded_with_ones(np: Any, values: list[float]) -> Any:
+    """Long doubles over memory that was all ones before; only what is a value is written."""
+    made = np.array(values, "g")
+    if np.finfo("g").nmant == 63:
+        made.view("u1").reshape(len(values), -1)[:, 10:] = 255
+    return made
 
 
 def _drawn(generator: Any) -> Any:

@@ -32,6 +32,12 @@ CLOSURE = "def f(n):\n    def g(x): return x + n\n    return g"
 SUM = "def f(x, y=1): return x + y"
 
 
+def _made_module(**attributes: Any) -> types.ModuleType:
+    made = types.ModuleType("battery_made")
+    vars(made).update(attributes)
+    return made
+
+
 def differ() -> dict[str, Any]:
     return {
         "functions: constants": _sources("def f(x): return x + @@", "1", "2"),
@@ -149,6 +155,7 @@ def differ() -> dict[str, Any]:
             lambda: module("def g(): return 1", "battery_m"),
             lambda: module("def g(): return 2", "battery_m"),
         ),
+        "modules: made at run time": (lambda: _made_module(n=1), lambda: _made_module(n=2)),
         "types: builtin": (lambda: int, lambda: bool),
         "types: beside their names": (lambda: int, lambda: "int"),
         "types: of None beside None": (lambda: type(None), lambda: None),
@@ -181,6 +188,10 @@ def differ() -> dict[str, Any]:
         "generics: variance of type variables": (
             lambda: typing.TypeVar("T", covariant=True),
             lambda: typing.TypeVar("T", contravariant=True),
+        ),
+        "generics: new types": (
+            lambda: typing.NewType("A", int),
+            lambda: typing.NewType("A", str),
         ),
         "generics: classes of the library": (
             lambda: typing.ClassVar[int],
@@ -295,6 +306,10 @@ def agree() -> dict[str, Any]:
         ),
         "generics: literals": (lambda: typing.Literal[1, "a"], lambda: typing.Literal[1, "a"]),
         "generics: callables": (lambda: Callable[[int], str], lambda: Callable[[int], str]),
+        "generics: new types": (
+            lambda: typing.NewType("A", int),
+            lambda: typing.NewType("A", int),
+        ),
         "generics: type variables": (lambda: typing.TypeVar("T"), lambda: typing.TypeVar("T")),
     }
 

@@ -125,6 +125,10 @@ def differ() -> dict[str, Any]:
         "namespaces: beside dicts": (lambda: types.SimpleNamespace(a=1), lambda: {"a": 1}),
         "exceptions: types": (lambda: ValueError("a"), lambda: TypeError("a")),
         "exceptions: arguments": (lambda: ValueError("a"), lambda: ValueError("b")),
+        "exceptions: causes": (
+            lambda: _caused(ValueError("a"), KeyError("b")),
+            lambda: _caused(ValueError("a"), KeyError("c")),
+        ),
         "random: seeds": (lambda: random.Random(1), lambda: random.Random(2)),
         "random: states": (lambda: _advanced(0), lambda: _advanced(1)),
         "getters: of items": (lambda: operator.itemgetter(0), lambda: operator.itemgetter(1)),
@@ -218,6 +222,11 @@ def _looked_at(name: str) -> pathlib.Path:
     path = pathlib.Path(name)
     hash(path), path.parts, path.suffix, str(path), path.name
     return path
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 def _raised(error: Exception) -> Exception:
