@@ -19,7 +19,8 @@ from blake3 import blake3
 
 from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
 from .code import CodeIdentity
-from .outline import BUDGET, outline
+from .outline import BUDGET
+from .outlining import outline
 from .privacy import Privacy
 from .scalars import SCALARS
 from .values import Walk, output_leaf

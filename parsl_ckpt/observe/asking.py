@@ -23,7 +23,8 @@ from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.config import Config
 from parsl_ckpt.errors import CacheKeyError, NotAnAppError
 from parsl_ckpt.identity.address import Address
-from parsl_ckpt.identity.outline import Outliner, read_outline
+from parsl_ckpt.identity.outline import read_outline
+from parsl_ckpt.identity.outlining import Outliner
 from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Spec, Task
