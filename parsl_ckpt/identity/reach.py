@@ -60,8 +60,8 @@ from .origin import (
     public_name,
 )
 from .scalars import SCALARS
+from .scopes import Import
 from .source import belongs, own_functions
-from .syntax import Import
 from .units import Unit, class_unit, function_unit, text_digest
 from .values import NODE_LIMIT, Walk, named
 from .walk import ORDERED, Expanded, Known, digest_of, graph_leaf

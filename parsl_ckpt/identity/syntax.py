@@ -4,12 +4,7 @@ Rule of this file: the text says what the code does and nothing else. Comments, 
 formatting and docstrings are not in it; annotations only where they may mean something (class
 bodies, and under decorators that are not ours); empty fields are left out and the constant parts of
 f-strings joined, because Python versions differ in them (``ast.dump`` is different in each). No
-object is looked at.
-
-Names. Scopes are followed as Python's compiler does it. What is found bound in no scope of the tree
-is *reached*: a chain of names (``helpers``, ``helpers.f``, ``np.linalg.norm``), so that the
-attribute of a module can be told from the module. Names bound by an import inside the body are
-reached through that import.
+object is looked at. Which names it binds and reaches is kept by ``scopes.py``.
 """
 
 from __future__ import annotations
@@ -17,36 +12,14 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from .scopes import Import, Scope, Scopes, Syntax
 from .values import leaf
 
-Chain = tuple[str, ...]
 IsOurs = Callable[[ast.expr], bool]
 
 FunctionNode = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-
-class Import(NamedTuple):
-    """``from ...module import`` followed by attributes; ``level`` counts the leading dots."""
-
-    level: int
-    module: str
-    attributes: Chain
-
-
-class Syntax(NamedTuple):
-    """What a piece of source is and reaches.
-
-    Attributes:
-        text: the canonical text.
-        chains: free names, each with the attributes that follow it.
-        imports: what imports inside the body reach.
-    """
-
-    text: str
-    chains: frozenset[Chain]
-    imports: frozenset[Import]
 
 
 def function_syntax(node: ast.AST, is_ours: IsOurs) -> Syntax:
@@ -78,80 +51,22 @@ def module_syntax(tree: ast.Module) -> Syntax:
     return writer.result(outer)
 
 
-class _Scope:
-    """Names of one scope while it is walked."""
-
-    __slots__ = ("bound", "chains", "declared", "imports", "is_class", "is_comprehension", "names")
-
-    def __init__(self, is_class: bool = False, is_comprehension: bool = False) -> None:
-        self.is_class = is_class
-        self.is_comprehension = is_comprehension
-        self.bound: set[str] = set()
-        self.declared: set[str] = set()  # global or nonlocal here
-        self.chains: set[Chain] = set()
-        self.names: dict[str, list[Import]] = {}  # bound by an import
-        self.imports: set[Import] = set()
-
-
 _SKIPPED = frozenset({"ctx", "kind", "type_comment", "simple", "lineno", "col_offset"})
 
 
-class _Writer:
+class _Writer(Scopes):
     """Writes the canonical text and keeps the scopes."""
 
     def __init__(self, is_ours: IsOurs) -> None:
+        super().__init__()
         self.is_ours = is_ours
         self.out: list[str] = []
-        self.scope = _Scope()
-        self.scopes = [self.scope]
         self.keep_annotations = False
         self.in_class_body = False
 
-    def result(self, outer: _Scope) -> Syntax:
+    def result(self, outer: Scope) -> Syntax:
         self._resolve_imports(outer)
         return Syntax("".join(self.out), frozenset(outer.chains), frozenset(outer.imports))
-
-    # --- scopes
-
-    def push(self, **kind: bool) -> None:
-        self.scope = _Scope(**kind)
-        self.scopes.append(self.scope)
-
-    def pop(self) -> None:
-        """Leave a scope: what it does not bind is looked for further out."""
-        inner = self.scopes.pop()
-        outer = self.scope = self.scopes[-1]
-        self._resolve_imports(inner)
-        bound = inner.bound - inner.declared
-        # A class body sees the global name until it has bound its own.
-        free = {chain for chain in inner.chains if inner.is_class or chain[0] not in bound}
-        outer.chains |= free
-        outer.imports |= inner.imports
-
-    @staticmethod
-    def _resolve_imports(scope: _Scope) -> None:
-        if not scope.names:
-            return
-        used = set()
-        for chain in scope.chains:
-            for origin in scope.names.get(chain[0], ()):
-                scope.imports.add(
-                    Import(origin.level, origin.module, origin.attributes + chain[1:])
-                )
-                used.add(chain[0])
-        for name, origins in scope.names.items():
-            if name not in used:
-                scope.imports.update(origins)
-
-    def bind(self, name: str) -> None:
-        self.scope.bound.add(name)
-
-    def bind_walrus(self, name: str) -> None:
-        """``:=`` inside a comprehension binds outside of it."""
-        for scope in reversed(self.scopes):
-            if not scope.is_comprehension:
-                scope.bound.add(name)
-                return
 
     # --- text
 
@@ -296,7 +211,7 @@ class _Writer:
         inner = self.scopes.pop()
         self.scope = self.scopes[-1]
         # Defaults are evaluated outside; those of the root have their values in the function.
-        probe = _Scope() if root else None
+        probe = Scope() if root else None
         if probe is not None:
             self.scopes.append(probe)
             self.scope = probe
@@ -456,6 +371,8 @@ class _Writer:
 
     def declare(self, node: Any) -> None:
         self.scope.declared.update(node.names)
+        if type(node) is ast.Global:
+            self.scope.globals.update(node.names)
         self.generic(node)
 
     def handler(self, node: ast.ExceptHandler) -> None:

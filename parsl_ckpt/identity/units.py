@@ -17,8 +17,9 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from .origin import OURS, origin_of_module
+from .scopes import Chain, Import, Syntax
 from .source import Source, belongs, own_functions
-from .syntax import Chain, Import, Syntax, class_syntax, function_syntax, module_syntax
+from .syntax import class_syntax, function_syntax, module_syntax
 from .texts import source_of
 from .values import leaf
 from .walk import Known, digest_of

@@ -535,6 +535,71 @@ if sys.version_info >= (3, 12):
     }
 
 
+CHANGED |= {
+    "global under a local": variants(
+        "N=@@\ndef f():\n    N=5\n    def g():\n        global N\n        return N\n    return g()"
+    ),
+    "global in nested with import in outer": variants(
+        "N=@@\ndef f():\n    import os as N\n    def g():\n        global N\n        return N\n    return g()"
+    ),
+    "global set at param": variants(
+        "N=@@\ndef f(N):\n    def g():\n        global N\n        return N\n    return g()"
+    ),
+    "class in function binds": variants(
+        "N=@@\ndef f():\n    class C:\n        N=1\n        def m(self): return N\n    return C().m()"
+    ),
+    "class reads then binds under enclosing local": variants(
+        "N=@@\ndef f(M):\n    class C:\n        X=N\n        N=1\n    return C.X"
+    ),
+    "comprehension if walrus global": variants(
+        "N=@@\ndef f(x):\n    global y\n    return [y for z in x if (y:=N)]"
+    ),
+    "nested nonlocal": variants(
+        "N=@@\ndef f():\n    a=1\n    def g():\n        nonlocal a\n        a=N\n        return a\n    return g()"
+    ),
+    "del then global": variants(
+        "N=@@\ndef f():\n    def g():\n        global N\n        del N\n    return g"
+    ),
+    "lambda param shadow only inside": variants("N=@@\ndef f(): return (lambda N: N)(1), N"),
+    "comp var shadow only inside": variants("N=@@\ndef f(x): return [N for N in x], N"),
+    "nested comp": variants("N=@@\ndef f(x): return [[N for _ in a] for a in x]"),
+    "comp in default": variants(
+        "N=@@\ndef f(x):\n    def g(y=[N for _ in '1']): return y\n    return g()"
+    ),
+    "decorator in nested": variants(
+        "def d(g): return lambda: @@\ndef f():\n    @d\n    def g(): pass\n    return g()"
+    ),
+    "base class in nested": variants(
+        "class B: n=@@\ndef f():\n    class C(B): pass\n    return C.n"
+    ),
+    "except name then use after": variants(
+        "E=@@\ndef f(x):\n    def g(): return E\n    try: x()\n    except OSError as e: pass\n    return g()"
+    ),
+    "import inside nested function": variants(
+        "def f():\n    def g():\n        from math import @@ as s\n        return s(1)\n    return g()",
+        "sin",
+        "cos",
+    ),
+    "import in outer used in inner": variants(
+        "def f():\n    from math import @@ as s\n    def g(): return s(1)\n    return g()",
+        "sin",
+        "cos",
+    ),
+    "match bind only inside": variants(
+        "N=@@\ndef f(x):\n    def g(y):\n        match y:\n            case N: return N\n    return g(1), N"
+    ),
+    "for target in nested": variants(
+        "N=@@\ndef f(x):\n    def g():\n        for N in x: pass\n    return N"
+    ),
+    "with target": variants(
+        "N=@@\ndef f(x):\n    def g():\n        with x as N: pass\n    return N"
+    ),
+    "aug target": variants(
+        "N=@@\ndef f(x):\n    def g():\n        N=0\n        N+=1\n    return N"
+    ),
+}
+
+
 @pytest.mark.parametrize("name", CHANGED)
 def test_an_edit_that_may_change_what_it_does(module, name):
     one, other = CHANGED[name]
