@@ -107,7 +107,6 @@ class Why:
             valid: whether a record may be used; None for always.
             asked: it was asked to run whatever is recorded.
         """
-        self._nearest.catch_up()
         before = self._place_of(call)
         same = self._same_key(call, before)
         reason = None if same is None else self._same_call(call, same, valid)
@@ -116,6 +115,7 @@ class Why:
         return reason or self._nearest_call(call, before)
 
     def _nearest_call(self, call: Call, before: Place | None) -> Reason:
+        self._nearest.catch_up()
         wanted = Wanted(
             call.app, call.code, call.version, call.names, call.leaves, before, call.own
         )
@@ -166,6 +166,7 @@ class Why:
             return Unreadable(call.app, run, stored)
         if self.store._gone(stored.record_id):
             if stored.record_id in self.store.catalog.removed:
+                self._nearest.catch_up()
                 return Removed(call.app, run, self._nearest.reason(stored.record_id))
             return Unreadable(call.app, run, "its value is lost")
         wrong = self._wrong_with(stored)

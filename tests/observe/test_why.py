@@ -602,3 +602,51 @@ def test_damaged_outlines_do_no_harm(program: Program, monkeypatch: pytest.Monke
     ask(program, CFG)
     monkeypatch.undo()
     assert "cfg: another value" in str(ask(program, with_lr(0.2)))
+
+
+def test_a_secret_among_free_keywords_is_not_shown(program: Program) -> None:
+    program.edit("def train(cfg, seed=0)", "def train(cfg, seed=0, **more)")
+    more = {"note": "a remark that is too long to stand in a leaf", "token": "tok-one"}
+    with program.run(secret=["token"]):
+        program.app()(CFG, **more).result()
+    with program.run(secret=["token"]) as dfk:
+        app = program.app()
+        reason = dfk.explain(app, CFG, **{**more, "token": "tok-two"})
+        assert str(reason).splitlines()[1:] == ['  more["token"]: another value']
+        reason = dfk.explain(app, CFG, **more, level=3)
+        assert str(reason).splitlines()[1:] == ['  more["level"]: new; it is 3']
+    data = b"".join(p.read_bytes() for p in program.directory.glob("runinfo/*/checkpoint/*"))
+    assert b"tok-one" not in data and b"tok-two" not in data
+
+
+def test_signed_checkpoints(program: Program) -> None:
+    with program.run(signing_key=b"k" * 32):
+        program.app()(CFG).result()
+    with program.run(signing_key=b"k" * 32):
+        future = program.app()(with_lr(0.5))
+        future.result()
+        assert differences(future.why()) == ['cfg["optim"]["lr"]: 0.1 → 0.5']
+    assert differences(future.why()) == ['cfg["optim"]["lr"]: 0.1 → 0.5']
+    with program.run(signing_key=b"j" * 32) as dfk:  # nothing that another key signed is believed
+        assert isinstance(dfk.explain(program.app(), with_lr(0.7)), NoEarlierCall)
+        assert isinstance(dfk.explain(program.app(), CFG), Unreadable)
+
+
+def test_what_has_been_recorded_since_the_last_question_counts(program: Program) -> None:
+    with program.run() as dfk:
+        app = program.app()
+        assert isinstance(dfk.explain(app, CFG), NoEarlierCall)
+        app(CFG, 1).result()
+        assert differences(dfk.explain(app, CFG, 2)) == ["seed: 1 → 2"]
+        app(with_lr(0.5), 3).result()
+        assert differences(dfk.explain(app, with_lr(0.5), 4)) == ["seed: 3 → 4"]
+
+
+def test_after_compaction_the_answers_are_the_same(program: Program) -> None:
+    with program.run() as dfk:
+        app = program.app()
+        app(CFG, 1).result()
+        before = dfk.explain(app, with_lr(0.5), 1)
+        dfk.checkpoint()
+        dfk.kernel.store.compact()
+        assert dfk.explain(app, with_lr(0.5), 1) == before
