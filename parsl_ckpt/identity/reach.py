@@ -83,6 +83,9 @@ _BY_PLACE = frozenset(
 _TOLD = frozenset({"__name__", "__qualname__", "__doc__", "__annotations__"})
 """Of functions and classes: they do not count, unless code asks for them."""
 
+_SAID = frozenset({"__slots__", "__match_args__"})
+"""Of a class without source: what its body says that no other attribute shows."""
+
 _SEES_ALL = frozenset({"globals", "eval", "exec"})
 """Who calls these may reach anything in the module, so all of its text counts."""
 
@@ -400,7 +403,7 @@ class Reach:
                         parts += self._defaults(name, function)
                 if covered or (is_dunder(name) and known and all(map(is_generated, own))):
                     continue
-            elif is_dunder(name) and not (name == "__slots__" and not known):
+            elif is_dunder(name) and (known or name not in _SAID):
                 continue
             self._note_mutable(f"{cls.__qualname__}.{name}", value)
             parts += [name, self.part(value)]

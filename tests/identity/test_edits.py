@@ -7,6 +7,7 @@ These rows were found by trying to get a wrong hit, or a needless miss; what onc
 from __future__ import annotations
 
 import sys
+import types
 
 import pytest
 
@@ -606,6 +607,23 @@ def test_an_edit_that_may_change_what_it_does(module, name):
     first = digest(module, one)
     assert digest(module, other) != first
     assert digest(module, f"\n# moved\n{one}") == first
+
+
+# Without source: what bytecode does not show, and module texts that are not there.
+NOT_IN_BYTECODE = {"for else", "while else", "global via globals()", "eval", "del then global"}
+
+
+@pytest.mark.parametrize("name", sorted(CHANGED.keys() - NOT_IN_BYTECODE))
+def test_without_source_too(name, monkeypatch):
+    if "numpy" in CHANGED[name][0]:
+        pytest.importorskip("numpy")
+    monkeypatch.setitem(sys.modules, "made_by_exec", types.ModuleType("made_by_exec"))
+    digests = []
+    for source in (*CHANGED[name], CHANGED[name][0]):
+        namespace = {"__name__": "made_by_exec"}
+        exec(source, namespace)
+        digests.append(CodeIdentity(namespace["f"]).digest())
+    assert digests[0] == digests[2] != digests[1]
 
 
 # Each row: a source, and another one in which f does the same.
