@@ -650,3 +650,30 @@ def test_after_compaction_the_answers_are_the_same(program: Program) -> None:
         dfk.checkpoint()
         dfk.kernel.store.compact()
         assert dfk.explain(app, with_lr(0.5), 1) == before
+
+
+def test_whatever_byte_is_damaged_there_is_a_reason(program: Program) -> None:
+    with program.run():
+        app = program.app()
+        app(CFG).result()
+        app(with_lr(0.5), 1).result()
+    directory = program.directory / "runinfo/000/checkpoint"
+    (segment,) = directory.glob("*.seg")
+    data = segment.read_bytes()
+    used = len(data.rstrip(b"\0\xff"))
+    from parsl_ckpt.checkpoint import Store
+    from parsl_ckpt.observe.why import Why, call_of
+
+    with Store.open(None, sources=[directory]) as store:
+        asked = [call_of(found.result) for found in Why(store).in_run(str(directory))]
+    assert len(asked) == 2
+    said = set()
+    for at in range(0, min(used, 6000), 37):
+        segment.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        with Store.open(None, sources=[directory]) as store:
+            for call in asked:
+                reason = Why(store).explain(call)
+                said.add(type(reason))
+                assert str(reason)
+    assert said <= {Restored, Unreadable, Differs, NoEarlierCall}
+    assert {Restored, Unreadable} <= said
