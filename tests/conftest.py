@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_report_header() -> str:
     spec = find_spec("parsl_ckpt")
     return f"parsl_ckpt from {spec.origin if spec else 'nowhere'}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    """A test that failed must not leave its kernel to the next."""
+    from parsl_ckpt import dataflow
+
+    yield
+    if dataflow._Loaded.dfk is not None:
+        dataflow._Loaded.dfk._end(1.0)
+        dataflow.clear()
 
 
 @pytest.fixture(autouse=True)

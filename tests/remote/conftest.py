@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import parsl_ckpt.dataflow as dataflow
 from parsl_ckpt.checkpoint import Store
 
 from ..checkpoint.conftest import Place, key_number
@@ -68,15 +67,6 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is left in the cache of who runs the tests."""
     monkeypatch.setenv("PARSL_CKPT_SPOOL", str(tmp_path / "spool"))
     return tmp_path / "spool"
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded() -> Iterator[None]:
-    """A test that failed must not leave its kernel to the next."""
-    yield
-    if dataflow._Loaded.dfk is not None:
-        dataflow._Loaded.dfk._end(1.0)
-        dataflow.clear()
 
 
 @pytest.fixture

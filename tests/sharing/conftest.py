@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import parsl_ckpt.dataflow as dataflow
-
 from .helpers import Drivers
 
 
@@ -21,15 +19,6 @@ def drivers(tmp_path: Path, runs: Path) -> Iterator[Drivers]:
     drivers = Drivers(tmp_path, runs)
     yield drivers
     drivers.close()
-
-
-@pytest.fixture(autouse=True)
-def nothing_loaded() -> Iterator[None]:
-    """A test that failed must not leave its kernel to the next."""
-    yield
-    if dataflow._Loaded.dfk is not None:
-        dataflow._Loaded.dfk._end(1.0)
-        dataflow.clear()
 
 
 @pytest.fixture
