@@ -83,11 +83,20 @@ def _tell(found: list[Item], store: Store, whole: bool) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(record, Result):
         told["parents"] = [_parent(store, key) for key, _ in record.parents]
+        told["reads"] = [str(one) for one in _undeclared(store, item.record_id)]
         told["codec"] = CODECS.get(record.codec & 0x3F, str(record.codec))
         told["value"] = _value(store, item, record, whole)
     else:
         told["error"] = record.error
     return told
+
+
+def _undeclared(store: Store, record_id: bytes) -> list[Any]:
+    """What the call read beside its arguments, where it was watched."""
+    from parsl_ckpt.kernel import watching
+
+    note = store.note(record_id, watching.UNDECLARED)
+    return [] if note is None else watching.decode(note)
 
 
 def _value(store: Store, item: Item, record: Any, whole: bool) -> str:
@@ -139,6 +148,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     for parent in told.get("parents", ()):
         app = parent["app"] or "(no longer recorded)"
         lines.append(f"  input      {parent['key'].hex()[:16]} {app}")
+    lines += [f"  reads      {one}" for one in told.get("reads", ())]
     blobs = f", of it {_common.plural(told['blobs'], 'blob')}" if told["blobs"] else ""
     codec = f", {told['codec']}" if "codec" in told else ""
     lines.append(f"  size       {_common.amount(told['size'])}{blobs}{codec}")

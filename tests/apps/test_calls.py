@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt.cli import main
 from parsl_ckpt.errors import (
     AppDefinitionError,
     CacheKeyError,
@@ -445,7 +446,9 @@ def test_an_app_that_is_watched_and_fails_fails_as_it_would(load, executors):
         value(broken(1))
 
 
-def test_what_an_app_reads_beside_its_arguments_is_listed(load, executors, tmp_path, monkeypatch):
+def test_what_an_app_reads_beside_its_arguments_is_listed(
+    load, executors, tmp_path, monkeypatch, capsys
+):
     hidden, given = tmp_path / "hidden.txt", tmp_path / "given.txt"
     hidden.write_text("1")
     given.write_text("2")
@@ -470,6 +473,9 @@ def test_what_an_app_reads_beside_its_arguments_is_listed(load, executors, tmp_p
         future = reads(str(given), str(tmp_path))
         assert value(future) == "213"
         note = dfk.kernel.store.note(future._record, "undeclared")
+        key = reads.key(str(given), str(tmp_path))
+    assert main(["show", key, "-d", str(tmp_path / "runs")]) == 0
+    assert f"reads      file {hidden}" in capsys.readouterr().out.replace("\n    ", "")
     (text,) = told(caught, "reads what is no argument")
     assert str(hidden) in text and "environment MY_SETTING" in text and "process " in text
     assert str(given) not in text and "written.txt" not in text
