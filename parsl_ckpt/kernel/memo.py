@@ -66,9 +66,10 @@ class Memo:
             return None
 
     def search(self, key: bytes, valid: Valid | None = None) -> Stored | None:
-        """The newest outcome under a key, if other live runs have appended anything since."""
+        """The newest outcome under a key, after a look at what other live runs have appended."""
         try:
-            stored = self.store.find(key) if self.store.look() else None
+            self.store.look()
+            stored = self.store.find(key)  # even if nothing is new: another thread may have seen it
             return stored if stored is None or valid is None or valid(stored) else None
         except Exception:
             logger.exception("Looking at other runs failed; the call is computed instead.")

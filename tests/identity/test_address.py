@@ -43,13 +43,20 @@ SIGNATURES = [
 )
 def test_binds_as_python_does(fn, args, kwargs):
     binder = Binder(fn)
+    signature = inspect.signature(fn)
     try:
-        expected = inspect.signature(fn).bind(*args, **kwargs)
-    except TypeError as error:
+        fn(*args, **kwargs)
+    except TypeError:
         with pytest.raises(TypeError) as caught:
             binder.bind(tuple(args), kwargs)
-        assert str(caught.value) == str(error)
+        try:
+            # Python 3.13.0 lets a keyword stand for a positional-only parameter here, though not
+            # in a call.
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            assert str(caught.value) == str(error)
         return
+    expected = signature.bind(*args, **kwargs)
     expected.apply_defaults()
     assert binder.bind(tuple(args), kwargs) == tuple(expected.arguments.values())
     assert binder.names == tuple(expected.arguments)

@@ -13,8 +13,10 @@ from parsl_ckpt.checkpoint import LocalBackend, MemoryBackend, Store, heartbeat
 from parsl_ckpt.checkpoint.backend import Backend
 from parsl_ckpt.checkpoint.catalog import Catalog
 from parsl_ckpt.checkpoint.follow import COARSE_TICK, TICK, Watch
+from parsl_ckpt.checkpoint.mapping import address
 from parsl_ckpt.checkpoint.segment import Segment
 from parsl_ckpt.checkpoint.tail import FOLD
+from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.testing.clock import FakeClock
 
 from .helpers import beat_in
@@ -434,3 +436,21 @@ def writer_key(name: str) -> bytes:
     from parsl_ckpt.checkpoint.store import address
 
     return address(name)
+
+
+def test_what_another_thread_has_seen_since_the_miss_is_found(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = place.writer("000"), place.reader("000")
+    memo = Memo(reader, follow=True)
+    find = reader.find
+
+    def miss(key: bytes) -> Any:
+        found = find(key)
+        if found is None:  # and now the other process records it, and another thread looks
+            writer.put("it", 1)
+            assert reader.look()
+        return found
+
+    monkeypatch.setattr(reader, "find", miss)
+    assert memo.find(address("it")) is not None

@@ -373,7 +373,7 @@ def test_an_app_may_ask_for_itself_or_decline(runs: Any) -> None:
     with pc.load(pc.Config(run_dir=runs, checkpoint_mode="task_exit")) as dfk:
         assert expensive(1).result() == 2 and cheap(1).result() == 3
         assert expensive._described[1].shared and not cheap._described[1].shared
-        assert dfk.kernel.sharing is not None and dfk.kernel.sharing.leases.held == 0
+    assert dfk.kernel.sharing is not None and dfk.kernel.sharing.leases.held == 0
     config = pc.Config(run_dir=runs, checkpoint_mode="task_exit", single_flight="shared")
     with pc.load(config):
         assert expensive(2).result() == 3 and cheap(2).result() == 4
