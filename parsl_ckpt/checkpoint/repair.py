@@ -116,6 +116,8 @@ class _Place:
             return
         if len(self._done.rewritten) + self._done.indexes > before:
             rewrite.index_anew(self._backend, directory, self._signer)
+            # What was removed must not come back after a power cut: it would be damage again.
+            self._backend.sync_directory(directory)
         self._done.leftover += rewrite.sweep(self._backend, directory)
 
     def _segments(self) -> None:

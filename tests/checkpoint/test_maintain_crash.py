@@ -327,3 +327,22 @@ def test_what_cannot_be_read_is_no_reason_not_to_prune_the_rest() -> None:
     backend.open = opened  # type: ignore[method-assign]
     assert done.records and path in backend.files
     assert all(item.place.name != "000" for item in items(backend, find(backend, "runs")))
+
+
+def test_a_power_cut_does_not_bring_back_what_was_repaired() -> None:
+    inner = MemoryBackend()
+    inner.make_directory("runs")
+    disk = FaultyBackend(inner)
+    with Store.open("runs/000/checkpoint", backend=disk) as store:
+        store.put("kept", 1)
+    (path,) = [path for path in inner.files if path.endswith(".seg")]
+    torn = path.replace("000000-", "000001-")
+    file = disk.create(torn)
+    file.write(bytes(40))
+    file.sync()
+    file.close()
+    disk.sync_directory(torn.rpartition("/")[0])
+    assert not verify(disk, find(disk, "runs")).good
+    repair(disk, find(disk, "runs"))
+    disk.power_cut()
+    assert verify(inner, find(inner, "runs")).good and torn not in inner.files
