@@ -362,7 +362,8 @@ class Life:
         """Forget a record; from then on nothing is known of what must be found."""
         if self.depth or self.kernel.writer._strand.busy or self.ending.begun:  # type: ignore[attr-defined]
             return
-        future = self.chance.choice(list(self.latest.values()) or [None])
+        known: list[Any] = list(self.latest.values())
+        future = self.chance.choice(known or [None])
         if future is None or not future._record or future._value_key is None:
             return
         stored = self.store.find(future._value_key)
