@@ -237,3 +237,10 @@ class NotAnAppError(ParslCkptError, TypeError):
 
 class BlessingError(KernelError):
     """There is nothing that could be blessed."""
+
+
+# --- what calls ask for ---------------------------------------------------------------------------
+
+
+class RequestError(ParslCkptError, ValueError):
+    """What a call asks for beside its arguments cannot be; ``parameter`` names it."""

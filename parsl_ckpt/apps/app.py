@@ -19,17 +19,26 @@ from typing import Any, NoReturn
 
 from parsl_ckpt.apps.mapping import map_calls
 from parsl_ckpt.apps.options import Options
-from parsl_ckpt.errors import AppDefinitionError, NestedAppError, NoDataFlowKernelError
+from parsl_ckpt.apps.reserved import Reserved
+from parsl_ckpt.errors import (
+    AppDefinitionError,
+    NestedAppError,
+    NoDataFlowKernelError,
+    RequestError,
+)
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.request import RESERVED
 from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.kernel.validity import Recorded, Validity, seconds_valid
 from parsl_ckpt.kernel.watching import Observer, positional
+
+_plain = RESERVED.isdisjoint
 
 
 class AppBase:
@@ -58,7 +67,9 @@ class AppBase:
         self._options = options
         self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
         self._described: tuple[weakref.ref[Kernel], Spec] | None = None
-        ignored = tuple(options.ignore_for_cache or ())
+        self._reserved = Reserved(fn, name, kind)
+        self._asks = self._reserved.declared
+        ignored = (*(options.ignore_for_cache or ()), *self._reserved.uncounted)
         self._binder = Binder(fn, ignored, name) if options.cache else None
         functools.update_wrapper(self, fn)
 
@@ -83,6 +94,8 @@ class AppBase:
         described = self._described
         if described is None or described[0]() is not kernel:
             described = self._describe(kernel)
+        if self._asks or (kwargs and not _plain(kwargs)):
+            return self._submit(kernel, described[1], args, kwargs)
         return kernel.submit(described[1], args, kwargs)
 
     def fresh(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +107,7 @@ class AppBase:
         Args, returns and raises as a call does.
         """
         kernel, spec = self._bound()
-        return kernel.submit(spec, args, kwargs, refresh=True)
+        return self._submit(kernel, spec, args, kwargs, refresh=True)
 
     def peek(self, /, *args: Any, **kwargs: Any) -> AppFuture | None:
         """The recorded outcome of a call, without running anything.
@@ -107,6 +120,7 @@ class AppBase:
             NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
         """
         kernel, spec = self._bound()
+        _, args, kwargs = self._reserved.split(args, kwargs)
         return kernel.calls.peek(spec, args, kwargs)
 
     def key(self, /, *args: Any, **kwargs: Any) -> str:
@@ -117,6 +131,7 @@ class AppBase:
             NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
         """
         kernel, spec = self._bound()
+        _, args, kwargs = self._reserved.split(args, kwargs)
         return kernel.calls.key(spec, args, kwargs).hex()
 
     def forget(self, /, *args: Any, **kwargs: Any) -> int:
@@ -134,6 +149,7 @@ class AppBase:
             StoreWriteError: the removal cannot be recorded.
         """
         kernel, spec = self._bound()
+        _, args, kwargs = self._reserved.split(args, kwargs)
         return kernel.calls.forget(spec, args, kwargs)
 
     def map(
@@ -190,6 +206,21 @@ class AppBase:
         if described is None or described[0]() is not kernel:
             described = self._describe(kernel)
         return described[1]
+
+    def _submit(
+        self,
+        kernel: Kernel,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        refresh: bool = False,
+    ) -> AppFuture:
+        """Make a task of a call that may ask for something beside its arguments."""
+        try:
+            request, args, kwargs = self._reserved.split(args, kwargs)
+        except RequestError as error:
+            return kernel.submission.fail(spec, error)
+        return kernel.submit(spec, args, kwargs, refresh, request)
 
     def _bound(self) -> tuple[Kernel, Spec]:
         """The kernel that this app runs on, and what it knows of it."""

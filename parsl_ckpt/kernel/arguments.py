@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from parsl_ckpt.kernel.request import Request
+
 ATOMS = frozenset(
     {
         int, float, str, bytes, bool, type(None), complex, type(...), range,
@@ -30,6 +32,7 @@ class Arguments(msgspec.Struct, gc=False, eq=False):
         args, kwargs: the arguments, builtin containers copied.
         futures: the futures in them, each once, in the order of their appearance.
         opaque: whether something else than atoms, futures and builtin containers is in them.
+        request: what the call asks for beside them, or None.
     """
 
     # Not looked at by the garbage collector: there is one for each hit nobody has looked at.
@@ -37,6 +40,7 @@ class Arguments(msgspec.Struct, gc=False, eq=False):
     kwargs: dict[str, Any]
     futures: tuple[Future[Any], ...] = ()
     opaque: bool = False
+    request: Request | None = None
 
 
 def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:

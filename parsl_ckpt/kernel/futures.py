@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
@@ -30,15 +30,8 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import worker
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
+    from parsl_ckpt.kernel.request import Request
     from parsl_ckpt.kernel.task import Task
-
-    R = TypeVar("R", default=Any)  # to a type checker, AppFuture alone is AppFuture[Any]
-else:
-    from typing import TypeVar
-
-    R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 Callback = Callable[[Future[Any]], object]
@@ -78,10 +71,8 @@ class _Waiting:
         self.callbacks: list[Callback] = []
 
 
-class AppFuture(Future[R]):
-    """The future outcome of one call of an app; to type checkers, ``AppFuture[type of the value]``.
-
-    It can be waited for, handed to other apps, and awaited in coroutines (``await future``).
+class AppFuture(Future[Any]):
+    """The future outcome of one call of an app.
 
     Attributes:
         tid: number of the task in its run.
@@ -94,13 +85,16 @@ class AppFuture(Future[R]):
     # For the kernel: `_key`, its own key (the lineage key where there is one); `_value_key` and
     # `_record`, under which its value is recorded; `_path`, the way from that value to this one,
     # for a part of it; `_leaf`, the identity of its value; `_restored`, it comes from the store.
-    # Each is None until known.  `_missed` is set only where nothing else would tell why it ran.
+    # Each is None until known.  `_missed` is set only where nothing else would tell why it ran,
+    # `_request` only where the call asks for something.
     __slots__ = (
         "_exception", "_kernel", "_key", "_lazy", "_leaf", "_missed", "_path", "_phase", "_record",
-        "_restored", "_result", "_status", "_task", "_value_key", "_wait", "from_memo", "tid",
+        "_request", "_restored", "_result", "_status", "_task", "_value_key", "_wait", "from_memo",
+        "tid",
     )  # fmt: skip
 
     _missed: tuple[Any, Any, bool]  # address, app, whether it was asked to run anew
+    _request: Request
 
     def __init__(self, kernel: Owner, tid: int) -> None:
         # Future.__init__ is not called: what it makes is made on first use.
@@ -166,7 +160,7 @@ class AppFuture(Future[R]):
 
     # -- its outcome -------------------------------------------------------------------------------
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> Any:
         """The value; waits for it.
 
         Args:
@@ -184,21 +178,12 @@ class AppFuture(Future[R]):
                 raise self._exception
             finally:
                 self = None  # type: ignore[assignment]  # the traceback must not keep it alive
-        return self._result  # type: ignore[no-any-return]
+        return self._result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the app raised, or None; waits like :meth:`result`."""
         self._await(timeout)
         return self._exception
-
-    def __await__(self) -> Generator[Any, None, R]:
-        """Wait in a coroutine, of whatever event loop, without keeping a thread.
-
-        A coroutine that is cancelled gives the call up, unless another one awaits it as well.
-        """
-        from parsl_ckpt.kernel.awaiting import outcome_of
-
-        return outcome_of(self).__await__()
 
     def _await(self, timeout: float | None) -> None:
         while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for

@@ -28,6 +28,7 @@ from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key, mark_part
 from parsl_ckpt.kernel.memo import all_restored, lineage_of
+from parsl_ckpt.kernel.request import Request
 from parsl_ckpt.kernel.task import Spec, Task
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Submission:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         refresh: bool = False,
+        request: Request | None = None,
     ) -> AppFuture:
         """Enter a call of an app.
 
@@ -57,6 +59,7 @@ class Submission:
             args, kwargs: its arguments; futures may stand in them, at any depth of builtin
                 containers.
             refresh: run it whatever is recorded; its outcome takes the recorded one's place.
+            request: what it asks for beside its arguments.
 
         Returns:
             The future of its outcome. Whatever is wrong with the arguments is the future's error.
@@ -71,19 +74,35 @@ class Submission:
         future = AppFuture(kernel, next(self._tids))
         try:
             arguments = gather(args, kwargs)
+            if request is not None:
+                arguments.request = future._request = request
             if arguments.futures:
                 return self._submit_waiting(spec, arguments, future, refresh)
             if spec.cache and kernel.caching:
                 return self._submit_cached(spec, arguments, future, refresh)
         except Exception as error:
-            future._conclude(FINISHED, None, error, states.FAILED)
-            kernel.post_safely(kernel.count_unentered, future.tid, spec, error)
-            return future
+            return self._fail(spec, future, error)
         task = Task(future.tid, spec, arguments, future)
         future._task = task
         self._execution.attempt(task, args, kwargs)
         kernel.tasks[task.tid] = task
         self._execution.launch(task)
+        return future
+
+    def fail(self, spec: Spec, error: Exception) -> AppFuture:
+        """A future for a call that cannot be made.
+
+        Raises:
+            as :meth:`submit`.
+        """
+        kernel = self._kernel
+        if kernel.refusal is not None or kernel.failure is not None:
+            self._refuse()
+        return self._fail(spec, AppFuture(kernel, next(self._tids)), error)
+
+    def _fail(self, spec: Spec, future: AppFuture, error: Exception) -> AppFuture:
+        future._conclude(FINISHED, None, error, states.FAILED)
+        self._kernel.post_safely(self._kernel.count_unentered, future.tid, spec, error)
         return future
 
     def rehearse(self, spec: Spec, arguments: Arguments) -> AppFuture:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from parsl_ckpt.errors import IllegalTransitionError
 from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.attempt import Attempt
+from parsl_ckpt.kernel.request import NOTHING
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -127,14 +128,15 @@ class Task:
         alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
+        request: what it asks for beside its arguments, or None.
         began: time of submission, in seconds since the epoch.
     """
 
     __slots__ = (
         "address", "alone", "args", "attempt", "claim", "cost", "dependants", "error", "future",
         "inputs", "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing",
-        "opaque", "pristine", "record_id", "refresh", "remarks", "spec", "state", "stored", "tid",
-        "tries", "value",
+        "opaque", "pristine", "record_id", "refresh", "remarks", "request", "spec", "state",
+        "stored", "tid", "tries", "value",
     )  # fmt: skip
 
     def __init__(
@@ -150,6 +152,7 @@ class Task:
         self.kwargs = arguments.kwargs
         self.inputs: tuple[Future[Any], ...] = arguments.futures
         self.opaque = arguments.opaque
+        self.request = arguments.request
         self.future = future
         self.joined: list[AppFuture] | None = None
         self.state = UNSCHED
@@ -193,6 +196,9 @@ class Task:
         """Whether an equal call may take this one's outcome; if it is to be run anew, this is."""
         if self.spec.executors != other.spec.executors:
             return False
+        ours, theirs = self.request, other.request
+        if ours is not theirs and not (ours or NOTHING).admits(theirs or NOTHING):
+            return False
         self.refresh = self.refresh or other.refresh
         return True
 
@@ -215,4 +221,5 @@ def arguments_of(task: Task) -> Arguments:
     arguments = Arguments(task.args, task.kwargs)
     arguments.futures = task.inputs
     arguments.opaque = task.opaque
+    arguments.request = task.request
     return arguments

@@ -1,0 +1,49 @@
+"""What a call asks for beside its arguments: output files, streams, a time limit, resources.
+
+Rule of this file: a request says what is wanted and does nothing about it.  Nearly all calls ask
+for nothing and have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+RESERVED = frozenset({"outputs", "stdout", "stderr", "walltime", "parsl_resource_specification"})
+"""Names of parameters by which a call asks; they are Parsl's.  (``inputs`` asks for nothing: it is
+an argument like any other.)"""
+
+
+class Request(Struct, frozen=True, eq=False, gc=False):
+    """What one call asks for.
+
+    Attributes:
+        outputs: the files that it is to write, in order.
+        stdout, stderr: where its standard streams go; None for where they go anyway.
+        walltime: seconds that it may take; None for as long as it takes.
+        resources: what an executor is to provide for it; None for nothing in particular.
+    """
+
+    outputs: tuple[Any, ...] = ()
+    stdout: Any = None
+    stderr: Any = None
+    walltime: float | None = None
+    resources: Mapping[str, Any] | None = None
+
+    def admits(self, other: Request) -> bool:
+        """Whether a call that asks for ``other`` is served by an equal call that asks for this.
+
+        Outputs count in the address of a call, so those of equal calls are equal.
+        """
+        return (
+            self.walltime == other.walltime
+            and self.stdout == other.stdout
+            and self.stderr == other.stderr
+            and self.resources == other.resources
+        )
+
+
+NOTHING = Request()
+"""Stands for the request of a call that has none, where two are compared."""
