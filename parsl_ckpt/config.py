@@ -17,6 +17,7 @@ from typeguard import TypeCheckError, check_type
 
 from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.kernel.resolving import DependencyResolver
 
 CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
 ExitMode = Literal["cleanup", "wait", "skip"]
@@ -55,6 +56,9 @@ class Config:
         app_cache: False switches caching off for all apps.
         retries: how often a failed task is tried again (the sum of costs, with a handler).
         retry_handler: ``handler(exception, task_record) -> cost`` of one failure.
+        dependency_resolver: where futures are looked for among the arguments of a call: a
+            :class:`~parsl_ckpt.kernel.resolving.DependencyResolver`; None for builtin containers at
+            any depth.
         exit_mode: what the end of a ``with`` block does: ``"cleanup"`` cancels what has not begun,
             ``"wait"`` waits for all tasks first unless there was an exception, ``"skip"`` nothing.
         grace: seconds for which tasks that run are waited for at an end by a signal or an
@@ -101,6 +105,7 @@ class Config:
     app_cache: bool = True
     retries: float | int = 0
     retry_handler: Callable[..., float | int] | None = None
+    dependency_resolver: DependencyResolver | None = None
     exit_mode: ExitMode = "cleanup"
     grace: float | int = 10.0
     durability: Durability = "process"
@@ -191,6 +196,7 @@ class Config:
 _HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
+    "dependency_resolver": "Give a DependencyResolver, such as SHALLOW_DEPENDENCY_RESOLVER, or None.",
     "exit_mode": "Use 'cleanup', 'wait' or 'skip'.",
     "single_flight": "Use 'process' or 'shared'.",
     "durability": "Use 'process' or 'power'.",

@@ -152,6 +152,7 @@ class DataFlowKernel:
             lazy_errors=config.lazy_errors,
             code_default=config.code,
             audit_rate=config.audit_rate,
+            dependency_resolver=config.dependency_resolver,
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events

@@ -20,6 +20,7 @@ WRONG = {
     "app_cache": ["yes", 1, None],
     "retries": ["2", -1, None, True],
     "retry_handler": [3, "handler"],
+    "dependency_resolver": [print, "deep", 0],
     "exit_mode": ["stop", None, 0],
     "grace": ["10", -1, None, True],
     "durability": ["disk", None],

@@ -64,7 +64,7 @@ def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
             found.opaque = True
         return value
 
-    copy = _Copier(visit)
+    copy = Copier(visit)
     found.args = tuple([copy(value) for value in args])
     found.kwargs = {name: copy(value) for name, value in kwargs.items()}
     found.futures = tuple(futures)
@@ -84,11 +84,11 @@ def substitute(
     def visit(value: Any) -> Any:
         return values[value] if isinstance(value, Future) else value
 
-    copy = _Copier(visit)
+    copy = Copier(visit)
     return tuple([copy(value) for value in args]), {k: copy(v) for k, v in kwargs.items()}
 
 
-class _Copier:
+class Copier:
     """Copies containers; shared and recursive ones are copied once and stay shared."""
 
     __slots__ = ("_done", "_visit")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parsl_ckpt.errors import CacheKeyError
 from parsl_ckpt.kernel import task as states
-from parsl_ckpt.kernel.arguments import Arguments, gather, substitute
+from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import InputPending, mark
 from parsl_ckpt.kernel.memo import lineage_leaves
@@ -56,11 +56,12 @@ class Calls:
                 hint="Declare it with cache=True.",
                 app=spec.name,
             )
-        arguments = gather(args, kwargs)
+        arguments = self._kernel.resolving.gather(args, kwargs)
         if not arguments.futures:
-            return Keys(_address(spec, arguments, {}), None)
-        leaves = lineage_leaves(arguments.futures)
-        lineage = None if leaves is None else _address(spec, arguments, leaves)
+            return Keys(self._address(spec, arguments, {}), None)
+        by_lineage = self._kernel.resolving.by_lineage
+        leaves = lineage_leaves(arguments.futures) if by_lineage else None
+        lineage = None if leaves is None else self._address(spec, arguments, leaves)
         value = self._by_value(spec, arguments)
         if value is None and lineage is None:
             raise CacheKeyError(
@@ -102,7 +103,7 @@ class Calls:
         memo = self._kernel.memo
         keys = self.keys(spec, args, kwargs)
         if keys.lineage is not None:
-            futures = gather(args, kwargs).futures
+            futures = self._kernel.resolving.gather(args, kwargs).futures
             stored = memo.find_by_lineage(keys.lineage.key, futures, spec.valid)
             if stored is not None:
                 return stored
@@ -127,15 +128,18 @@ class Calls:
         if any(future.cancelled() or future.exception() for future in arguments.futures):
             return None
         try:
-            leaves = {one: self._kernel.inputs.leaf(one) for one in arguments.futures}
+            leaves = (
+                {one: self._kernel.inputs.leaf(one) for one in arguments.futures}
+                if self._kernel.resolving.by_lineage
+                else {}
+            )
         except InputPending:
             return None
-        return _address(spec, arguments, leaves)
+        return self._address(spec, arguments, leaves)
 
-
-def _address(spec: Spec, arguments: Arguments, leaves: Mapping[Any, Any]) -> Address:
-    args, kwargs = arguments.args, arguments.kwargs
-    if leaves:
-        args, kwargs = substitute(args, kwargs, dict(leaves))
-    assert spec.addresser is not None and spec.binder is not None
-    return spec.addresser.address(spec.binder.bind(args, kwargs))
+    def _address(self, spec: Spec, arguments: Arguments, leaves: Mapping[Any, Any]) -> Address:
+        args, kwargs = arguments.args, arguments.kwargs
+        if arguments.futures:
+            args, kwargs = self._kernel.resolving.substitute(args, kwargs, dict(leaves))
+        assert spec.addresser is not None and spec.binder is not None
+        return spec.addresser.address(spec.binder.bind(args, kwargs))

@@ -27,6 +27,7 @@ class Entering:
 
     def __init__(self, kernel: Kernel, execution: Execution) -> None:
         self._kernel = kernel
+        self._resolving = kernel.resolving
         self._execution = execution
 
     def enter(self, task: Task) -> None:
@@ -112,7 +113,11 @@ class Entering:
         """
         spec = task.spec
         try:
-            leaves = {future: self._kernel.inputs.leaf(future) for future in task.inputs}
+            leaves = (
+                {future: self._kernel.inputs.leaf(future) for future in task.inputs}
+                if self._resolving.by_lineage
+                else {}
+            )
         except InputPending:
             raise
         except BaseException:
@@ -120,14 +125,14 @@ class Entering:
                 raise
             leaves = lineage_leaves(task.inputs) or {}
             task.pristine = parents_of(task.inputs) is not None
-        args, kwargs = substitute(task.args, task.kwargs, leaves)
+        args, kwargs = self._resolving.substitute(task.args, task.kwargs, leaves)
         task.address = spec.addresser.address(spec.binder.bind(args, kwargs))  # type: ignore[union-attr]
         task.key = task.address.key
 
     def _enter_uncached(self, task: Task) -> None:
         kernel = self._kernel
         values = {future: kernel.inputs.value(future, task) for future in task.inputs}
-        args, kwargs = substitute(task.args, task.kwargs, values)
+        args, kwargs = self._resolving.substitute(task.args, task.kwargs, values)
         if task.spec.kind == "lift":
             kernel.strand.post((kernel.lifted, task, task.spec.fn(*args)))
         else:

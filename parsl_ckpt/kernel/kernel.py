@@ -47,6 +47,7 @@ from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.resilience import RetryPolicy
+from parsl_ckpt.kernel.resolving import DependencyResolver, resolving_of
 from parsl_ckpt.kernel.runtime import Runtime
 from parsl_ckpt.kernel.sharing import Sharing
 from parsl_ckpt.kernel.specimens import Specimens
@@ -79,6 +80,7 @@ class Kernel:
         code_default: what of the code counts for apps that do not say.
         privacy: what of the arguments is hidden in addresses and records.
         audit_rate: share of the hits that are executed again and compared.
+        dependency_resolver: where futures are looked for among arguments; None for ours.
         clock: for tests; None for the runtime's.
         runtime: where threads come from, for simulations; None for real ones.
     """
@@ -101,11 +103,13 @@ class Kernel:
         code_default: Mode = "closure",
         privacy: Privacy | None = None,
         audit_rate: float = 0.0,
+        dependency_resolver: DependencyResolver | None = None,
         clock: Clock | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self.runtime = runtime = runtime or Runtime()
         self.store = store
+        self.resolving = resolving_of(dependency_resolver)
         self.memo = Memo(store, lookup, record, follow)
         self.errands = runtime.errands()
         self.events = runtime.events()

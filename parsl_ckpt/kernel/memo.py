@@ -15,8 +15,8 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.store import Store, Stored
 from parsl_ckpt.identity.walk import Known
-from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.resolving import Resolving
 from parsl_ckpt.kernel.task import Task
 
 logger = logging.getLogger(__name__)
@@ -125,19 +125,19 @@ def lineage_leaves(inputs: Sequence[Future[Any]]) -> dict[Future[Any], Known] | 
     return leaves
 
 
-def lineage_of(task: Task) -> bytes | None:
+def lineage_of(task: Task, resolving: Resolving) -> bytes | None:
     """The address of a call by the lineage of its inputs, known before any of them has run.
 
     Returns:
         None if an input has no lineage: a foreign future, an app that is not cached or that was
         declared ``lineage=False``.
     """
-    leaves = lineage_leaves(task.inputs)
+    leaves = lineage_leaves(task.inputs) if resolving.by_lineage else None
     if leaves is None:
         return None
     spec = task.spec
     assert spec.addresser is not None and spec.binder is not None
-    args, kwargs = substitute(task.args, task.kwargs, leaves)
+    args, kwargs = resolving.substitute(task.args, task.kwargs, leaves)
     return spec.addresser.address(spec.binder.bind(args, kwargs)).key
 
 

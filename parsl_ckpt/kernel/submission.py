@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
-from parsl_ckpt.kernel.arguments import Arguments, gather
+from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.futures import AppFuture
@@ -42,6 +42,8 @@ class Submission:
     def __init__(self, kernel: Kernel, execution: Execution) -> None:
         self._kernel = kernel
         self._execution = execution
+        self._resolving = kernel.resolving
+        self._gather = kernel.resolving.gather
         self._tids = itertools.count()
 
     def submit(
@@ -73,7 +75,7 @@ class Submission:
             self._refuse()
         future = AppFuture(kernel, next(self._tids))
         try:
-            arguments = gather(args, kwargs)
+            arguments = self._gather(args, kwargs)
             if request is not None:
                 arguments.request = future._request = request
             if arguments.futures:
@@ -82,6 +84,8 @@ class Submission:
                 return self._submit_cached(spec, arguments, future, refresh)
         except Exception as error:
             return self._fail(spec, future, error)
+        if not self._resolving.by_lineage:  # else as the caller has them
+            args, kwargs = arguments.args, arguments.kwargs
         task = Task(future.tid, spec, arguments, future)
         future._task = task
         self._execution.attempt(task, args, kwargs)
@@ -170,7 +174,7 @@ class Submission:
         task = Task(future.tid, spec, arguments, future)
         task.refresh = refresh
         if spec.cache and kernel.caching:
-            task.lineage = lineage_of(task)
+            task.lineage = lineage_of(task, self._resolving)
         if task.lineage is not None:
             future._key = task.lineage if spec.lineage else None
             if all_restored(task.inputs) and not refresh:

@@ -25,7 +25,6 @@ from parsl_ckpt.errors import CacheKeyError, NotAnAppError
 from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.identity.outlining import Outliner
-from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Spec, Task
 from parsl_ckpt.observe.reasons import Joined, NotCached, Reason, Restored, Unknown, Waiting
@@ -160,11 +159,11 @@ class Asking:
             stored = kernel.calls.find(spec, args, kwargs) if why.store is kernel.store else None
             address = kernel.calls.keys(spec, args, kwargs).value
         except CacheKeyError:
-            return Waiting(spec.name, _unfinished(gather(args, kwargs).futures))
+            return Waiting(spec.name, _unfinished(kernel.resolving.gather(args, kwargs).futures))
         if stored is not None:
             return restored(stored)
         if address is None:
-            return Waiting(spec.name, _unfinished(gather(args, kwargs).futures))
+            return Waiting(spec.name, _unfinished(kernel.resolving.gather(args, kwargs).futures))
         call = Call(
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
             address.key, _nodes(spec, address, args, kwargs), codes=_codes(spec, address.code),
