@@ -244,3 +244,82 @@ class BlessingError(KernelError):
 
 class RequestError(ParslCkptError, ValueError):
     """What a call asks for beside its arguments cannot be; ``parameter`` names it."""
+
+
+# --- failures of apps -----------------------------------------------------------------------------
+
+
+class AppException(ParslCkptError):
+    """An app failed by itself, which another try may mend; the names below are Parsl's."""
+
+
+class AppTimeout(AppException, TimeoutError):
+    """A call took longer than its walltime; fields: ``app``, ``walltime`` in seconds."""
+
+
+class AppBadFormatting(AppException):
+    """The function of a bash app could not make its command line; field: ``app``."""
+
+
+class BashAppNoReturn(AppBadFormatting):
+    """The function of a bash app returned no command line; field: ``app``."""
+
+
+class BadStdStreamFile(AppException):
+    """A standard stream cannot go where it should; fields: ``app``, ``stream``, ``path``."""
+
+
+class MissingOutputs(AppException):
+    """A call succeeded and did not write all of its output files.
+
+    Attributes:
+        reason: the sentence.
+        outputs: the files that are missing.
+    """
+
+    def __init__(self, reason: str = "", outputs: Any = (), **fields: Any) -> None:
+        super().__init__(reason, **fields)
+        self.reason = reason
+        self.outputs = list(outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_positional, (
+            type(self),
+            (self.reason, self.outputs),
+            self.hint,
+            self.fields,
+        )
+
+
+class BashExitFailure(AppException):
+    """The command of a bash app ended with a status other than 0.
+
+    Attributes:
+        app_name: the app.
+        exitcode: the status; of a shell that a signal has ended, minus the number of the signal.
+    """
+
+    def __init__(self, app_name: str, exitcode: int, **fields: Any) -> None:
+        if exitcode >= 0:
+            how = f"exited with status {exitcode}"
+        else:
+            how = f"was ended by signal {-exitcode}"
+        super().__init__(f"The command of bash app {app_name!r} {how}.", **fields)
+        self.app_name = app_name
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = self.app_name, self.exitcode
+        return _rebuild_positional, (type(self), known, self.hint, self.fields)
+
+
+def _rebuild_positional(kind: Any, known: tuple[Any, ...], hint: str, fields: Any) -> Any:
+    return kind(*known, hint=hint, **fields)
+
+
+class InvalidResourceSpecification(ExecutorError):
+    """A call asks for resources that its executor cannot provide.
+
+    Attributes:
+        invalid_keys: the names of what was asked for.
+    """

@@ -17,8 +17,8 @@ Guarantees (the conformance suite holds every executor to them)
 
 Assumptions
     * ``finished`` does not block for long and does not raise (if it does, that is logged).
-    * Functions are called as they are: coroutine functions, stream redirection and time limits
-      belong to whoever made the function.
+    * Functions are called as they are: coroutine functions and stream redirection belong to whoever
+      made the function.
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
-from parsl_ckpt.errors import ConfigurationError, ExecutorShutdownError
+from parsl_ckpt.errors import (
+    ConfigurationError,
+    ExecutorShutdownError,
+    InvalidResourceSpecification,
+)
 from parsl_ckpt.kernel.attempt import Attempt, Finished, worker
 
 __all__ = ["Executor", "refuse", "report", "run_attempt"]
@@ -65,6 +70,42 @@ class Executor(ABC):
         Callable from any thread, before ``start`` (it waits) and after ``shutdown`` (it finishes at
         once, with :class:`~parsl_ckpt.errors.ExecutorShutdownError`).
         """
+
+    def honour(
+        self, attempt: Attempt, walltime: float | None, resources: Mapping[str, Any] | None
+    ) -> None:
+        """See to what a call asks for, before it is launched; not called where it asks nothing.
+
+        Args:
+            attempt: what will be launched.
+            walltime: seconds that it may take.  Here an error is raised in the thread that runs it,
+                see :mod:`~parsl_ckpt.executors.limits`.
+            resources: what it needs, as Parsl's ``parsl_resource_specification``.
+
+        Raises:
+            InvalidResourceSpecification: this executor cannot provide that.
+        """
+        if resources:
+            raise self._cannot_provide(attempt.app, resources)
+        if walltime is not None:
+            from parsl_ckpt.executors.limits import Limited
+
+            if type(attempt.fn) is not Limited:  # an attempt may be launched twice
+                attempt.fn = Limited(attempt.fn, walltime, attempt.app)
+
+    def _cannot_provide(
+        self, app: str, resources: Mapping[str, Any]
+    ) -> InvalidResourceSpecification:
+        listed = ", ".join(map(repr, resources))
+        return InvalidResourceSpecification(
+            f"Executor {self.label!r} ({type(self).__name__}) cannot provide what app {app!r} asks "
+            f"for by parsl_resource_specification: {listed}.",
+            hint="Call it without; to bound what runs at once, give the app an executor of its own "
+            "with fewer workers (executors=[label]).",
+            app=app,
+            executor=self.label,
+            invalid_keys=frozenset(resources),
+        )
 
     @abstractmethod
     def shutdown(self, grace: float | None = None) -> None:

@@ -34,6 +34,8 @@ from parsl_ckpt.errors import (
 )
 from parsl_ckpt.executors import outcomes, wire
 from parsl_ckpt.executors.base import logger, refuse, report
+from parsl_ckpt.executors.family import kill_family
+from parsl_ckpt.executors.limits import too_slow
 from parsl_ckpt.executors.transport import Packer, Parcel
 from parsl_ckpt.executors.workers import Call, WorkerProcess, exit_text
 from parsl_ckpt.kernel.attempt import Attempt, Finished
@@ -96,6 +98,7 @@ class Pool:
         self._backlog: deque[Call] = deque()
         self._workers: dict[int, WorkerProcess] = {}  # by slot
         self._selector = selectors.DefaultSelector()
+        self._limits: dict[WorkerProcess, tuple[float, int]] = {}  # until when, and which call
         self._packer = Packer()
         self._seconds = _AHEAD / 2  # what a task takes, lately
         self._failed_starts = 0
@@ -134,6 +137,8 @@ class Pool:
                 self._take_in()
                 while self.kills:
                     self._kill(*self.kills.popleft())
+                if self._limits:
+                    self._enforce()
                 if self.closing and self._is_over():
                     break
                 self._hand_out()
@@ -175,6 +180,8 @@ class Pool:
         patience = min(_HEARTBEAT, self.deadline - now)
         if self._backlog and self._pause_until > now:
             patience = min(patience, self._pause_until - now)
+        for until, _ in self._limits.values():
+            patience = min(patience, until - now)
         return max(0.0, patience)
 
     def _take_in(self) -> None:
@@ -209,6 +216,20 @@ class Pool:
                 else:
                     self._backlog.appendleft(call)
             return
+
+    def _enforce(self) -> None:
+        """Stop what has run for longer than it may."""
+        now = time.monotonic()
+        for worker, (until, id) in list(self._limits.items()):
+            call = worker.calls.get(id)
+            if call is None:  # it has answered
+                del self._limits[worker]
+            elif until <= now:
+                walltime = call.attempt.walltime
+                assert walltime is not None
+                del self._limits[worker]
+                kill_family(worker.process.pid)
+                self._bury(worker, lambda app, walltime=walltime: too_slow(app, walltime))  # type: ignore[misc]
 
     # --- giving work ------------------------------------------------------------------------------
 
@@ -331,10 +352,17 @@ class Pool:
         if frame.kind == wire.READY:
             worker.ready = True
             self._failed_starts = 0
+        elif frame.kind == wire.BEGUN:
+            self._begun(worker, frame.id)
         elif frame.kind == wire.FAILED:
             self._initializer_failed(frame)
         else:
             self._answer(worker, frame)
+
+    def _begun(self, worker: WorkerProcess, id: int) -> None:
+        call = worker.calls.get(id)
+        if call is not None and call.attempt.walltime is not None:
+            self._limits[worker] = time.monotonic() + call.attempt.walltime, id
 
     def _answer(self, worker: WorkerProcess, frame: wire.Frame) -> None:
         call = worker.answered(frame.id)
@@ -368,6 +396,7 @@ class Pool:
         lost = list(worker.calls.values())
         exit = exit_text(worker.bury())
         del self._workers[worker.slot]
+        self._limits.pop(worker, None)
         self._backlog.extendleft(reversed(saved))
         if not worker.ready and explain is None:
             self._start_failed(f"a worker process {exit} before it was ready")

@@ -18,6 +18,8 @@ Guarantees
     * The death of a worker fails the one call that it ran, with WorkerLostError.  What it was given
       and had not begun goes to the others, in order, untouched.  A place is filled again when there
       is work for it; where no worker gets ready in a few attempts, what waits fails.
+    * A call that runs longer than its walltime is stopped by killing its worker and the processes
+      that it started; what else that worker was given goes to the others, untouched.
     * A KeyboardInterrupt in ``launch`` can at worst delay the attempt by one heartbeat.
     * Workers end with this process, however it ends.
 
@@ -145,6 +147,12 @@ class ProcessPoolExecutor(Executor):
             pool.wake()
         if pool.ended:
             pool.refuse_inbox()
+
+    def honour(
+        self, attempt: Attempt, walltime: float | None, resources: Mapping[str, Any] | None
+    ) -> None:
+        super().honour(attempt, None, resources)
+        attempt.walltime = walltime  # a real limit: the pool kills its worker
 
     def kill(self, attempt: Attempt, error: BaseException) -> None:
         """Stop an attempt and finish it with that error; harmless if it has ended.

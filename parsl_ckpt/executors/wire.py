@@ -37,9 +37,11 @@ _ALIGN = 16
 SETUP, DEFINE, FORGET, CALL = 1, 2, 3, 4
 # ... and back.
 READY, FAILED, VALUE, ENCODED, BOTH, ERROR, UNSENT, UNLOADED = 10, 11, 12, 13, 14, 15, 16, 17
+BEGUN = 18  # of a call that is timed, right before its function is called
 
 # Flags of CALL, and of ERROR.
 ENCODE = 1
+TIMED = 2
 STAND_IN = 1
 
 

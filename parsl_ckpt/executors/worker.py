@@ -86,12 +86,22 @@ class _Loop:
 
     def _serve(self, call: wire.Frame) -> None:
         began = time.time()
+        load = self._load_timed if call.flags & wire.TIMED else self._load
         packed, seconds = outcomes.execute(
-            lambda: self._unpacker.call(call.function, call.data, call.buffers),
+            lambda: load(call),
             call.flags & wire.ENCODE != 0,
             time.perf_counter,
         )
         self._send(packed.kind, call.id, packed, began, seconds)
+
+    def _load(self, call: wire.Frame) -> tuple[Any, Any, Any]:
+        return self._unpacker.call(call.function, call.data, call.buffers)
+
+    def _load_timed(self, call: wire.Frame) -> tuple[Any, Any, Any]:
+        """Load a call and say that it begins; what is imported for it is not on its time."""
+        loaded = self._load(call)
+        wire.send_all(self._sock, wire.frame(wire.BEGUN, call.id))
+        return loaded
 
     def _send(
         self, kind: int, id: int, packed: outcomes.Packed, began: float, seconds: float

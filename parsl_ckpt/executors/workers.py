@@ -37,6 +37,12 @@ class Call:
         self.finished = finished
         self.parcel: Parcel | None = None
 
+    @property
+    def flags(self) -> int:
+        """What its worker is told of it."""
+        flags = wire.ENCODE if self.attempt.encode else 0
+        return flags if self.attempt.walltime is None else flags | wire.TIMED
+
 
 class WorkerProcess:
     """A worker process.
@@ -108,7 +114,7 @@ class WorkerProcess:
             id,
             parcel.data,
             parcel.buffers,
-            flags=wire.ENCODE if call.attempt.encode else 0,
+            flags=call.flags,
             function=parcel.function,
         )
 

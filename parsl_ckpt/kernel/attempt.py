@@ -32,6 +32,8 @@ class Attempt(Struct, gc=False, eq=False):
         seconds: duration in seconds, written by the executor.
         worker: name of what ran it, written by the executor.
         seed: address of the task, for ``task_rng()``; empty where it has none.
+        walltime: seconds that it may take, of an executor that can stop it; see
+            :meth:`~parsl_ckpt.executors.base.Executor.honour`.
         guard: if not None, the executor calls it when the arguments can no longer change: right
             before ``fn`` where caller and worker share memory, right after serialising them where
             they do not. It notices arguments that changed since the call; it does not raise.
@@ -50,6 +52,7 @@ class Attempt(Struct, gc=False, eq=False):
     task: Any = None
     guard: Callable[[], None] | None = None
     seed: bytes = b""
+    walltime: float | None = None
     began: float = 0.0
     seconds: float = 0.0
     worker: str = ""
@@ -85,6 +88,11 @@ class Launcher(Protocol):
     """What the kernel needs of an executor."""
 
     label: str
+
+    def honour(
+        self, attempt: Attempt, walltime: float | None, resources: Mapping[str, Any] | None
+    ) -> None:
+        """See to what a call asks for, before it is launched; not called where it asks nothing."""
 
     def launch(self, attempt: Attempt, finished: Finished) -> None:
         """Have the attempt run by a worker, and ``finished`` called when it has ended."""

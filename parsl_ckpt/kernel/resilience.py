@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parsl_ckpt.errors import ParslCkptError, WorkerLostError
+from parsl_ckpt.errors import AppException, ParslCkptError, WorkerLostError
+
+# Of our own errors, those that another try may mend.
+_MENDABLE = (WorkerLostError, AppException)
 
 RetryHandler = Callable[[Exception, Mapping[str, Any]], float]
 
@@ -37,8 +40,8 @@ class RetryPolicy:
         """
         if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: a wish to stop
             return float("inf")
-        if isinstance(error, ParslCkptError) and not isinstance(error, WorkerLostError):
-            return float("inf")  # another try cannot mend it
+        if isinstance(error, ParslCkptError) and not isinstance(error, _MENDABLE):
+            return float("inf")
         if self.handler is None:
             return 1.0
         return float(self.handler(error, record))
