@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
-from parsl_ckpt.kernel.arguments import substitute
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
 from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
@@ -27,8 +26,8 @@ class Entering:
 
     def __init__(self, kernel: Kernel, execution: Execution) -> None:
         self._kernel = kernel
-        self._resolving = kernel.resolving
         self._execution = execution
+        self._resolving = kernel.resolving
 
     def enter(self, task: Task) -> None:
         """Go on with a task whose inputs are known; whatever goes wrong is the task's failure."""

@@ -130,7 +130,7 @@ def lineage_of(task: Task, resolving: Resolving) -> bytes | None:
 
     Returns:
         None if an input has no lineage: a foreign future, an app that is not cached or that was
-        declared ``lineage=False``.
+        declared ``lineage=False``; or if futures are found by a plug-in.
     """
     leaves = lineage_leaves(task.inputs) if resolving.by_lineage else None
     if leaves is None:
