@@ -92,6 +92,8 @@ def compact(
         OSError: it could not be written; nothing is lost.
     """
     done = Compaction()
+    if not dry_run:
+        rewrite.settle(backend, everything or places)
     for group in groups(places, everything or places, done.left):
         inside = {place.directory for place in group}
         others = [

@@ -121,6 +121,7 @@ def prune(
         if not (one.untouchable or one.own) and (within is None or one.name in within)
     ]  # fmt: skip
     if not dry_run:
+        rewrite.settle(backend, rest)
         done.reclaimed = reclaim(backend, quiet, signer)
     if only is not None or max_bytes is not None:
         chosen = list(items(backend, quiet, only, signer, progress))

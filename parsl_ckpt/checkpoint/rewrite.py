@@ -113,6 +113,18 @@ def sync_names(backend: Backend, directory: str) -> None:
             backend.sync_directory(directory)
 
 
+def settle(backend: Backend, places: Iterable[inventory.Place]) -> None:
+    """Put on disk which segments stand in checkpoint directories and which do not.
+
+    Who removed one may have died before that was on the disk. If a power cut brought it back after
+    the tombstones of its records had been dropped, so would be what they removed.
+    """
+    for place in places:
+        if place.foreign is None:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                backend.sync_directory(place.directory)
+
+
 def chain_of_its_own(signer: Any) -> Any:
     """Who signs what is written anew in one directory: nothing before it is missed there."""
     if signer is None:

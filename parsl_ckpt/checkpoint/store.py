@@ -334,9 +334,9 @@ class Store(Tending, Removing):
             StoreWriteError: they could not be spooled; they stay in memory.
         """
         with self._lock:
-            self._writing.hold(entries)
-            for entry in entries:
+            for entry in entries:  # first: they are held even if they cannot be spooled
                 self._forget_recent(entry)
+            self._writing.hold(entries)
 
     def publish(self) -> int:
         """Make held records visible, in order; returns how many there were.

@@ -213,3 +213,15 @@ def test_an_interruption_between_any_two_steps_of_a_write_harms_nothing() -> Non
     store.close()
     reader = reopened(backend)
     assert reader.get("a") == 1 and reader.get("c") == 3 and reader.problems == []
+
+
+def test_what_could_not_be_spooled_is_found_before_what_was_recorded_earlier() -> None:
+    disk = Faulty()
+    with Store.open(PATH, backend=disk, hold_bytes=1) as store:
+        store.put("k", "older")
+        assert store.get("k") == "older"
+        disk.creates_fail = True
+        with pytest.raises(StoreWriteError):
+            store.hold([store.entry("k", "newer")])
+        assert store.get("k") == "newer"
+        disk.creates_fail = False

@@ -111,6 +111,10 @@ def pruned(backend: Any) -> object:
     return prune(backend, find(backend, "runs"), max_bytes=450_000)
 
 
+def pruned_of_nothing(backend: Any) -> object:
+    return prune(backend, find(backend, "runs"), only=Filter(apps=["none"]))
+
+
 def first_run_removed(backend: Any) -> object:
     places = find(backend, "runs")
     remove_runs(backend, places[:1], places[1:])
@@ -346,3 +350,26 @@ def test_a_power_cut_does_not_bring_back_what_was_repaired() -> None:
     repair(disk, find(disk, "runs"))
     disk.power_cut()
     assert verify(inner, find(inner, "runs")).good and torn not in inner.files
+
+
+@pytest.mark.parametrize("again", [pruned_of_nothing, compacted])
+def test_what_a_compaction_that_died_had_removed_does_not_come_back(again: Work) -> None:
+    """Its removals were not on the disk when the tombstones of what it had moved went."""
+    inner = MemoryBackend()
+    inner.make_directory("runs")
+    disk = FaultyBackend(inner)
+    for run, key in (("000", "goes"), ("001", "stays")):
+        with Store.open(f"runs/{run}/checkpoint", backend=disk) as store:
+            store.append([store.entry(address(key), key, app=key)])
+    for number in range(1, operations(inner, compacted) + 1):
+        before = copy(inner)
+        disk = FaultyBackend(before)
+        dying = disk.process()
+        dying.faults = {number: Die(1.0)}
+        with pytest.raises(Died):
+            compacted(dying)
+        prune(disk, find(disk, "runs"), only=Filter(apps=["goes"]))
+        disk.power_cut()
+        again(FaultyBackend(before))
+        with Store.open(None, sources=sources(before), backend=before, named=False) as reader:
+            assert reader.get("goes") is None and reader.get("stays") == "stays", number
