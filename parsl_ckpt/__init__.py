@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_ckpt.apps import App, File, join_app, python_app
+    from parsl_ckpt.apps.typed import TypedApp, as_value
     from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
     from parsl_ckpt.checkpoint.store import Store
     from parsl_ckpt.config import Config
@@ -56,6 +57,8 @@ __all__ = [
     "ProcessPoolExecutor",
     "Store",
     "ThreadPoolExecutor",
+    "TypedApp",
+    "as_value",
     "clear",
     "dfk",
     "get_all_checkpoints",
@@ -70,6 +73,7 @@ __all__ = [
 
 _HOMES = {
     "apps": ("App", "File", "join_app", "python_app"),
+    "apps.typed": ("TypedApp", "as_value"),
     "checkpoint.rundir": ("get_all_checkpoints", "get_last_checkpoint"),
     "checkpoint.store": ("Store",),
     "config": ("Config",),

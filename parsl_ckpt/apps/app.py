@@ -11,21 +11,30 @@ import asyncio
 import functools
 import inspect
 import sys
-import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
+from parsl_ckpt.apps.bound import BoundApp
 from parsl_ckpt.apps.mapping import map_calls
 from parsl_ckpt.apps.options import Options
 from parsl_ckpt.apps.reserved import Reserved
+from parsl_ckpt.apps.typed import (
+    JoinDecorator,
+    JoinOptions,
+    PythonDecorator,
+    PythonOptions,
+    TypedApp,
+)
 from parsl_ckpt.errors import (
     AppDefinitionError,
     NestedAppError,
     NoDataFlowKernelError,
     RequestError,
 )
+from parsl_ckpt.executors.pickling import ByValue
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.attempt import worker
@@ -37,6 +46,12 @@ from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.kernel.validity import Recorded, Validity, seconds_valid
 from parsl_ckpt.kernel.watching import Observer, positional
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, Unpack
+
+    P = ParamSpec("P")
+R = TypeVar("R")
 
 _plain = RESERVED.isdisjoint
 
@@ -183,7 +198,9 @@ class AppBase:
         return map_calls(self, calls, max_in_flight, ordered)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        if instance is None or isinstance(self.__wrapped__, staticmethod):
+            return self
+        return BoundApp(self, instance)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By name where it can be imported; else by value, without the kernel: where it arrives
@@ -195,7 +212,7 @@ class AppBase:
                 found = getattr(found, name, None)
             if found is self:
                 return place
-        return _rebuild, (self.__wrapped__, self._options, self.kind)
+        return _rebuild, (ByValue(self.__wrapped__), self._options, self.kind)
 
     def __repr__(self) -> str:
         return f"<{self.kind}_app {self._name}>"
@@ -320,6 +337,14 @@ def _check_function(fn: Any, name: str) -> None:
         )
 
 
+@overload
+def python_app(
+    function: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[PythonOptions]
+) -> TypedApp[P, R]: ...
+@overload
+def python_app(function: Callable[P, R], /, **options: Unpack[PythonOptions]) -> TypedApp[P, R]: ...
+@overload
+def python_app(function: None = None, /, **options: Unpack[PythonOptions]) -> PythonDecorator: ...
 def python_app(
     function: Callable[..., Any] | None = None,
     data_flow_kernel: Any = None,
@@ -386,6 +411,18 @@ def python_app(
     return _decorate("python", function, options, data_flow_kernel)
 
 
+@overload
+def join_app(
+    function: Callable[P, Future[R]], /, **options: Unpack[JoinOptions]
+) -> TypedApp[P, R]: ...
+@overload
+def join_app(
+    function: Callable[P, Sequence[Future[R]]], /, **options: Unpack[JoinOptions]
+) -> TypedApp[P, list[R]]: ...
+@overload
+def join_app(function: Callable[P, Any], /, **options: Unpack[JoinOptions]) -> TypedApp[P, Any]: ...
+@overload
+def join_app(function: None = None, /, **options: Unpack[JoinOptions]) -> JoinDecorator: ...
 def join_app(
     function: Callable[..., Any] | None = None,
     data_flow_kernel: Any = None,
@@ -429,6 +466,12 @@ def _decorate(
     return decorate if function is None else decorate(function)
 
 
+@overload
+def App(apptype: Literal["python"], /, *args: Any, **options: Any) -> PythonDecorator: ...
+@overload
+def App(apptype: Literal["join"], /, *args: Any, **options: Any) -> JoinDecorator: ...
+@overload
+def App(apptype: str, /, *args: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 def App(  # the original API's name
     apptype: str,
     dfk: Any = None,
@@ -437,7 +480,7 @@ def App(  # the original API's name
     executors: str | Sequence[str] | None = None,
     ignore_for_cache: Sequence[str] | None = None,
     **options: Any,
-) -> Callable[[Callable[..., Any]], AppBase]:
+) -> Any:
     """Make an app, in the original API's way: ``@App('python', dfk, cache=True)``.
 
     Args:

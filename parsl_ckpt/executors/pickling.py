@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import pickle
 import sys
+import threading
 import types
 import uuid
 import weakref
@@ -21,7 +22,7 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from parsl_ckpt.executors.failures import reduce_exception, reduce_traceback
 
-__all__ = ["Pickler", "ResultPickler", "collector"]
+__all__ = ["ByValue", "Pickler", "ResultPickler", "collector"]
 
 PLAIN_TYPES = frozenset({bool, int, float, complex, str, bytes, type(None)})
 
@@ -31,6 +32,37 @@ BUFFERS = 1024  # as many go out of band
 # Classes that have travelled, by identity: the same table on both sides of the border.
 _classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
 _identities: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+
+
+class ByValue:
+    """A function that goes by value through every pickler, also one that only knows names.
+
+    The standard library's would look ``__main__.f`` up, where a decorator has put an app.  Ours
+    takes the function as it is.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if _nested.inside:  # the function reaches itself: this pickler has it in its memory
+            return _itself, (self.fn,)
+        _nested.inside = True
+        try:
+            return cloudpickle.loads, (cloudpickle.dumps(self.fn),)
+        finally:
+            _nested.inside = False
+
+
+class _Nested(threading.local):
+    inside = False
+
+
+_nested = _Nested()
+
+
+def _itself(fn: Any) -> Any:
+    return fn
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -48,6 +80,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind is types.FunctionType or issubclass(kind, type):
             return self.reduce_code(obj)
+        if kind is ByValue:
+            return _itself, (obj.fn,)
         if isinstance(obj, BaseException):
             return reduce_exception(obj)
         if kind is types.TracebackType:
