@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
@@ -30,8 +30,16 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import worker
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from parsl_ckpt.kernel.request import Request
     from parsl_ckpt.kernel.task import Task
+
+    R = TypeVar("R", default=Any)  # to a type checker, AppFuture alone is AppFuture[Any]
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 Callback = Callable[[Future[Any]], object]
@@ -71,8 +79,10 @@ class _Waiting:
         self.callbacks: list[Callback] = []
 
 
-class AppFuture(Future[Any]):
-    """The future outcome of one call of an app.
+class AppFuture(Future[R]):
+    """The future outcome of one call of an app; to type checkers, ``AppFuture[type of the value]``.
+
+    It can be waited for, handed to other apps, and awaited in coroutines (``await future``).
 
     Attributes:
         tid: number of the task in its run.
@@ -160,7 +170,7 @@ class AppFuture(Future[Any]):
 
     # -- its outcome -------------------------------------------------------------------------------
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> R:
         """The value; waits for it.
 
         Args:
@@ -178,12 +188,21 @@ class AppFuture(Future[Any]):
                 raise self._exception
             finally:
                 self = None  # type: ignore[assignment]  # the traceback must not keep it alive
-        return self._result
+        return self._result  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the app raised, or None; waits like :meth:`result`."""
         self._await(timeout)
         return self._exception
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait in a coroutine, of whatever event loop, without keeping a thread.
+
+        A coroutine that is cancelled gives the call up, unless another one awaits it as well.
+        """
+        from parsl_ckpt.kernel.awaiting import outcome_of
+
+        return outcome_of(self).__await__()
 
     def _await(self, timeout: float | None) -> None:
         while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for

@@ -84,7 +84,8 @@ def test_help_tells_what_the_function_would():
 
 
 def test_doctest_finds_what_stands_in_an_app(tmp_path, monkeypatch):
-    text = "import parsl_ckpt as pc\n@pc.python_app\ndef f():\n    '''\n    >>> 6 * 7\n    42\n    '''\n"
+    doc = '"""\n    >>> 6 * 7\n    42\n    """'
+    text = f"import parsl_ckpt as pc\n@pc.python_app\ndef f():\n    {doc}\n"
     (tmp_path / "documented_apps.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("documented_apps")
