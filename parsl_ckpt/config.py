@@ -17,6 +17,8 @@ from typeguard import TypeCheckError, check_type
 
 from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.executors.base import is_provider
+from parsl_ckpt.executors.base import NamedExecutor
 from parsl_ckpt.kernel.resolving import DependencyResolver
 
 CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
@@ -295,21 +297,6 @@ def check_sharing(config: Config, named: Sequence[Any] | None) -> None:
 
 
 # -- the legacy dictionary -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NamedExecutor:
-    """An executor that the legacy dictionary asks for by name.
-
-    Attributes:
-        kind: ``"threads"`` or ``"processes"``.
-        label: the site's name.
-        max_workers: how many tasks run at once, or None for the executor's default.
-    """
-
-    kind: str
-    label: str
-    max_workers: int | None
 
 
 _GLOBALS = {

@@ -21,7 +21,7 @@ from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
 from parsl_ckpt.checkpoint.sources import with_used
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.config import Config, NamedExecutor, caching, check_sharing, from_legacy
+from parsl_ckpt.config import Config, caching, check_sharing, from_legacy
 from parsl_ckpt.errors import (
     CheckpointNotSavedError,
     ConfigurationError,
@@ -30,7 +30,7 @@ from parsl_ckpt.errors import (
     NoDataFlowKernelError,
     StoreError,
 )
-from parsl_ckpt.executors.base import Executor
+from parsl_ckpt.executors.named import made, threads
 from parsl_ckpt.identity.keys import signing_secret
 from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import modes, provenance, shutdown
@@ -39,6 +39,7 @@ from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.neighbours import Neighbours
+from parsl_ckpt.kernel.records import States, Tasks
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
 
@@ -128,8 +129,8 @@ class DataFlowKernel:
                 **trusting,
             )
             undo.callback(store.close)
-            self._executors = _executors(config)
-            internal = _threads("_parsl_ckpt_join", JOIN_WORKERS)
+            self._executors = made(config.executors)
+            internal = threads("_parsl_ckpt_join", JOIN_WORKERS)
             for executor in (*self._executors, internal):
                 executor.start()
                 undo.callback(executor.shutdown, 0.0)
@@ -156,6 +157,7 @@ class DataFlowKernel:
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
         )
         self.events = self.kernel.events
+        self.kernel.owner = self
         self.kernel.explain = lambda future: self._asking.future(future)
         self._ending = Ending(self.kernel, [*self._executors, internal], self._record_end)
         self._budget = _budget(config, absolute, store) if record else None
@@ -195,6 +197,21 @@ class DataFlowKernel:
     def counts(self) -> dict[str, int]:
         """Number of tasks by state, those that are done included."""
         return self.kernel.state_counts()
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks that are not over, by number, each as ``future.task_record`` has it."""
+        return Tasks(self.kernel)
+
+    @property
+    def task_count(self) -> int:
+        """How many calls have been made so far."""
+        return self.kernel.submission.count
+
+    @property
+    def task_state_counts(self) -> dict[States, int]:
+        """Number of tasks by state, as Parsl calls it: :meth:`counts` with :class:`States`."""
+        return {States(state): number for state, number in self.counts().items()}
 
     def progress(self, **options: Any) -> AbstractContextManager[Any]:
         """A context in which a progress bar is shown; see :mod:`parsl_ckpt.observe.progress`."""
@@ -331,7 +348,12 @@ class DataFlowKernel:
         return revoke(self.kernel, app.spec_on(self.kernel))
 
     def wait_for_current_tasks(self) -> None:
-        """Wait until no task is under way."""
+        """Wait until no task is under way.
+
+        Raises:
+            KernelError: it was called by a task of this run.
+        """
+        self._refuse_in_tasks("wait_for_current_tasks")
         self._ending.wait_for_tasks()
 
     def cleanup(self) -> None:
@@ -344,16 +366,19 @@ class DataFlowKernel:
                 asks for it; everything else has been done.
             KernelError: it was called by a task of this run.
         """
-        if worker.pool is not None and worker.pool in self._ending.executors:
-            raise KernelError(
-                "cleanup() was called by a task, which would wait for itself.",
-                hint="Call it in the main program.",
-            )
+        self._refuse_in_tasks("cleanup")
         errors = self._end(None)
         if self._ending.hurry:  # Ctrl-C while it ended; now that all is saved it goes on its way
             raise KeyboardInterrupt
         if errors:
             raise errors[0] from (errors[1] if len(errors) > 1 else None)
+
+    def _refuse_in_tasks(self, name: str) -> None:
+        if worker.pool is not None and worker.pool in self._ending.executors:
+            raise KernelError(
+                f"{name}() was called by a task, which would wait for itself.",
+                hint="Call it in the main program.",
+            )
 
     def _end(self, grace: float | None) -> list[BaseException]:
         """End once; further calls wait for the first, and have nothing to tell."""
@@ -505,34 +530,6 @@ def _budget(config: Config, root: str, store: Store) -> Budget | None:
     return Budget(
         root, store.path or "", config.max_checkpoint_bytes, signing_key=config.signing_key
     )
-
-
-def _executors(config: Config) -> list[Executor]:
-    executors = []
-    for executor in config.executors:
-        if isinstance(executor, NamedExecutor):
-            if executor.kind == "threads":
-                executor = _threads(executor.label, executor.max_workers)
-            else:
-                from parsl_ckpt.executors.processes import ProcessPoolExecutor
-
-                executor = ProcessPoolExecutor(
-                    max_workers=executor.max_workers, label=executor.label
-                )
-        if not isinstance(executor, Executor):
-            raise ConfigurationError(
-                f"Config.executors: {executor!r} is not one of our executors.",
-                hint="Use ThreadPoolExecutor, ProcessPoolExecutor, or wrap() any other.",
-                field="executors",
-            )
-        executors.append(executor)
-    return executors or [_threads("threads", None)]
-
-
-def _threads(label: str, workers: int | None) -> Executor:
-    from parsl_ckpt.executors.threads import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(max_workers=workers, label=label)
 
 
 # -- the loaded kernel -----------------------------------------------------------------------------

@@ -28,7 +28,8 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parsl_ckpt.errors import (
@@ -182,6 +183,21 @@ def refuse(attempt: Attempt, finished: Finished, label: str) -> None:
         report(attempt, finished, None, error)
 
 
+@dataclass(frozen=True)
+class NamedExecutor:
+    """An executor that the legacy dictionary asks for by name.
+
+    Attributes:
+        kind: ``"threads"`` or ``"processes"``.
+        label: the site's name.
+        max_workers: how many tasks run at once, or None for the executor's default.
+    """
+
+    kind: str
+    label: str
+    max_workers: int | None
+
+
 # --- what constructors check ----------------------------------------------------------------------
 
 
@@ -219,6 +235,35 @@ def check_workers(owner: str, max_workers: Any, max_threads: Any) -> int | None:
             )
         max_workers = max_threads
     return None if max_workers is None else check_count(owner, "max_workers", max_workers)
+
+
+def check_storage(
+    owner: str, storage_access: Any, working_dir: Any
+) -> tuple[tuple[Any, ...] | None, str | None]:
+    """Staging providers, and the directory of what they fetch."""
+    if working_dir is not None and not isinstance(working_dir, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"{owner}(working_dir=...) must be a path, not {working_dir!r}.",
+            hint="Leave it out for the system's temporary directory.",
+            field="working_dir",
+        )
+    directory = None if working_dir is None else os.path.abspath(working_dir)
+    if storage_access is None:
+        return None, directory
+    if not isinstance(storage_access, (list, tuple)) or not all(map(is_provider, storage_access)):
+        raise ConfigurationError(
+            f"{owner}(storage_access=...) must be a list of Staging providers, not "
+            f"{storage_access!r}.",
+            hint="Give instances of classes made from parsl_ckpt.apps.staging.Staging.",
+            field="storage_access",
+        )
+    return tuple(storage_access), directory
+
+
+def is_provider(value: Any) -> bool:
+    """Whether something stages files."""
+    names = ("can_stage_in", "can_stage_out", "stage_in", "stage_out")
+    return not isinstance(value, type) and all(callable(getattr(value, n, None)) for n in names)
 
 
 def check_grace(grace: float | None) -> float:

@@ -93,7 +93,7 @@ class Binder:
                 parameter=unknown[0],
             )
         positional = [p for p in parameters if p.kind in _POSITIONAL]
-        self._ignored_extra = ignored
+        self.ignored = ignored
         self._any_ignored = bool(ignored)
         self._count = len(positional)
         self._simple = len(positional) == len(parameters) and not ignored
@@ -151,7 +151,7 @@ class Binder:
                 self._complain(args, kwargs)
             values.append(value)
         if self.stars is not None:
-            values.append({name: v for name, v in rest.items() if name not in self._ignored_extra})
+            values.append({name: v for name, v in rest.items() if name not in self.ignored})
         elif rest:
             self._complain(args, kwargs)
         if self._any_ignored:

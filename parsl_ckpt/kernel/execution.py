@@ -88,6 +88,11 @@ class Execution:
                 executor = self._executors[spec.executors[(task.tid) % len(spec.executors)]]
             else:
                 executor = next(self._everyone)
+            if task.history is not None:
+                task.history.launch(executor.label)
+            if task.request is not None:
+                self._equip(attempt, executor)
+                self._honour(executor, task, attempt, task.request)
             executor.launch(attempt, self._finished)
         except Exception as error:
             # The porter claims and reports it: here Ctrl-C might come between the two.

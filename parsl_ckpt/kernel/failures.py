@@ -59,24 +59,6 @@ def _name(future: Future[Any]) -> str:
     return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
 
 
-def record_of(task: Task) -> dict[str, Any]:
-    """A task as Parsl's retry handlers know it."""
-    attempt = task.attempt
-    return {
-        "id": task.tid,
-        "func": task.spec.fn,
-        "func_name": task.spec.name,
-        "args": () if attempt is None else attempt.args,
-        "kwargs": {} if attempt is None else attempt.kwargs,
-        "memoize": task.spec.cache,
-        "join": task.spec.kind == "join",
-        "try_id": task.tries - 1,
-        "fail_count": task.tries,
-        "fail_cost": task.cost,
-        "status": task.state,
-    }
-
-
 def one_line(error: BaseException) -> str:
     """An error as one line, whatever its ``__str__`` does."""
     try:

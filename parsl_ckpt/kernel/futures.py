@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from parsl_ckpt.kernel.request import Request
-    from parsl_ckpt.kernel.task import Task
+    from parsl_ckpt.kernel.records import TaskRecord
+    from parsl_ckpt.kernel.task import Spec, Task
 
     R = TypeVar("R", default=Any)  # to a type checker, AppFuture alone is AppFuture[Any]
 else:
@@ -96,15 +97,16 @@ class AppFuture(Future[R]):
     # `_record`, under which its value is recorded; `_path`, the way from that value to this one,
     # for a part of it; `_leaf`, the identity of its value; `_restored`, it comes from the store.
     # Each is None until known.  `_missed` is set only where nothing else would tell why it ran,
-    # `_request` only where the call asks for something.
+    # `_request` only where the call asks for something, `_spec` once its task is over.
     __slots__ = (
         "_exception", "_kernel", "_key", "_lazy", "_leaf", "_missed", "_path", "_phase", "_record",
-        "_request", "_restored", "_result", "_status", "_task", "_value_key", "_wait", "from_memo",
-        "tid",
+        "_request", "_restored", "_result", "_spec", "_status", "_task", "_value_key", "_wait",
+        "from_memo", "tid",
     )  # fmt: skip
 
     _missed: tuple[Any, Any, bool]  # address, app, whether it was asked to run anew
     _request: Request
+    _spec: Spec
 
     def __init__(self, kernel: Owner, tid: int) -> None:
         # Future.__init__ is not called: what it makes is made on first use.
@@ -143,6 +145,32 @@ class AppFuture(Future[R]):
         """The state of the task, by one of Parsl's names (``pending``, ``exec_done``, ...)."""
         task = self._task
         return self._status if task is None else task.status
+
+    @property
+    def task_record(self) -> TaskRecord:
+        """The task by Parsl's names, as a mapping that reads what is so at the time.
+
+        It is made when it is asked for; what a task does is noted from then on, so ask before it
+        runs for its arguments, its times and its failures.
+        """
+        from parsl_ckpt.kernel.records import record_of_future
+
+        return record_of_future(self)
+
+    @property
+    def stdout(self) -> Any:
+        """Where the standard output of a bash app's command is, as the call had it, None if it went
+        nowhere of its own; of a call that did not have to run, the path of the original."""
+        from parsl_ckpt.kernel.outputs import stream_of
+
+        return stream_of(self, "stdout")
+
+    @property
+    def stderr(self) -> Any:
+        """Where the standard error of a bash app's command is; as :attr:`stdout`."""
+        from parsl_ckpt.kernel.outputs import stream_of
+
+        return stream_of(self, "stderr")
 
     def done(self) -> bool:
         """Whether the outcome is known."""

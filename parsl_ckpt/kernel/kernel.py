@@ -39,13 +39,14 @@ from parsl_ckpt.kernel.calls import Calls
 from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
-from parsl_ckpt.kernel.failures import not_started, record_of
+from parsl_ckpt.kernel.failures import not_started, one_line
 from parsl_ckpt.kernel.futures import AppFuture, Callback
 from parsl_ckpt.kernel.hits import Hit, Inputs, Look, mark
 from parsl_ckpt.kernel.joining import await_joined
 from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.problems import Problems
+from parsl_ckpt.kernel.records import History, record_of
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.resolving import DependencyResolver, resolving_of
 from parsl_ckpt.kernel.runtime import Runtime
@@ -110,6 +111,7 @@ class Kernel:
         self.runtime = runtime = runtime or Runtime()
         self.store = store
         self.resolving = resolving_of(dependency_resolver)
+        self.owner: Any = None  # what users hold
         self.memo = Memo(store, lookup, record, follow)
         self.errands = runtime.errands()
         self.events = runtime.events()
@@ -267,6 +269,8 @@ class Kernel:
 
     def attempt_failed(self, task: Task, error: BaseException) -> None:
         """*In turn.* Have it decided whether there is another try; a handler may take its time."""
+        if task.history is not None:
+            task.history.failures.append(one_line(error))
         if self._retry.handler is None:
             self._effects.append(lambda: self._judge(task, error))
         else:
@@ -275,7 +279,7 @@ class Kernel:
     def _judge(self, task: Task, error: BaseException) -> None:
         """Have the policy, which is the user's code, decide on another try."""
         try:
-            cost = self._retry.cost(error, record_of(task))
+            cost = self._retry.cost(error, record_of(task, self))
         except BaseException as handler_error:
             handler_error.__cause__ = error
             self.strand.post((self.fail, task, handler_error, states.FAILED))
@@ -336,6 +340,8 @@ class Kernel:
         """*In turn.* A join app has returned what to wait for."""
         if task.state not in states.FINAL_STATES:
             task.to(states.JOINING)
+            if task.history is not None:
+                task.history.joins = value
             self._effects.append(lambda: await_joined(self, task, value))
 
     def joined(self, task: Task, value: Any, error: BaseException | None) -> None:
@@ -378,6 +384,10 @@ class Kernel:
             other = other.merged
         task.state = states.MEMO_DONE
         task.merged = other
+        if task.history is not None:
+            if other.history is None:
+                other.history = History()
+            task.history.instead = other.history
         for future in task.futures:
             future.from_memo = True
             self.join_future(other, future)
@@ -393,6 +403,8 @@ class Kernel:
     def _close_task(self, task: Task) -> None:
         """*In turn.* Conclude the futures, release the dependants, forget the task."""
         self.counts[task.state] += 1
+        if task.history is not None:
+            task.history.close(task)
         self._conclude(task, task.future)
         if task.joined is not None:
             for future in task.joined:
@@ -420,6 +432,7 @@ class Kernel:
 
     def _conclude(self, task: Task, future: AppFuture) -> None:
         """*In turn.* Give a future the outcome of its task."""
+        future._spec = task.spec
         if task.spec.kind == "lift":
             mark_part(task.spec, task.args[0], task.args[1], future)
         else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.store import Stored
     from parsl_ckpt.identity.address import Addresser, Binder
     from parsl_ckpt.kernel.futures import AppFuture
+    from parsl_ckpt.kernel.records import History
 
 UNSCHED = "unsched"  # known, nothing done about it yet
 PENDING = "pending"  # waits for its inputs
@@ -129,14 +130,14 @@ class Task:
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
         request: what it asks for beside its arguments, or None.
-        began: time of submission, in seconds since the epoch.
+        history: what is noted of it since somebody asked for its record; None before.
     """
 
     __slots__ = (
-        "address", "alone", "args", "attempt", "claim", "cost", "dependants", "error", "future",
-        "inputs", "joined", "key", "kwargs", "launched", "lineage", "linked", "merged", "missing",
-        "opaque", "pristine", "record_id", "refresh", "remarks", "request", "spec", "state",
-        "stored", "tid", "tries", "value",
+        "address", "alone", "args", "attempt", "claim", "cost", "dependants", "ends", "error",
+        "future", "history", "inputs", "joined", "key", "kwargs", "launched", "lineage",
+        "linked", "made", "merged", "missing", "opaque", "pristine", "record_id", "refresh",
+        "remarks", "request", "spec", "state", "stored", "tid", "told", "tries", "value",
     )  # fmt: skip
 
     def __init__(
@@ -176,6 +177,7 @@ class Task:
         self.stored: Any = None
         self.record_id = b""
         self.claim: Claim | None = None
+        self.history: History | None = None
 
     def to(self, state: str) -> None:
         """Go on to another state.
