@@ -88,6 +88,9 @@ class Config:
             compared; an app whose outcomes differ is named in a warning.
         storage_options: for the file system of a URL, as fsspec calls them.
         upload_period: seconds between two uploads, where ``run_dir`` is a URL.
+        initialize_logging: True writes a log of the run, ``parsl_ckpt.log`` in its directory; False
+            does not; an object with ``initialize_logging(log_dir=..., log_name=...)`` is called to
+            set logging up, and gives what undoes that.
         show_progress: show a progress bar while the run is loaded with :func:`parsl_ckpt.load`.
 
     Raises:
@@ -123,6 +126,7 @@ class Config:
     audit_rate: float | int = 0.0
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     upload_period: float | int = 10.0
+    initialize_logging: Any = True
     show_progress: bool = False
 
     def __post_init__(self) -> None:
@@ -156,6 +160,13 @@ class Config:
                 f"cannot be kept: {os.fspath(self.run_dir)} is not pruned in place",
                 hint="Let a lifecycle rule of the bucket remove old runs.",
             )  # fmt: skip
+        if not isinstance(self.initialize_logging, bool) and not callable(
+            getattr(self.initialize_logging, "initialize_logging", None)
+        ):
+            raise _wrong(
+                "initialize_logging", self.initialize_logging, "is no log configuration",
+                hint="Use True, False, or an object with a method initialize_logging.",
+            )  # fmt: skip
         if not 0 <= self.audit_rate <= 1:
             raise _wrong("audit_rate", self.audit_rate, "is not between 0 and 1")
         if not 0 < self.upload_period < float("inf"):
@@ -187,7 +198,7 @@ class Config:
         value = getattr(self, name)
         expected = _HINTS[name]
         try:
-            if isinstance(value, bool) and expected is not bool:
+            if isinstance(value, bool) and expected not in (bool, Any):
                 raise TypeCheckError("is a bool")
             check_type(value, expected)
         except TypeCheckError as error:
@@ -198,7 +209,7 @@ class Config:
 _HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
-    "dependency_resolver": "Give a DependencyResolver, such as SHALLOW_DEPENDENCY_RESOLVER, or None.",
+    "dependency_resolver": "Give a DependencyResolver, or None for builtin containers.",
     "exit_mode": "Use 'cleanup', 'wait' or 'skip'.",
     "single_flight": "Use 'process' or 'shared'.",
     "durability": "Use 'process' or 'power'.",

@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -33,7 +32,7 @@ from parsl_ckpt.errors import (
 from parsl_ckpt.executors.named import made, threads
 from parsl_ckpt.identity.keys import signing_secret
 from parsl_ckpt.identity.privacy import Privacy
-from parsl_ckpt.kernel import modes, provenance, shutdown
+from parsl_ckpt.kernel import modes, shutdown
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
@@ -42,6 +41,8 @@ from parsl_ckpt.kernel.neighbours import Neighbours
 from parsl_ckpt.kernel.records import States, Tasks
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
+from parsl_ckpt.observe.diary import Diary
+from parsl_ckpt.observe.runlog import Reporter
 
 if TYPE_CHECKING:
     from parsl_ckpt.apps.blessing import Blessing
@@ -51,9 +52,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Events of a run, see checkpoint.format.Run.
-BEGIN, PROVENANCE, END = "begin", "provenance", "end"
-PROVENANCE_SECONDS = 5.0  # for which the end of a run waits for its own description
 JOIN_WORKERS = 4  # grows while join apps wait
 
 
@@ -159,7 +157,8 @@ class DataFlowKernel:
         self.events = self.kernel.events
         self.kernel.owner = self
         self.kernel.explain = lambda future: self._asking.future(future)
-        self._ending = Ending(self.kernel, [*self._executors, internal], self._record_end)
+        self._diary = Diary(self.kernel, record)
+        self._ending = Ending(self.kernel, [*self._executors, internal], self._diary.end)
         self._budget = _budget(config, absolute, store) if record else None
         self._heart = Heartbeat(
             where.join(absolute, self.run_id), used=store.sources, backend=backend.if_remote(),
@@ -173,13 +172,13 @@ class DataFlowKernel:
             directories=None if named is None else [os.fspath(path) for path in named],
             joined=self._neighbours.joined,
         )
+        self._reporter = Reporter(
+            config.initialize_logging, None if remote else os.path.join(absolute, self.run_id),
+            self.run_dir, self.counts, self.kernel.clock, self.events,
+        )  # fmt: skip
+        self._reporter.begin(config)
         self._tell_loaded()
-        self._provenance_told = threading.Event()
-        self._records = record
-        if record:
-            self._record_beginning()
-        else:
-            self._provenance_told.set()
+        self._diary.begin(self.loaded)
         shutdown.register(self)
 
     # -- what it knows -----------------------------------------------------------------------------
@@ -385,7 +384,7 @@ class DataFlowKernel:
         first = not self._ending.begun
         try:
             if first:
-                self._provenance_told.wait(PROVENANCE_SECONDS)
+                self._diary.wait()
             errors = self._ending.end(grace)
             if first:
                 self._heart.stop(tasks=self.counts())
@@ -395,6 +394,7 @@ class DataFlowKernel:
                     self._backend.close(grace)
                 except CheckpointNotSavedError as not_uploaded:
                     errors.append(not_uploaded)
+                self._reporter.end()
         finally:
             shutdown.unregister(self)
             if current.kernel is self.kernel:
@@ -468,36 +468,11 @@ class DataFlowKernel:
         self._neighbours.tell_left_out()
         loaded = self.loaded
         if loaded:
-            logger.info(
-                "Run %s uses %d recorded outcomes of %d earlier checkpoint(s): %s",
-                self.run_dir,
-                sum(count for _, count in loaded),
-                len(loaded),
-                ", ".join(f"{path} ({count})" for path, count in loaded),
+            used = ", ".join(f"{path} ({count})" for path, count in loaded)
+            self._reporter.say(
+                f"Run {self.run_dir} uses {sum(count for _, count in loaded)} recorded outcomes of "
+                f"{len(loaded)} earlier checkpoint(s): {used}"
             )
-
-    def _record_beginning(self) -> None:
-        """Note which checkpoints are used, before anything else; where the run comes from, soon."""
-        own = self.kernel.store.path or ""
-        used = [where.relative(where.absolute(path), own) for path, _ in self.loaded]
-        entry = self.kernel.store.stage_run(BEGIN, {"used": used})
-        self.kernel.porter.carry(self.kernel.writer.commit, None, entry)
-        self.kernel.errands.run(self._record_provenance)
-
-    def _record_provenance(self) -> None:
-        try:
-            entry = self.kernel.store.stage_run(PROVENANCE, provenance.collect())
-            self.kernel.writer.commit(None, entry)
-        finally:
-            self._provenance_told.set()
-
-    def _record_end(self) -> None:
-        """Note that the run ended in order; a run whose end cannot be noted counts as died."""
-        if self._records and self.config.checkpoint_mode is not None:
-            store = self.kernel.store
-            with contextlib.suppress(StoreError):
-                data = {"ended": time.time(), "tasks": self.counts()}
-                store.append([store.stage_run(END, data)])
 
     def __repr__(self) -> str:
         return f"<DataFlowKernel {self.run_dir}>"

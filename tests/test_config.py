@@ -20,6 +20,7 @@ WRONG = {
     "app_cache": ["yes", 1, None],
     "retries": ["2", -1, None, True],
     "retry_handler": [3, "handler"],
+    "initialize_logging": [None, "yes", 1],
     "dependency_resolver": [print, "deep", 0],
     "exit_mode": ["stop", None, 0],
     "grace": ["10", -1, None, True],

@@ -29,7 +29,7 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
-from parsl_ckpt.errors import KernelError, ParslCkptError
+from parsl_ckpt.errors import DependencyError, KernelError, ParslCkptError
 from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import task as states
@@ -298,6 +298,7 @@ class Kernel:
         previous = task.attempt
         assert previous is not None
         task.to(states.FAIL_RETRYABLE)
+        self.events.emit_failure(task.spec.name, task.tid, states.FAIL_RETRYABLE, error)
         self.execution.attempt(task, previous.args, previous.kwargs)
         self.start(task)
 
@@ -328,6 +329,8 @@ class Kernel:
         if not self._lazy_errors and self.failure is None:
             self.failure = error
             self.strand.post((self._stop_unbegun,))
+        state = states.DEP_FAIL if isinstance(error, DependencyError) else states.FAILED
+        self.events.emit_failure(spec.name, tid, state, error)
         self._effects.append(lambda: self.inputs.record_failure(tid, spec, error, address, attempt))
 
     def _stop_unbegun(self) -> None:

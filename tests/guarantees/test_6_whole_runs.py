@@ -132,7 +132,7 @@ def test_too_many_open_files(zygote: Zygote, runs: Path) -> None:
             return n
         dfk = pc.load(pc.Config(checkpoint_mode="task_exit", run_dir=sys.argv[1]))
         small(100).result()
-        dfk._provenance_told.wait()  # it opens and closes files in the background
+        dfk._diary.wait()  # it opens and closes files in the background
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         taken = []
         try:
