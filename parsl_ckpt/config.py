@@ -19,6 +19,7 @@ from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.executors.base import is_provider
 from parsl_ckpt.executors.base import NamedExecutor
+from parsl_ckpt.kernel.memoizer import BasicMemoizer, Memoizer
 from parsl_ckpt.kernel.resolving import DependencyResolver
 
 CheckpointMode = Literal["task_exit", "periodic", "dfk_exit", "manual"]
@@ -56,6 +57,10 @@ class Config:
             used have recorded meanwhile, those included that began later: under ``run_dir``, or the
             ``checkpoint_files`` named. Of runs in the mode ``"task_exit"`` that is every result.
         app_cache: False switches caching off for all apps.
+        memoizer: a :class:`~parsl_ckpt.kernel.memoizer.Memoizer`, who is asked about calls of which
+            nothing is recorded. What a ``BasicMemoizer`` says of ``checkpoint_mode``,
+            ``checkpoint_period``, ``checkpoint_files`` and ``memoize`` (here ``app_cache``) holds
+            for the run; it must not say otherwise here.
         retries: how often a failed task is tried again (the sum of costs, with a handler).
         retry_handler: ``handler(exception, task_record) -> cost`` of one failure.
         dependency_resolver: where futures are looked for among the arguments of a call: a
@@ -108,6 +113,7 @@ class Config:
     follow: bool = False
     single_flight: SingleFlight = "process"
     app_cache: bool = True
+    memoizer: Memoizer | None = None
     retries: float | int = 0
     retry_handler: Callable[..., float | int] | None = None
     dependency_resolver: DependencyResolver | None = None
@@ -130,6 +136,8 @@ class Config:
     show_progress: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.memoizer, BasicMemoizer):
+            self._heed(self.memoizer)
         for one in fields(self):
             self._check(one.name)
         if isinstance(self.checkpoint_files, (str, bytes)):
@@ -194,6 +202,19 @@ class Config:
                 )
             labels.add(label)
 
+    def _heed(self, memoizer: BasicMemoizer) -> None:
+        """Take over what a memoizer says, unless it is said here as well and otherwise."""
+        for name, theirs in _MEMOIZED.items():
+            usual = _USUAL[name]
+            here, there = getattr(self, name), getattr(memoizer, theirs)
+            if here == usual:
+                setattr(self, name, there)
+            elif there not in (usual, here):
+                raise _wrong(
+                    name, here, f"contradicts {theirs}={there!r} of Config.memoizer",
+                    hint=f"Leave {name} out, or {theirs} of the memoizer.",
+                )  # fmt: skip
+
     def _check(self, name: str) -> None:
         value = getattr(self, name)
         expected = _HINTS[name]
@@ -207,6 +228,11 @@ class Config:
 
 
 _HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
+_MEMOIZED = {
+    "checkpoint_mode": "checkpoint_mode", "checkpoint_period": "checkpoint_period",
+    "checkpoint_files": "checkpoint_files", "app_cache": "memoize",
+}  # fmt: skip
+_USUAL = {one.name: one.default for one in fields(Config)}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
     "dependency_resolver": "Give a DependencyResolver, or None for builtin containers.",
@@ -223,6 +249,7 @@ _ALLOWED = {
     "checkpoint_files": "Give a list of checkpoint directories, or None for all earlier ones.",
     "run_dir": "Give the path of a directory.",
     "audit_rate": "Use a number from 0 (none) to 1 (all hits).",
+    "memoizer": "Give a parsl_ckpt.BasicMemoizer, or a subclass of it or of Memoizer.",
     "retries": "Use a number, 0 for no retries.",
     "grace": "Use a number of seconds.",
     "storage_options": "Give a dictionary for fsspec's file system, such as {'profile': 'work'}.",

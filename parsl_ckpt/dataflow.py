@@ -37,6 +37,7 @@ from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.memoizer import attach, detach
 from parsl_ckpt.kernel.neighbours import Neighbours
 from parsl_ckpt.kernel.records import States, Tasks
 from parsl_ckpt.kernel.resilience import RetryPolicy
@@ -69,6 +70,7 @@ class DataFlowKernel:
         run_id: ``"000"``, ``"001"``, ...
         run_dir: the directory of this run, as it was configured (``"runinfo/000"``).
         events: :meth:`~parsl_ckpt.kernel.events.Events.subscribe` to follow what happens.
+        memoizer: the configuration's, or one that is made.
 
     Raises:
         ConfigurationError: the configuration is wrong.
@@ -156,6 +158,10 @@ class DataFlowKernel:
         )
         self.events = self.kernel.events
         self.kernel.owner = self
+        self.memoizer = attach(
+            self.kernel, config.memoizer, run_dir=self.run_dir, config_run_dir=configured,
+            save=self.checkpoint,
+        )  # fmt: skip
         self.kernel.explain = lambda future: self._asking.future(future)
         self._diary = Diary(self.kernel, record)
         self._ending = Ending(self.kernel, [*self._executors, internal], self._diary.end)
@@ -387,6 +393,7 @@ class DataFlowKernel:
                 self._diary.wait()
             errors = self._ending.end(grace)
             if first:
+                self._let_go()
                 self._heart.stop(tasks=self.counts())
                 if self._budget is not None:
                     self._budget.enforce()
@@ -408,6 +415,12 @@ class DataFlowKernel:
             if error is not None:  # first: it says what the others come to
                 errors.insert(0, error)
         return errors
+
+    def _let_go(self) -> None:
+        try:
+            detach(self.memoizer)
+        except BaseException as error:  # the user's, at the end of everything
+            logger.error("The memoizer could not be closed.", exc_info=error)
 
     def _not_safe(self, failure: StoreError) -> CheckpointNotSavedError:
         return CheckpointNotSavedError(

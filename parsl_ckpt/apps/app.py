@@ -279,6 +279,8 @@ class AppBase:
             code_default=kernel.code_default,
             valid=self._validity(kernel),
             observed=options.observed,
+            source=fn,
+            ignored=tuple(options.ignore_for_cache or ()),
         )
         self._described = described = weakref.ref(kernel), spec
         return described

@@ -144,7 +144,19 @@ class Reading:
                 self._lost.add(stored.record_id)
             raise
 
+    def encoded(self, stored: Stored) -> tuple[int, bytes, Any]:
+        """The encoded value of a result: codec, data, buffers.
+
+        Raises:
+            UnreadableRecordError: a blob is missing or damaged.
+        """
+        codec, data, buffers = self._encoded(stored)
+        return codec, bytes(data), buffers
+
     def _value(self, stored: Stored) -> Any:
+        return codecs.decode(*self._encoded(stored), self.pickle)
+
+    def _encoded(self, stored: Stored) -> tuple[int, Any, Any]:
         result = stored.result if stored.place is None else self._full(stored)
         codec = result.codec
         data: Any = result.value
@@ -159,7 +171,7 @@ class Reading:
         elif result.blobs:
             directory = stored.directory
             buffers = [self._blobs.read(directory, *blob) for blob in result.blobs]
-        return codecs.decode(codec, data, buffers, self.pickle)
+        return codec, data, buffers
 
     def _moved(self, stored: Stored) -> Stored | None:
         """The same record where compacting has put it since; None if it was not moved."""

@@ -7,7 +7,7 @@ decode values and hash them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
@@ -99,7 +99,20 @@ class Entering:
                 stored = memo.find(task.key, spec.valid)
         if stored is not None:
             self.found(task, stored)
-        elif spec.shared and kernel.sharing is not None and not (task.alone or task.refresh):
+        elif kernel.elsewhere is not None and not task.refresh:
+            kernel.elsewhere.ask(task)
+        else:
+            self._miss(task)
+
+    def missed(self, task: Task) -> None:
+        """Go on with a task of which nothing is known elsewhere either."""
+        self._attend(task, self._miss)
+
+    def _miss(self, task: Task) -> None:
+        """Have a task computed, unless another process does that."""
+        kernel = self._kernel
+        alone = task.alone or task.refresh
+        if task.spec.shared and kernel.sharing is not None and not alone:
             kernel.sharing.ask(task)
         else:
             self._enter_uncached(task)
@@ -130,13 +143,21 @@ class Entering:
 
     def _enter_uncached(self, task: Task) -> None:
         kernel = self._kernel
-        values = {future: kernel.inputs.value(future, task) for future in task.inputs}
-        args, kwargs = self._resolving.substitute(task.args, task.kwargs, values)
+        args, kwargs = self.values(task)
         if task.spec.kind == "lift":
             kernel.strand.post((kernel.lifted, task, task.spec.fn(*args)))
         else:
             self._execution.attempt(task, args, kwargs)
             kernel.strand.post((kernel.start, task))
+
+    def values(self, task: Task) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a task, with values in the places of its inputs.
+
+        Raises:
+            InputPending: the record of one of them cannot be read.
+        """
+        values = {one: self._kernel.inputs.value(one, task) for one in task.inputs}
+        return self._resolving.substitute(task.args, task.kwargs, values)
 
     def _alias(self, task: Task, stored: Stored) -> None:
         """File the record that was found by value under the task's lineage as well."""

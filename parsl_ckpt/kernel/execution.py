@@ -8,6 +8,7 @@ attempt ─► launch ─► executor ... finished ─┬─ failed ────
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,17 @@ class Execution:
         task.attempt = attempt
         if task.state is states.UNSCHED:
             task.state = states.LAUNCHED  # nobody else has seen the task yet
+
+    def found(
+        self, task: Task, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Record a value that is known from elsewhere, as if the task had come to it."""
+        self._outline(task, args, kwargs)
+        attempt = Attempt(task.spec.fn, args, kwargs, app=task.spec.name, tid=task.tid)
+        attempt.claim()  # it is never launched, nor given up any more
+        attempt.began = time.time()
+        task.attempt = attempt
+        self.record(task, value)
 
     def _outline(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Keep what long arguments are made of, before the task changes them."""
@@ -162,6 +174,8 @@ class Execution:
     def record(self, task: Task, value: Any, encoded: Any = None) -> None:
         """Encode a value and hand it to the writer; the future follows when it is committed."""
         kernel = self._kernel
+        if kernel.elsewhere is not None:
+            kernel.elsewhere.succeeded(task, value)
         if not (kernel.memo.record and task.pristine):
             kernel.strand.post((kernel.done, task, value))
             return
@@ -176,6 +190,8 @@ class Execution:
                 inputs = watching.encode(task.remarks.inputs)
                 note = kernel.store.stage_note(entry.record_id, watching.UNDECLARED, inputs)
                 kernel.writer.commit(None, note)
+            if kernel.elsewhere is not None:
+                kernel.elsewhere.note(task, entry)
         except BaseException as error:  # the user's __reduce__ may raise anything
             kernel.problems.unsaved(task.spec.name, task.tid, error)
             kernel.strand.post((kernel.done, task, value))

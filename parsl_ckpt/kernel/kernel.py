@@ -36,6 +36,7 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Launcher
 from parsl_ckpt.kernel.auditing import Auditing
 from parsl_ckpt.kernel.calls import Calls
+from parsl_ckpt.kernel.elsewhere import Elsewhere
 from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
@@ -141,6 +142,8 @@ class Kernel:
         self._idle: list[Any] = []
         # What answers AppFuture.why(); set by who knows more than this room.
         self.explain: Callable[[AppFuture], Any] | None = None
+        # Who is asked about calls of which nothing is recorded, if anybody is.
+        self.elsewhere: Elsewhere | None = None
         # What makes submission refuse; see ending.py.
         self.refusal: ParslCkptError | None = None
         self.failure: BaseException | None = None
@@ -293,7 +296,11 @@ class Kernel:
         if task.state in states.FINAL_STATES:
             return
         if stopped or not self._retry.allows(task.cost):
-            self.fail(task, error, states.FAILED)
+            elsewhere = self.elsewhere
+            if elsewhere is not None and task.key is not None:
+                self._effects.append(lambda: elsewhere.failed(task, error))
+            else:
+                self.fail(task, error, states.FAILED)
             return
         previous = task.attempt
         assert previous is not None
@@ -360,7 +367,7 @@ class Kernel:
         """*In turn.*"""
         if task.state in states.FINAL_STATES:
             return
-        task.to(states.EXEC_DONE)
+        task.to(task.ends)
         task.value = value
         self._close_task(task)
 

@@ -143,7 +143,7 @@ class Submission:
         task.key = key
         task.refresh = refresh
         future._task = task
-        if spec.shared and not refresh:
+        if (spec.shared or kernel.elsewhere is not None) and not refresh:
             return self._submit_shared(task, key, future)
         self._execution.attempt(task, arguments.args, arguments.kwargs)
         other = memo.enter(key, task)
@@ -162,7 +162,7 @@ class Submission:
         return future
 
     def _submit_shared(self, task: Task, key: bytes, future: AppFuture) -> AppFuture:
-        """A miss that another process may be computing, which is not asked for on this thread."""
+        """A miss that others may know or be computing, who are not asked on this thread."""
         other = self._kernel.memo.enter(key, task)
         if other is not task:
             if other.admits(task):

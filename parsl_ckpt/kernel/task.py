@@ -85,6 +85,8 @@ class Spec:
         observed: ``fn`` is an :class:`~parsl_ckpt.kernel.watching.Observer`.
         code_default: the kernel's default for ``code``, under which this description was made.
         shared: equal calls of several processes wait for one of them; see :mod:`sharing`.
+        source: the user's function, where ``fn`` is something around it.
+        ignored: names of parameters that do not count in addresses.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Spec:
     shared: bool = False
     valid: Callable[[Stored], bool] | None = None
     observed: bool = False
+    source: Callable[..., Any] | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class Task:
@@ -129,6 +133,8 @@ class Task:
         alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
+        ends: the state in which it succeeds: ``memo_done`` if its value came from elsewhere.
+        told: what a memoizer was told of it, or None; see :mod:`elsewhere`.
         request: what it asks for beside its arguments, or None.
         history: what is noted of it since somebody asked for its record; None before.
     """
@@ -172,6 +178,8 @@ class Task:
         self.alone = False
         self.pristine = True
         self.remarks: Any = None
+        self.ends = EXEC_DONE
+        self.told: Any = None
         self.value: Any = None
         self.error: BaseException | None = None
         self.stored: Any = None

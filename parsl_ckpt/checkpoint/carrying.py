@@ -1,0 +1,455 @@
+"""Carrying results over from Parsl's checkpoints, and back.
+
+::
+
+    runinfo/*/checkpoint/tasks.pkl ─► told apart ─► a run of ours, under Parsl's keys ◄─ a miss asks
+    a run of ours: values, and notes of Parsl's keys ─► DIR/tasks.pkl
+
+What is carried over is a run like any other, which every command knows: its results have keys made
+from Parsl's, and as values Parsl's own records, byte for byte.  They are unpickled when a call asks
+for one, in the program that asks, and then filed under the key that the call has here.
+
+Rule of this file: taking over unpickles nothing, and asks for the trust that loading asks for: what
+is taken over is ours, and trusted, from then on.  A run appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from blake3 import blake3
+
+from parsl_ckpt.errors import ArchiveError, FormatError, StoreWriteError, UnreadableRecordError
+from parsl_ckpt.identity.keys import KeySource
+
+from . import codec as codecs
+from . import format as fmt
+from . import heartbeat, inventory, rundir
+from .archive import STAGING
+from .backend import Owner
+from .codec import Encoded
+from .local import LocalBackend
+from .parsl_file import START, ParslFile, walk
+from .reading import Stored
+from .store import Store
+from .trust import Trust, foreign, refuse
+
+PARSL = "(parsl)"
+"""Stands for the app of a result of which only Parsl's key is known."""
+EVENT = "carried"
+NOTE = "parsl"
+"""The note that keeps Parsl's key of a call beside its record: protocol (1 byte), key (16)."""
+
+TASKS = "tasks.pkl"
+_MARK = blake3(b"parsl_ckpt carried over from parsl").digest(16)
+_PROTOCOLS = range(2, 6)
+_BATCH = 512
+_SHOWN = 5  # reasons that are told one by one
+
+Progress = Callable[[int], None]
+
+
+def foreign_key(key: bytes) -> bytes:
+    """The key under which a result with this key of Parsl's stands here."""
+    return blake3(b"parsl_ckpt key of parsl\0" + key).digest()
+
+
+def carried_protocols(store: Store) -> tuple[int, ...]:
+    """Protocols of the pickles behind the keys of what was carried over; empty if nothing was."""
+    marks = {
+        int(record.name)
+        for record in store.lookup(_MARK)
+        if type(record) is fmt.Note and record.record_id == _MARK and record.name.isdigit()
+    }
+    return tuple(sorted(marks))
+
+
+def carried_value(store: Store, stored: Stored, key: bytes) -> Any:
+    """The value in a record of Parsl's.
+
+    Args:
+        store: where it was found.
+        stored: the record.
+        key: Parsl's key.
+
+    Raises:
+        UnreadableRecordError, FormatError: it cannot be unpickled here, or is another one.
+    """
+    data = store.value(stored)
+    if type(data) is not dict or data.get("hash") != key.hex() or "result" not in data:
+        raise UnreadableRecordError(
+            "A record that was carried over from Parsl is none of Parsl's.",
+            hint="The call is computed.",
+            path=stored.directory,
+        )
+    return data["result"]
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CarriedFile:
+    """One ``tasks.pkl`` that was taken over.
+
+    Attributes:
+        path: where it was.
+        digest: of its content.
+        records: results in it.
+        damaged: stretches of it that held no whole record.
+        failures: recorded exceptions, which are left out.
+    """
+
+    path: str
+    digest: str
+    records: int = 0
+    damaged: int = 0
+    failures: int = 0
+
+
+@dataclass
+class Carried:
+    """What was taken over.
+
+    Attributes:
+        run: the run that it is in here; None if there was nothing new.
+        files: those that were taken over.
+        skipped: those that were taken over before: to the runs that they are in.
+    """
+
+    run: str | None = None
+    files: list[CarriedFile] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        """Results that were taken over."""
+        return sum(file.records for file in self.files)
+
+
+def import_parsl(
+    run_dir: str | os.PathLike[str],
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    trust: Trust = "owner",
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+) -> Carried:
+    """Take the results of Parsl's checkpoints into a new run, under Parsl's keys.
+
+    What is damaged is left out, and so is what was taken over before.  Nothing is unpickled.
+
+    Args:
+        run_dir: the run directory, made if it is missing; it may be Parsl's.
+        sources: directories of runs (``runinfo``), of one run, of one checkpoint, or files.
+        trust: ``"owner"`` takes only files that nobody else can write to; ``"any"`` all.
+        signing_key: what is taken over is signed with it.
+        progress: called with the number of bytes done since the last call.
+
+    Raises:
+        ArchiveError: there is no checkpoint of Parsl's.
+        UntrustedCheckpointError: others own one, or can write to it.
+        StoreWriteError: it could not be written; nothing is taken over.
+    """
+    base = os.path.abspath(os.fspath(run_dir))
+    paths = [path for source in sources for path in find_parsl(source)]
+    done = Carried()
+    known = _known(base)
+    backend = LocalBackend()
+    staging = f"{base}/{STAGING}{secrets.token_hex(8)}"
+    try:
+        for path in dict.fromkeys(paths):
+            with _opened(path, trust) as file:
+                digest = _digest(file)
+                if digest in known:
+                    done.skipped[path] = known[digest]
+                    continue
+                known[digest] = path
+                backend.make_directory(staging)
+                carried = CarriedFile(path, digest)
+                _take(f"{staging}/{rundir.CHECKPOINT}", file, carried, signing_key, progress)
+                done.files.append(carried)
+        if done.records:
+            done.run = _settle(backend, base, staging, done)
+    except OSError as error:
+        if isinstance(error, (ArchiveError, StoreWriteError)):
+            raise
+        raise StoreWriteError(
+            f"Parsl's results could not be taken into {base}: {error}.",
+            hint="Make room, or name another run directory.",
+            path=base,
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return done
+
+
+def find_parsl(source: str | os.PathLike[str]) -> list[str]:
+    """Parsl's checkpoint files at a place, oldest run first.
+
+    Args:
+        source: a directory of runs, of one run, of one checkpoint, or a file.
+
+    Raises:
+        ArchiveError: there are none.
+    """
+    place = os.path.abspath(os.fspath(source))
+    if os.path.isfile(place):
+        return [place]
+    for path in (f"{place}/{TASKS}", f"{place}/{rundir.CHECKPOINT}/{TASKS}"):
+        if os.path.lexists(path):
+            return [path]
+    with contextlib.suppress(OSError):
+        runs = sorted(filter(rundir.is_run, os.listdir(place)), key=rundir.order_of)
+        paths = [f"{place}/{run}/{rundir.CHECKPOINT}/{TASKS}" for run in runs]
+        found = [path for path in paths if os.path.lexists(path)]
+        if found:
+            return found
+    raise ArchiveError(
+        f"There is no checkpoint of Parsl's at {os.fspath(source)}.",
+        hint=f"Name Parsl's run directory, such as runinfo, or a {TASKS} in it.",
+        path=place,
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: str, trust: Trust) -> Iterator[IO[bytes]]:
+    """A file of Parsl's, if nobody else could have written it."""
+    directory = os.path.dirname(path)
+    if trust != "any":
+        found = os.stat(directory)
+        reason = foreign(Owner(found.st_uid, stat.S_IMODE(found.st_mode)))
+        if reason is not None:
+            raise refuse(directory, reason)
+    # Never a link or a pipe: where they lead is somebody's choice.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    with open(os.open(path, flags), "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ArchiveError(f"{path} is no file.", hint=f"Name a {TASKS}.", path=path)
+        reason = foreign(Owner(found.st_uid, stat.S_IMODE(found.st_mode)))
+        if reason is not None and trust != "any":
+            raise refuse(path, reason)
+        yield file
+
+
+def _digest(file: IO[bytes]) -> str:
+    hasher = blake3(max_threads=blake3.AUTO)
+    while data := file.read(4 << 20):
+        hasher.update(data)
+    file.seek(0)
+    return hasher.hexdigest()
+
+
+def _take(
+    directory: str,
+    file: IO[bytes],
+    carried: CarriedFile,
+    signing_key: KeySource | None,
+    progress: Progress | None,
+) -> None:
+    """Append the records of a file to the checkpoint of the run that is being made."""
+    written = os.fstat(file.fileno()).st_mtime  # of each record no more is known
+    records, told = ParslFile(file), 0
+    protocols: set[int] = set()
+    with Store.open(directory, trust="any", signing_key=signing_key, compression="auto") as store:
+        batch = []
+        for key, protocol, data in records:
+            protocols.add(protocol)
+            batch.append(
+                store.stage(
+                    Encoded(codecs.PICKLE, data), key=foreign_key(key), app=PARSL, began=written
+                )
+            )
+            carried.records += 1
+            if len(batch) >= _BATCH or len(data) > _BATCH << 8:
+                store.append(batch)
+                batch = []
+            if progress is not None and records.read != told:
+                progress(records.read - told)
+                told = records.read
+        carried.damaged, carried.failures = records.damaged, records.failures
+        marks = [store.stage_note(_MARK, str(protocol), b"") for protocol in sorted(protocols)]
+        event = store.stage_run(EVENT, {"from": "parsl", "files": [vars(carried)]})
+        store.append([*batch, *marks, event])
+
+
+def _known(base: str) -> dict[str, str]:
+    """Digests of the files that were taken over before: to the runs that they are in."""
+    if not os.path.isdir(base):
+        return {}
+    backend = LocalBackend()
+    places = inventory.find(backend, base)
+    names = {place.directory: place.name for place in places}
+    found = {}
+    sources = [place.directory for place in places if os.path.isdir(place.directory)]
+    with Store.open(None, sources=sources, named=False) as store:
+        for directory, run in store.runs():
+            if run.event == EVENT:
+                for file in run.data.get("files", ()):
+                    found[str(file.get("digest"))] = names.get(directory, directory)
+    return found
+
+
+def _settle(backend: LocalBackend, base: str, staging: str, done: Carried) -> str:
+    """Let the run appear, under a number that is free."""
+    run = rundir.claim(base)
+    heart = heartbeat.Heartbeat(run, backend=backend)
+    # Nobody's process, so that it is not taken for one that lives here.
+    heart.end({"began": None, "pid": None, "beat": 0, "used": [], "ended": time.time()})
+    backend.rename(f"{staging}/{rundir.CHECKPOINT}", f"{run}/{rundir.CHECKPOINT}")
+    with contextlib.suppress(OSError):
+        backend.sync_directory(run)
+        backend.sync_directory(base)
+    return os.path.basename(run)
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Exported:
+    """What was written for Parsl.
+
+    Attributes:
+        path: the file.
+        records: results in it.
+        unknown: results of which Parsl's key was not noted when they were recorded.
+        unwritten: results whose values cannot be written here: app, and why; the first of them.
+        failed: how many those are.
+    """
+
+    path: str
+    records: int = 0
+    unknown: int = 0
+    failed: int = 0
+    unwritten: list[tuple[str, str]] = field(default_factory=list)
+
+
+def export_parsl(
+    run_dir: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    only: Sequence[str] | None = None,
+    trust: Trust = "owner",
+    signing_key: KeySource | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write results as a checkpoint of Parsl's: those of which Parsl's keys are known.
+
+    These are the results of runs with ``BasicMemoizer(parsl_keys=True)``, and those that were
+    carried over from Parsl.  Values that are not pickled here are decoded, which may import
+    modules.
+
+    Args:
+        run_dir: the run directory, or a single checkpoint.
+        target: the directory that is to hold ``tasks.pkl``; what is given to Parsl as one of its
+            ``checkpoint_files``.
+        only: names of runs; all by default.
+        trust, signing_key: as for :meth:`Store.open`.
+        progress: called with the number of records done since the last call.
+
+    Raises:
+        CheckpointNotFoundError: there is no such run directory, or no such run.
+        ArchiveError: the file is there already.
+        StoreWriteError: it could not be written.
+    """
+    path = os.path.join(os.fspath(target), TASKS)
+    backend = LocalBackend()
+    places = inventory.find(backend, run_dir, only)
+    sources = [place.directory for place in places if os.path.isdir(place.directory)]
+    if os.path.lexists(path):
+        raise ArchiveError(
+            f"{path} is there already.", hint="Name another directory, or remove it.", path=path
+        )
+    done = Exported(path)
+    temporary = f"{path}.part-{os.getpid()}"
+    try:
+        os.makedirs(os.fspath(target), exist_ok=True)
+        with (
+            Store.open(
+                None, sources=sources, named=False, trust=trust, signing_key=signing_key
+            ) as store,
+            open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+        ):
+            for data in _exported(store, done, progress or (lambda _: None)):
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreWriteError(
+            f"{path} could not be written: {error}.", hint="Name another place.", path=path
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    return done
+
+
+def _exported(store: Store, done: Exported, progress: Progress) -> Iterator[bytes]:
+    """The records for Parsl, from the oldest on: of several for one key Parsl takes the last."""
+    noted = {
+        record.record_id: record.leaf
+        for _, _, record in store.records()
+        if type(record) is fmt.Note and record.name == NOTE and len(record.leaf) == 17
+    }
+    for directory, record_id, record in store.records():
+        if type(record) is not fmt.Result or record_id in store.catalog.removed:
+            continue
+        progress(1)
+        stored = Stored(record, record_id, record.parents, directory)
+        note = noted.get(record_id)
+        if note is None and record.app != PARSL:
+            done.unknown += 1
+            continue
+        try:
+            yield _as_it_was(store, stored) if note is None else _dumped(store, stored, note)
+            done.records += 1
+        except Exception as error:  # of the user's classes
+            done.failed += 1
+            if len(done.unwritten) < _SHOWN:
+                done.unwritten.append((record.app, f"{type(error).__name__}: {error}"))
+
+
+def _as_it_was(store: Store, stored: Stored) -> bytes:
+    """A record that was carried over, as Parsl wrote it."""
+    _, data, _ = store.encoded(stored)
+    head = START.match(data)
+    if head is None or foreign_key(bytes.fromhex(head["hash"].decode())) != stored.result.key:
+        raise FormatError("This is no record of Parsl's.")
+    return data
+
+
+def _dumped(store: Store, stored: Stored, note: bytes) -> bytes:
+    """A result as Parsl writes it."""
+    key = note[1:].hex()
+    codec, data, buffers = store.encoded(stored)
+    if codec != codecs.PLAIN and not buffers and data[:1] == b"\x80":
+        return _wrapped(data, key)  # classes of the script cannot be found here, and need not be
+    value = codecs.decode(codec, data, buffers, store.pickle)
+    return pickle.dumps({"hash": key, "exception": None, "result": value}, note[0])
+
+
+def _wrapped(data: bytes, key: str) -> bytes:
+    """The pickle of a record, around the pickle of a value, whose references stay as they are.
+
+    Opcodes: mark, "result", those of the value, "hash", key, "exception", None, dict, stop.
+    """
+    end, frame = walk(data)
+    value = bytearray(data[: end - 1])
+    if frame:
+        size = int.from_bytes(data[frame - 8 : frame], "little")
+        if frame + size == end:  # the stop, its last byte, is taken off
+            value[frame - 8 : frame] = (size - 1).to_bytes(8, "little")
+    tail = b"\x8c\x04hash\x8c\x20" + key.encode() + b"\x8c\x09exceptionNd."
+    return data[:2] + b"(\x8c\x06result" + bytes(value[2:]) + tail
