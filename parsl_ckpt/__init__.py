@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parsl_ckpt.apps import App, File, join_app, python_app
+    from parsl_ckpt.apps import App, File, bash_app, join_app, python_app
     from parsl_ckpt.apps.typed import TypedApp, as_value
     from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
     from parsl_ckpt.checkpoint.store import Store
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.futures import AppFuture
     from parsl_ckpt.kernel.problems import CheckpointWarning
     from parsl_ckpt.kernel.randomness import task_rng
+    from parsl_ckpt.kernel.streams import AUTO_LOGNAME
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AUTO_LOGNAME",
     "App",
     "AppFuture",
     "CheckpointNotSavedError",
@@ -59,6 +61,7 @@ __all__ = [
     "ThreadPoolExecutor",
     "TypedApp",
     "as_value",
+    "bash_app",
     "clear",
     "dfk",
     "get_all_checkpoints",
@@ -72,7 +75,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "apps": ("App", "File", "join_app", "python_app"),
+    "apps": ("App", "File", "bash_app", "join_app", "python_app"),
     "apps.typed": ("TypedApp", "as_value"),
     "checkpoint.rundir": ("get_all_checkpoints", "get_last_checkpoint"),
     "checkpoint.store": ("Store",),
@@ -87,6 +90,7 @@ _HOMES = {
     "kernel.futures": ("AppFuture",),
     "kernel.problems": ("CheckpointWarning",),
     "kernel.randomness": ("task_rng",),
+    "kernel.streams": ("AUTO_LOGNAME",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -66,6 +66,9 @@ class Config:
         dependency_resolver: where futures are looked for among the arguments of a call: a
             :class:`~parsl_ckpt.kernel.resolving.DependencyResolver`; None for builtin containers at
             any depth.
+        std_autopath: ``std_autopath(task_record, "stdout" or "stderr")`` names the files of streams
+            that are given as ``AUTO_LOGNAME``: a path, (path, mode) or a File; None for
+            ``task_logs/`` in the run's directory.
         exit_mode: what the end of a ``with`` block does: ``"cleanup"`` cancels what has not begun,
             ``"wait"`` waits for all tasks first unless there was an exception, ``"skip"`` nothing.
         grace: seconds for which tasks that run are waited for at an end by a signal or an
@@ -117,6 +120,7 @@ class Config:
     retries: float | int = 0
     retry_handler: Callable[..., float | int] | None = None
     dependency_resolver: DependencyResolver | None = None
+    std_autopath: Callable[[Mapping[str, Any], str], Any] | None = None
     exit_mode: ExitMode = "cleanup"
     grace: float | int = 10.0
     durability: Durability = "process"
@@ -236,6 +240,7 @@ _USUAL = {one.name: one.default for one in fields(Config)}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
     "dependency_resolver": "Give a DependencyResolver, or None for builtin containers.",
+    "std_autopath": "Give a function of a task's record and a stream's name, or None.",
     "exit_mode": "Use 'cleanup', 'wait' or 'skip'.",
     "single_flight": "Use 'process' or 'shared'.",
     "durability": "Use 'process' or 'power'.",

@@ -42,6 +42,7 @@ from parsl_ckpt.kernel.neighbours import Neighbours
 from parsl_ckpt.kernel.records import States, Tasks
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
+from parsl_ckpt.kernel.streams import LogNames
 from parsl_ckpt.observe.diary import Diary
 from parsl_ckpt.observe.runlog import Reporter
 
@@ -155,6 +156,9 @@ class DataFlowKernel:
             audit_rate=config.audit_rate,
             dependency_resolver=config.dependency_resolver,
             privacy=Privacy(frozenset(config.secret), config.previews, config.signing_key),
+        )
+        self.kernel.log_name = LogNames(
+            None if remote else os.path.join(absolute, self.run_id), config.std_autopath
         )
         self.events = self.kernel.events
         self.kernel.owner = self

@@ -22,6 +22,7 @@ from parsl_ckpt.apps.mapping import map_calls
 from parsl_ckpt.apps.options import Options
 from parsl_ckpt.apps.reserved import Reserved
 from parsl_ckpt.apps.typed import (
+    BashDecorator,
     JoinDecorator,
     JoinOptions,
     PythonDecorator,
@@ -38,6 +39,7 @@ from parsl_ckpt.executors.pickling import ByValue
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.commands import BashRunner
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
@@ -62,7 +64,7 @@ class AppBase:
     Users make one with :func:`python_app`, :func:`join_app` or :func:`App`.
 
     Attributes:
-        kind: ``"python"`` or ``"join"``.
+        kind: ``"python"``, ``"join"`` or ``"bash"``.
     """
 
     def __init__(
@@ -82,7 +84,14 @@ class AppBase:
         self._options = options
         self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
         self._described: tuple[weakref.ref[Kernel], Spec] | None = None
-        self._reserved = Reserved(fn, name, kind)
+        if kind == "bash" and options.observed:
+            raise AppDefinitionError(
+                f"{name}: what a command reads cannot be seen from Python.",
+                hint="Leave check_mutation and watch_inputs out; pass what it reads as inputs=.",
+                app=name,
+                parameter="check_mutation" if options.check_mutation else "watch_inputs",
+            )
+        self._reserved = Reserved(fn, name, kind, options.check_walltime(name))
         self._asks = self._reserved.declared
         ignored = (*(options.ignore_for_cache or ()), *self._reserved.uncounted)
         self._binder = Binder(fn, ignored, name) if options.cache else None
@@ -262,8 +271,10 @@ class AppBase:
                 identity = CodeIdentity(fn, mode)
             addresser = Addresser(
                 self._name, identity, self._binder, options.version,
-                kernel.privacy.of(options.secrets),
+                kernel.privacy.of(options.secrets), "bash" if self.kind == "bash" else "",
             )  # fmt: skip
+        if self.kind == "bash":
+            run = BashRunner(run, self._name)
         if options.observed:
             run = Observer(run, positional(fn), options.check_mutation, options.watch_inputs)
         spec = Spec(
@@ -364,6 +375,7 @@ def python_app(
     watch_inputs: bool = False,
     undeclared: str = "warn",
     single_flight: str | None = None,
+    walltime: Span | None = None,
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -393,6 +405,9 @@ def python_app(
             equal call, wait for its record; ``"process"``: equal calls of this process only; None
             for the configuration's. ``"shared"`` takes a run in the mode ``"task_exit"``, and does
             nothing but warn in others.
+        walltime: how long a call may take, unless it says otherwise by a keyword of that name:
+            seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. A longer one fails with
+            :class:`~parsl_ckpt.errors.AppTimeout`; on an executor of processes it is stopped.
 
     Returns:
         An app: call it as the function, get a future.
@@ -408,7 +423,7 @@ def python_app(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
-        single_flight=single_flight,
+        single_flight=single_flight, walltime=walltime,
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
 
@@ -473,6 +488,8 @@ def App(apptype: Literal["python"], /, *args: Any, **options: Any) -> PythonDeco
 @overload
 def App(apptype: Literal["join"], /, *args: Any, **options: Any) -> JoinDecorator: ...
 @overload
+def App(apptype: Literal["bash"], /, *args: Any, **options: Any) -> BashDecorator: ...
+@overload
 def App(apptype: str, /, *args: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]: ...
 def App(  # the original API's name
     apptype: str,
@@ -486,7 +503,7 @@ def App(  # the original API's name
     """Make an app, in the original API's way: ``@App('python', dfk, cache=True)``.
 
     Args:
-        apptype: ``"python"`` or ``"join"``.
+        apptype: ``"python"``, ``"bash"`` or ``"join"``.
         dfk: the kernel to run on; None for the loaded one at the time of the call.
         cache: look calls up and record their outcomes.
         sites: the older name of ``executors``.
@@ -497,10 +514,10 @@ def App(  # the original API's name
     Raises:
         AppDefinitionError: there is no such kind of app.
     """
-    if apptype not in ("python", "join"):
+    if apptype not in ("python", "bash", "join"):
         raise AppDefinitionError(
             f"There is no kind of app called {apptype!r}.",
-            hint="Use 'python' or 'join'.",
+            hint="Use 'python', 'bash' or 'join'.",
             parameter="apptype",
         )
     unknown = sorted(options.keys() - {one.name for one in fields(Options)})

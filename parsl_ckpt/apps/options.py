@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from parsl_ckpt.errors import AppDefinitionError
 from parsl_ckpt.identity.code import Mode
-from parsl_ckpt.kernel.spans import Span
+from parsl_ckpt.kernel.spans import Span, seconds_of
 from parsl_ckpt.kernel.validity import Recorded, seconds_valid
 
 Undeclared = Literal["warn", "key"]
@@ -35,6 +35,7 @@ class Options:
     watch_inputs: bool = False
     undeclared: str = "warn"
     single_flight: str | None = None
+    walltime: Span | None = None
 
     def check(self, fn: Callable[..., Any], name: str) -> None:
         """Whether these can be the options of a function.
@@ -48,6 +49,8 @@ class Options:
         _check_secrets(fn, name, self.secrets)
         if self.valid_for is not None:
             seconds_valid(name, self.valid_for)
+        if self.walltime is not None:
+            self.check_walltime(name)
         if self.valid_if is not None and not callable(self.valid_if):
             raise AppDefinitionError(
                 f"{name}: valid_if={self.valid_if!r} is not a function.",
@@ -70,6 +73,24 @@ class Options:
                 app=name,
                 parameter="undeclared",
             )
+
+    def check_walltime(self, name: str) -> float | None:
+        """The walltime in seconds; None for no limit.
+
+        Raises:
+            AppDefinitionError: it is no span of time, or not positive.
+        """
+        if self.walltime is None:
+            return None
+        seconds = seconds_of(self.walltime)
+        if seconds is None or not 0 < seconds < float("inf"):
+            raise AppDefinitionError(
+                f"{name}: walltime={self.walltime!r} is not a span of time.",
+                hint="Use a number of seconds, '45s', '30m', '12h', 'HH:MM:SS', or a timedelta.",
+                app=name,
+                parameter="walltime",
+            )
+        return seconds
 
     @property
     def secrets(self) -> frozenset[str]:

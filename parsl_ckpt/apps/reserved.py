@@ -21,7 +21,7 @@ STREAMS = frozenset({"stdout", "stderr"})
 
 _NAMES = {
     "python": LIMITS | {"outputs"},
-    "join": frozenset({"outputs"}),
+    "join": frozenset({"outputs", "walltime"}),
     "bash": LIMITS | STREAMS | {"outputs"},
 }
 
@@ -35,6 +35,7 @@ class Reserved:
         fn: the function.
         name: the app's name, for messages.
         kind: ``"python"``, ``"join"`` or ``"bash"``.
+        walltime: of calls that do not say, nor the function's default.
 
     Attributes:
         declared: the function has such a parameter itself, so that each call may ask.
@@ -44,7 +45,9 @@ class Reserved:
     __slots__ = ("_app", "_bash", "_defaults", "_names", "_places", "_taken", "declared",
                  "uncounted")  # fmt: skip
 
-    def __init__(self, fn: Callable[..., Any], name: str, kind: str) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], name: str, kind: str, walltime: float | None = None
+    ) -> None:
         self._app = name
         self._bash = kind == "bash"
         self._names = _NAMES[kind]
@@ -58,7 +61,9 @@ class Reserved:
         self._places = {one: places.index(one) for one in own if one in places}
         self._defaults = {one: p.default for one, p in own.items() if p.default is not p.empty}
         self._taken = self._names if takes_any else frozenset(own)
-        self.declared = bool(own)
+        if walltime is not None and self._defaults.get("walltime") is None:
+            self._defaults["walltime"] = walltime
+        self.declared = bool(own) or walltime is not None
         self.uncounted = tuple(sorted(self._taken & (LIMITS | STREAMS)))
 
     def split(

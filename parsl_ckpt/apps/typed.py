@@ -140,9 +140,17 @@ class PythonOptions(JoinOptions, total=False):
     """The options of :func:`~parsl_ckpt.apps.app.python_app`."""
 
     executors: str | Sequence[str]
+    walltime: Span | None
     check_mutation: bool
     watch_inputs: bool
     undeclared: str
+
+
+class BashOptions(JoinOptions, total=False):
+    """The options of :func:`~parsl_ckpt.apps.bash.bash_app`."""
+
+    executors: str | Sequence[str]
+    walltime: Span | None
 
 
 class PythonDecorator(Protocol):

@@ -179,11 +179,13 @@ class Addresser:
         binder: its signature; gives the values that :meth:`address` takes.
         version: what the user says about the app's version.
         privacy: what of the arguments is hidden.
+        kind: what becomes of the function's value, where that is not the outcome: ``"bash"``, it is
+            run as a command.
     """
 
     __slots__ = (
-        "_code", "_head", "_output", "_special", "app", "binder", "code", "names", "privacy",
-        "version",
+        "_code", "_head", "_kind", "_output", "_special", "app", "binder", "code", "names",
+        "privacy", "version",
     )  # fmt: skip
 
     def __init__(
@@ -193,8 +195,10 @@ class Addresser:
         binder: Binder,
         version: str = "",
         privacy: Privacy = _NOTHING_HIDDEN,
+        kind: str = "",
     ) -> None:
         self.app = app_name
+        self._kind = (b"\0" + kind.encode(),) if kind else ()  # no name of a parameter begins so
         self.code = code
         self.binder = binder
         self.version = version
@@ -323,6 +327,7 @@ class Addresser:
             digest,
             self.version.encode("utf-8", "surrogatepass"),
             *[name.encode() for name in self.names],
+            *self._kind,
         )
 
     def _header(self, digest: bytes) -> bytes:

@@ -23,6 +23,7 @@ from parsl_ckpt.kernel.watching import Observed
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
+    from parsl_ckpt.kernel.request import Request
 
 
 class Execution:
@@ -110,6 +111,14 @@ class Execution:
             # The porter claims and reports it: here Ctrl-C might come between the two.
             self._kernel.porter.carry(self._not_launched, attempt, error)
         task.launched = True
+
+    def _honour(
+        self, executor: Launcher, task: Task, attempt: Attempt, request: Request
+    ) -> None:
+        """Have the executor see to what a call asks of it; a command limits itself."""
+        walltime = None if task.spec.kind == "bash" else request.walltime
+        if walltime is not None or request.resources:
+            executor.honour(attempt, walltime, request.resources)
 
     def _not_launched(self, attempt: Attempt, error: BaseException) -> None:
         if attempt.claim():

@@ -54,6 +54,7 @@ from parsl_ckpt.kernel.runtime import Runtime
 from parsl_ckpt.kernel.sharing import Sharing
 from parsl_ckpt.kernel.specimens import Specimens
 from parsl_ckpt.kernel.strand import Strand, Tally
+from parsl_ckpt.kernel.streams import no_log_name
 from parsl_ckpt.kernel.submission import Submission
 from parsl_ckpt.kernel.task import Spec, Task, arguments_of
 from parsl_ckpt.kernel.timer import Clock
@@ -144,6 +145,8 @@ class Kernel:
         self.explain: Callable[[AppFuture], Any] | None = None
         # Who is asked about calls of which nothing is recorded, if anybody is.
         self.elsewhere: Elsewhere | None = None
+        # What names the files of AUTO_LOGNAME; set by who knows the run's directory.
+        self.log_name: Callable[[Mapping[str, Any], str], Any] = no_log_name
         # What makes submission refuse; see ending.py.
         self.refusal: ParslCkptError | None = None
         self.failure: BaseException | None = None
@@ -233,6 +236,8 @@ class Kernel:
         while other.merged is not None:
             other = other.merged
         future._task = other
+        if other.request is not None:
+            future._request = other.request
         if other.state not in states.FINAL_STATES:
             if other.joined is None:
                 other.joined = []

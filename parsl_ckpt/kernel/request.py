@@ -24,6 +24,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
         stdout, stderr: where its standard streams go; None for where they go anyway.
         walltime: seconds that it may take; None for as long as it takes.
         resources: what an executor is to provide for it; None for nothing in particular.
+        logs: where the streams go whose files the run names.
     """
 
     outputs: tuple[Any, ...] = ()
@@ -31,6 +32,11 @@ class Request(Struct, frozen=True, eq=False, gc=False):
     stderr: Any = None
     walltime: float | None = None
     resources: Mapping[str, Any] | None = None
+    logs: Mapping[str, Any] = {}
+
+    def stream(self, name: str) -> Any:
+        """Where a stream goes: a path, (path, mode) or a file; None for where it goes anyway."""
+        return self.logs.get(name) or getattr(self, name)
 
     def admits(self, other: Request) -> bool:
         """Whether a call that asks for ``other`` is served by an equal call that asks for this.

@@ -29,6 +29,7 @@ from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key, mark_part
 from parsl_ckpt.kernel.memo import all_restored, lineage_of
 from parsl_ckpt.kernel.request import Request
+from parsl_ckpt.kernel.streams import AUTO_LOGNAME, STREAMS
 from parsl_ckpt.kernel.task import Spec, Task
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Submission:
         try:
             arguments = self._gather(args, kwargs)
             if request is not None:
+                if AUTO_LOGNAME in (request.stdout, request.stderr):
+                    request = self._named(request, future.tid, spec, args, kwargs)
                 arguments.request = future._request = request
             if arguments.futures:
                 return self._submit_waiting(spec, arguments, future, refresh)
@@ -114,6 +117,16 @@ class Submission:
         future._conclude(FINISHED, None, error, states.FAILED)
         self._kernel.post_safely(self._kernel.count_unentered, future.tid, spec, error)
         return future
+
+    def _named(
+        self, request: Request, tid: int, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Request:
+        """The request of a call, with files for the streams that it leaves to the run."""
+        record = {"id": tid, "func_name": spec.name, "func": spec.fn, "args": args,
+                  "kwargs": kwargs}  # fmt: skip
+        streams = [name for name in STREAMS if getattr(request, name) is AUTO_LOGNAME]
+        logs = {name: self._kernel.log_name(record, name) for name in streams}
+        return msgspec.structs.replace(request, logs=logs)
 
     def rehearse(self, spec: Spec, arguments: Arguments) -> AppFuture:
         """Run a call once more, beside what is recorded and without recording it."""
@@ -229,6 +242,8 @@ class Submission:
     def _join(self, other: Task, future: AppFuture) -> AppFuture:
         """Wait for the equal call that is under way instead of running a second one."""
         future._task = other
+        if other.request is not None:
+            future._request = other.request  # its streams are where the other's are
         future.from_memo = True
         self._kernel.post_safely(self._kernel.join_future, other, future)
         self.nudge(other)

@@ -220,7 +220,7 @@ def start_a_child(bell):  # noqa: F811
 
 def test_the_processes_that_it_started_are_stopped_too(processes, bell):  # noqa: F811
     path, ring = bell
-    attempt = launch(processes, 0.3, start_a_child, path)
+    attempt = launch(processes, 1.0, start_a_child, path)
     pids = {ring(), ring()}
     assert isinstance(error_of(processes, attempt), AppTimeout)
     until(lambda: not any(map(alive, pids)))
