@@ -268,6 +268,8 @@ class Life:
     def check_told(self, future: AppFuture) -> None:
         """What is done and only held has been announced, before it was done."""
         writer = self.kernel.writer
+        if future.from_memo:
+            return  # what is held is found at once, while the first call of it is being told
         if self.store._writing.find_held(future._value_key or b"") is None:
             return
         incident = f" {writer._incident}"
@@ -317,10 +319,12 @@ class Life:
         for index, future in list(self.latest.items())[-3:]:
             if future._lazy is not None or type(future._result) is not list or not future._record:
                 continue
-            looked_at = all(one is not future for _, one in self.open)
+            key = self.model.key(index)  # equal calls that are made at once share the value
+            equal = {n for n in range(len(self.model.calls)) if self.model.key(n) == key}
+            looked_at = all(n not in equal for n, _ in self.open)
             users = (
                 call.app for call in self.model.calls
-                for arg in call.args if type(arg) is not int and arg.call == index
+                for arg in call.args if type(arg) is not int and arg.call in equal
             )  # fmt: skip
             if looked_at and all(user.cache for user in users):  # others get the very object
                 future._result.append("changed")
