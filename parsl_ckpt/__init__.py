@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.futures import AppFuture
     from parsl_ckpt.kernel.problems import CheckpointWarning
     from parsl_ckpt.kernel.randomness import task_rng
+    from parsl_ckpt.observe.results import results
     from parsl_ckpt.kernel.streams import AUTO_LOGNAME
 
 __version__ = "0.1.0"
@@ -70,6 +71,7 @@ __all__ = [
     "join_app",
     "load",
     "python_app",
+    "results",
     "task_rng",
     "wrap",
 ]
@@ -90,6 +92,7 @@ _HOMES = {
     "kernel.futures": ("AppFuture",),
     "kernel.problems": ("CheckpointWarning",),
     "kernel.randomness": ("task_rng",),
+    "observe.results": ("results",),
     "kernel.streams": ("AUTO_LOGNAME",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -27,6 +27,7 @@ from parsl_ckpt.errors import (
     KernelClosedError,
     KernelError,
     NoDataFlowKernelError,
+    NotAnAppError,
     StoreError,
 )
 from parsl_ckpt.executors.named import made, threads
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.budget import Budget
     from parsl_ckpt.observe.asking import Asking
     from parsl_ckpt.observe.reasons import Reason
+    from parsl_ckpt.observe.results import Results
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +248,48 @@ class DataFlowKernel:
             TypeError: the app cannot be called so.
         """
         return self._asking.call(app, args, kwargs)
+
+    def results(
+        self,
+        app: Any,
+        *,
+        code: str | None = None,
+        failures: bool = False,
+        details: bool = False,
+        flatten: bool = True,
+    ) -> Results:
+        """What is recorded of an app as a table: one row a call, parameters and value as columns.
+
+        Args:
+            app: an app, or its name.
+            code, failures, details, flatten: as for :func:`~parsl_ckpt.observe.results.results`;
+                ``code=None`` stands for an app's code as it is now.
+
+        Returns:
+            :class:`~parsl_ckpt.observe.results.Results`: iterate over its rows, or use its
+            ``to_pandas()``, ``to_csv(path)``, ``to_parquet(path)``.
+
+        Raises:
+            CacheKeyError: the app is not cached.
+            NotRecordedError: when the rows are asked for: nothing is recorded of an app so named.
+        """
+        from parsl_ckpt.observe.results import Results, chosen_code, edition_of
+
+        edition: Any = chosen_code(code)
+        name = app
+        if not isinstance(app, str):
+            describe = getattr(app, "spec_on", None)
+            if describe is None:
+                raise NotAnAppError(
+                    f"{app!r:.80} is no app, so that it has no results.",
+                    hint="Give an app, or its name.",
+                )
+            spec = describe(self.kernel)
+            name, edition = spec.name, edition or edition_of(spec)
+        return Results(
+            lambda: self._asking.store, name, edition=edition, failures=failures, details=details,
+            flatten=flatten, must=isinstance(app, str),
+        )  # fmt: skip
 
     @functools.cached_property
     def _asking(self) -> Asking:

@@ -323,3 +323,18 @@ class InvalidResourceSpecification(ExecutorError):
     Attributes:
         invalid_keys: the names of what was asked for.
     """
+
+
+# --- results as a table ---------------------------------------------------------------------------
+
+
+class NotRecordedError(StoreError, LookupError):
+    """Results were asked for of an app of which nothing is recorded; ``app`` is its name."""
+
+
+class TableError(ParslCkptError, ValueError):
+    """Results do not fit the table that was asked for."""
+
+
+class MissingLibraryError(ParslCkptError, ImportError):
+    """What was asked for takes a library that is not installed; ``library`` is its name."""

@@ -101,7 +101,13 @@ def encode(value: Any, pickle: bool = True, *, foreign_main: bool = False) -> En
     return _encode_pickle(value, foreign_main)
 
 
-def decode(codec: int, data: bytes, buffers: Sequence[Any] = (), pickle: bool = True) -> Any:
+def decode(
+    codec: int,
+    data: bytes,
+    buffers: Sequence[Any] = (),
+    pickle: bool = True,
+    stand_ins: bool = False,
+) -> Any:
     """The value that was encoded.
 
     Args:
@@ -109,12 +115,13 @@ def decode(codec: int, data: bytes, buffers: Sequence[Any] = (), pickle: bool = 
         data: the encoded value.
         buffers: the buffers beside it; arrays use writable ones as their memory.
         pickle: pickle and dill may be used, and modules imported to find classes.
+        stand_ins: plain values of classes that are not there any more come as their fields.
 
     Raises:
         FormatError: the bytes do not decode, or may not be decoded.
     """
     if codec == PLAIN:
-        return decode_plain(data, buffers, imports=pickle)
+        return decode_plain(data, buffers, imports=pickle, stand_ins=stand_ins)
     if codec not in CODEC_NAMES:
         raise FormatError(f"There is no codec {codec}.", hint="Use a later version of parsl_ckpt.")
     if not pickle:

@@ -123,14 +123,18 @@ class Reading:
             return Stored(held.record, record_id, held.record.parents, self.path or "")
         return None
 
-    def value(self, stored: Stored) -> Any:
+    def value(self, stored: Stored, stand_ins: bool = False) -> Any:
         """Decode a result, afresh each time.
+
+        Args:
+            stored: the result.
+            stand_ins: plain values of classes that are not there any more come as their fields.
 
         Raises:
             UnreadableRecordError: a blob is missing or damaged, or the value does not decode.
         """
         try:
-            return self._value(stored)
+            return self._value(stored, stand_ins)
         except FormatError as error:
             self._unreadable(stored, error)
             self._lost.add(stored.record_id)
@@ -138,7 +142,7 @@ class Reading:
         except UnreadableRecordError as error:
             moved = self._moved(stored)
             if moved is not None:
-                return self.value(moved)
+                return self.value(moved, stand_ins)
             self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
             if _for_good(error):
                 self._lost.add(stored.record_id)
@@ -153,8 +157,8 @@ class Reading:
         codec, data, buffers = self._encoded(stored)
         return codec, bytes(data), buffers
 
-    def _value(self, stored: Stored) -> Any:
-        return codecs.decode(*self._encoded(stored), self.pickle)
+    def _value(self, stored: Stored, stand_ins: bool = False) -> Any:
+        return codecs.decode(*self._encoded(stored), self.pickle, stand_ins)
 
     def _encoded(self, stored: Stored) -> tuple[int, Any, Any]:
         result = stored.result if stored.place is None else self._full(stored)

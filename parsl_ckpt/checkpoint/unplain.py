@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import fractions
+import functools
 import importlib
 import pathlib
 import sys
@@ -35,23 +37,30 @@ from .plain import (
 class _Reader:
     """State of one decoding: the data, the place in it, the buffers beside it."""
 
-    __slots__ = ("at", "buffers", "data", "depth", "imports")
+    __slots__ = ("at", "buffers", "data", "depth", "imports", "stand_ins")
 
-    def __init__(self, data: bytes, at: int, buffers: Sequence[Any], imports: bool) -> None:
+    def __init__(
+        self, data: bytes, at: int, buffers: Sequence[Any], imports: bool, stand_ins: bool
+    ) -> None:
         self.data = data
         self.at = at
         self.buffers = buffers
         self.depth = 0
         self.imports = imports
+        self.stand_ins = stand_ins
 
 
-def decode_plain(data: bytes, buffers: Sequence[Any] = (), *, imports: bool = True) -> Any:
+def decode_plain(
+    data: bytes, buffers: Sequence[Any] = (), *, imports: bool = True, stand_ins: bool = False
+) -> Any:
     """The value that was encoded.
 
     Args:
         data: what ``encode_plain`` gave.
         buffers: the buffers beside it; writable ones become the memory of arrays.
         imports: modules may be imported to find a class; otherwise it must be there already.
+        stand_ins: for an instance of a class that is not there, or has other fields now, one with
+            the fields that were recorded; for a member of an enum, its name.
 
     Raises:
         FormatError: the bytes are not an encoded value, or name a class that is not there.
@@ -62,7 +71,7 @@ def decode_plain(data: bytes, buffers: Sequence[Any] = (), *, imports: bool = Tr
             return _I64.unpack_from(data, 1)[0]
         if tag == b"f" and len(data) == 9:
             return _F64.unpack_from(data, 1)[0]
-        reader = _Reader(data, 0, buffers, imports)
+        reader = _Reader(data, 0, buffers, imports, stand_ins)
         value = _get(reader)
     except FormatError:
         raise
@@ -212,6 +221,19 @@ _PATHS: dict[str, type[pathlib.PurePath]] = {
 def _class(reader: _Reader, wanted: type | None) -> Any:
     module_name = _get_text(reader)
     qualname = _get_text(reader)
+    if reader.stand_ins:
+        try:
+            return _class_named(reader, wanted, module_name, qualname)
+        except Exception:  # whatever importing a module may raise
+            return _StandIn(qualname)
+    return _class_named(reader, wanted, module_name, qualname)
+
+
+class _StandIn(str):
+    """The name of a class that is not there."""
+
+
+def _class_named(reader: _Reader, wanted: type | None, module_name: str, qualname: str) -> Any:
     module = sys.modules.get(module_name)
     if module is None and reader.imports:
         module = importlib.import_module(module_name)
@@ -228,6 +250,8 @@ def _class(reader: _Reader, wanted: type | None) -> Any:
 def _get_enum(reader: _Reader) -> Any:
     kind = _class(reader, enum.EnumMeta)
     name = _get_text(reader)
+    if type(kind) is _StandIn or (reader.stand_ins and name not in kind.__members__):
+        return f"{getattr(kind, '__qualname__', kind)}.{name}"
     if name not in kind.__members__:
         raise FormatError(f"{kind.__qualname__} has no member {name}.")
     return kind.__members__[name]
@@ -238,12 +262,25 @@ def _get_dataclass(reader: _Reader) -> Any:
     _deeper(reader)
     fields = [(_get_text(reader), _get(reader)) for _ in range(_count(reader))]
     reader.depth -= 1
-    if tuple(name for name, _ in fields) != _schema(kind):
+    names = tuple(name for name, _ in fields)
+    if type(kind) is _StandIn or (reader.stand_ins and names != _schema(kind)):
+        kind = _stand_in(getattr(kind, "__qualname__", kind), names)
+    elif names != _schema(kind):
         raise FormatError(f"The fields of {kind.__module__}.{kind.__qualname__} have changed.")
     instance = object.__new__(kind)
     for name, value in fields:
         object.__setattr__(instance, name, value)
     return instance
+
+
+@functools.lru_cache(256)
+def _stand_in(qualname: str, names: tuple[str, ...]) -> Any:
+    """A dataclass in place of one that is not there."""
+    made = dataclasses.make_dataclass("StandIn", [(f"f{at}", Any) for at in range(len(names))])
+    for name, field in zip(names, dataclasses.fields(made), strict=True):
+        field.name = name  # which need be no identifier: the bytes may come from anyone
+    made.__qualname__ = made.__name__ = qualname
+    return made
 
 
 def _numpy() -> Any:

@@ -36,7 +36,8 @@ BUDGET = 300
 
 MARK = 4  # bytes of a mark: enough to tell that something changed
 LONGEST = 24  # bytes of a text that is kept in clear
-PATH = 64  # characters of a long text that are kept, most of them from its end
+PATH = 64  # characters of a long text that are kept in any case, most of them from its end
+WHOLE = 200  # bytes of a text that is kept whole where there is room for it
 MANY = 64  # a container of more parts is described by their number
 DICT, LIST, TUPLE, OBJECT, DESCRIBED, REST, FILE = range(7)
 TOLD = (DESCRIBED, FILE)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -27,6 +29,7 @@ from .outline import (
     REST,
     TOLD,
     TUPLE,
+    WHOLE,
     Node,
     mark_of,
     of_leaf,
@@ -60,7 +63,9 @@ class Outliner:
         Args:
             arguments: each with its leaf, and with what made it, which knows those of the parts.
         """
-        roots = [self._summary(value, leaf) for value, leaf, _ in arguments]
+        share = self._left // max(len(arguments), 1) - 16
+        longest = min(max(share, PATH), WHOLE)
+        roots = [self._summary(value, leaf, longest=longest) for value, leaf, _ in arguments]
         for root in roots:
             if root.size > MARK + 2 and root.size + 1 > self._left:
                 root.kind, root.clear = None, False  # there is room for its mark only
@@ -72,8 +77,8 @@ class Outliner:
             node.source = None
         return roots
 
-    def _summary(self, value: Any, leaf: bytes, hidden: bool = False) -> Node:
-        """A node without its parts."""
+    def _summary(self, value: Any, leaf: bytes, hidden: bool = False, longest: int = PATH) -> Node:
+        """A node without its parts; of texts that many bytes."""
         node = Node(mark=mark_of(self._privacy.secret(leaf) if hidden else leaf))
         if type(value) is Known:
             if self._clear and not hidden:
@@ -81,7 +86,7 @@ class Outliner:
                 if known.clear and _short(known.value):
                     node = known
         elif not hidden:
-            node.kind, text = _kind_of(value)
+            node.kind, text = _kind_of(value, longest)
             node.source = value
             if node.kind is None and self._clear:
                 text = text_of(leaf)
@@ -150,13 +155,20 @@ def leaf_of(part: Any, walk: Walk) -> bytes | None:
     return walk.known(part) if encode is None else encode(part)
 
 
-def _kind_of(value: Any) -> tuple[int | None, str]:
+def _kind_of(value: Any, longest: int = PATH) -> tuple[int | None, str]:
     kind = type(value)
     module = str(getattr(kind, "__module__", "")).partition(".")[0]
     if module in _ARRAYS:
         return DESCRIBED, _array_text(value)
     if kind is str or module == "pathlib":
-        return DESCRIBED, _ends(value)
+        return DESCRIBED, _ends(value, longest)
+    if kind is datetime:
+        return DESCRIBED, value.isoformat()
+    if kind is timedelta:
+        parts = (value.days, value.seconds, value.microseconds)
+        return DESCRIBED, f"timedelta{parts}"
+    if isinstance(value, Enum):
+        return DESCRIBED, f"{kind.__qualname__}.{value.name}"[-PATH:]
     if isinstance(value, (dict, list, tuple)) and len(value) > MANY:
         return DESCRIBED, f"{kind.__name__} of {len(value):,}"
     if isinstance(value, dict):
@@ -169,7 +181,7 @@ def _kind_of(value: Any) -> tuple[int | None, str]:
         return None, ""
     if hasattr(kind, "__fspath__"):
         try:
-            return FILE, _ends(value.__fspath__())
+            return FILE, _ends(value.__fspath__(), longest)
         except Exception:
             return None, ""
     if _names_of(value):
@@ -177,12 +189,16 @@ def _kind_of(value: Any) -> tuple[int | None, str]:
     return None, ""
 
 
-def _ends(value: Any) -> str:
+def _ends(value: Any, longest: int) -> str:
     """A long text by its beginning and its end: of paths, the end tells most."""
     text = str(value)
-    if len(text) > PATH:
+    if len(text) > PATH and (len(text) > longest or _width(text) > longest):
         text = f"{text[:16]}...{text[19 - PATH :]}"
     return repr(text)
+
+
+def _width(text: str) -> int:
+    return len(repr(text).encode("utf-8", "replace"))
 
 
 def _array_text(value: Any) -> str:

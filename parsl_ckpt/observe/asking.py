@@ -51,6 +51,12 @@ class Asking:
         self._lock = threading.Lock()
         self._why: Why | None = None
 
+    @property
+    def store(self) -> Store:
+        """What is recorded: the kernel's store, or its directories opened again after the end."""
+        with self._lock:
+            return self._open().store
+
     def future(self, future: AppFuture) -> Reason:
         """Why the task of a future ran, or did not have to."""
         with self._lock:

@@ -107,7 +107,7 @@ Point = namedtuple("Point", "x y text")
             {"a": 5, "b": LONG},
             ['cfg["a"]: list of 2 → 5', f'cfg["b"]: new; it is {LONG!r}'],
         ),
-        ([LONG, Colour.RED], [LONG, None], ["cfg[1]: another value, now None"]),
+        ([LONG, Colour.RED], [LONG, None], ["cfg[1]: Colour.RED → None"]),
         (
             [LONG, decimal.Decimal("1.50")],
             [LONG, datetime.date(2026, 1, 31)],
