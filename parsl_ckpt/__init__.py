@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.executors import ProcessPoolExecutor, ThreadPoolExecutor, wrap
     from parsl_ckpt.identity.values import id_for_memo
     from parsl_ckpt.kernel.futures import AppFuture
+    from parsl_ckpt.kernel.memoizer import BasicMemoizer, Memoizer
     from parsl_ckpt.kernel.problems import CheckpointWarning
     from parsl_ckpt.kernel.randomness import task_rng
     from parsl_ckpt.observe.results import results
@@ -46,6 +47,7 @@ __all__ = [
     "AUTO_LOGNAME",
     "App",
     "AppFuture",
+    "BasicMemoizer",
     "CheckpointNotSavedError",
     "CheckpointWarning",
     "Config",
@@ -55,6 +57,7 @@ __all__ = [
     "File",
     "JoinError",
     "KernelClosedError",
+    "Memoizer",
     "NoDataFlowKernelError",
     "ParslCkptError",
     "ProcessPoolExecutor",
@@ -90,6 +93,7 @@ _HOMES = {
     "executors": ("ProcessPoolExecutor", "ThreadPoolExecutor", "wrap"),
     "identity.values": ("id_for_memo",),
     "kernel.futures": ("AppFuture",),
+    "kernel.memoizer": ("BasicMemoizer", "Memoizer"),
     "kernel.problems": ("CheckpointWarning",),
     "kernel.randomness": ("task_rng",),
     "observe.results": ("results",),

@@ -22,6 +22,7 @@ WRONG = {
     "retry_handler": [3, "handler"],
     "initialize_logging": [None, "yes", 1],
     "dependency_resolver": [print, "deep", 0],
+    "memoizer": [print, "basic", 0, {"checkpoint_mode": "task_exit"}],
     "exit_mode": ["stop", None, 0],
     "grace": ["10", -1, None, True],
     "durability": ["disk", None],

@@ -356,7 +356,7 @@ def export_parsl(
             ``checkpoint_files``.
         only: names of runs; all by default.
         trust, signing_key: as for :meth:`Store.open`.
-        progress: called with the number of records done since the last call.
+        progress: called with the number of bytes written since the last call.
 
     Raises:
         CheckpointNotFoundError: there is no such run directory, or no such run.
@@ -381,8 +381,10 @@ def export_parsl(
             ) as store,
             open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
         ):
-            for data in _exported(store, done, progress or (lambda _: None)):
+            for data in _exported(store, done):
                 file.write(data)
+                if progress is not None:
+                    progress(len(data))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -396,7 +398,7 @@ def export_parsl(
     return done
 
 
-def _exported(store: Store, done: Exported, progress: Progress) -> Iterator[bytes]:
+def _exported(store: Store, done: Exported) -> Iterator[bytes]:
     """The records for Parsl, from the oldest on: of several for one key Parsl takes the last."""
     noted = {
         record.record_id: record.leaf
@@ -406,7 +408,6 @@ def _exported(store: Store, done: Exported, progress: Progress) -> Iterator[byte
     for directory, record_id, record in store.records():
         if type(record) is not fmt.Result or record_id in store.catalog.removed:
             continue
-        progress(1)
         stored = Stored(record, record_id, record.parents, directory)
         note = noted.get(record_id)
         if note is None and record.app != PARSL:

@@ -115,7 +115,10 @@ class ParslApp(NamedTuple):
         self, args: Sequence[Any], kwargs: dict[str, Any], automatic: Iterable[str], protocol: int
     ) -> bytes:
         if "inputs" in kwargs:
-            kwargs["inputs"] = list(kwargs["inputs"])
+            inputs = kwargs["inputs"]
+            if inputs and not isinstance(inputs, list):
+                raise Unhashable  # Parsl puts what it has fetched into the list itself
+            kwargs["inputs"] = list(inputs)
         counted = dict(kwargs)
         for name in {**dict.fromkeys(self.ignored), **dict.fromkeys(automatic)}:
             del counted[name]  # as Parsl does: what is to be ignored must be there
