@@ -17,8 +17,7 @@ from typeguard import TypeCheckError, check_type
 
 from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import ConfigurationError
-from parsl_ckpt.executors.base import is_provider
-from parsl_ckpt.executors.base import NamedExecutor
+from parsl_ckpt.executors.base import NamedExecutor, is_provider
 from parsl_ckpt.kernel.memoizer import BasicMemoizer, Memoizer
 from parsl_ckpt.kernel.resolving import DependencyResolver
 
@@ -96,6 +95,9 @@ class Config:
             compared; an app whose outcomes differ is named in a warning.
         storage_options: for the file system of a URL, as fsspec calls them.
         upload_period: seconds between two uploads, where ``run_dir`` is a URL.
+        storage_access: ``Staging`` providers, asked in turn who fetches input files of other
+            schemes than ``file:`` and delivers output files, for executors that do not say; None
+            for zip files and everything that fsspec knows.
         initialize_logging: True writes a log of the run, ``parsl_ckpt.log`` in its directory; False
             does not; an object with ``initialize_logging(log_dir=..., log_name=...)`` is called to
             set logging up, and gives what undoes that.
@@ -136,6 +138,7 @@ class Config:
     audit_rate: float | int = 0.0
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     upload_period: float | int = 10.0
+    storage_access: Sequence[Any] | None = None
     initialize_logging: Any = True
     show_progress: bool = False
 
@@ -188,6 +191,11 @@ class Config:
             )  # fmt: skip
         if self.grace < 0:
             raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
+        if not all(map(is_provider, self.storage_access or ())):
+            raise _wrong(
+                "storage_access", self.storage_access, "is not a list of Staging providers",
+                hint="Give instances of classes made from parsl_ckpt.apps.staging.Staging.",
+            )  # fmt: skip
         self.period_seconds = parse_period(self.checkpoint_period)
         labels: set[str] = set()
         for executor in self.executors:
@@ -259,6 +267,7 @@ _ALLOWED = {
     "grace": "Use a number of seconds.",
     "storage_options": "Give a dictionary for fsspec's file system, such as {'profile': 'work'}.",
     "upload_period": "Use a number of seconds.",
+    "storage_access": "Give a list of Staging providers, or None for the ready-made ones.",
     "max_checkpoint_bytes": "Use a whole number of bytes, or None for no limit.",
     "retry_handler": "Give a function of the exception and the task's record that returns a cost.",
 }

@@ -8,12 +8,14 @@ import logging
 import os
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.apps.staging import default_staging, registry
 from parsl_ckpt.checkpoint import heartbeat, where
 from parsl_ckpt.checkpoint.heartbeat import Heartbeat
 from parsl_ckpt.checkpoint.lease import Leases
@@ -27,7 +29,6 @@ from parsl_ckpt.errors import (
     KernelClosedError,
     KernelError,
     NoDataFlowKernelError,
-    NotAnAppError,
     StoreError,
 )
 from parsl_ckpt.executors.named import made, threads
@@ -162,6 +163,7 @@ class DataFlowKernel:
         self.kernel.log_name = LogNames(
             None if remote else os.path.join(absolute, self.run_id), config.std_autopath
         )
+        self.kernel.storage_access = self._use_storage(config)
         self.events = self.kernel.events
         self.kernel.owner = self
         self.memoizer = attach(
@@ -192,6 +194,18 @@ class DataFlowKernel:
         self._tell_loaded()
         self._diary.begin(self.loaded)
         shutdown.register(self)
+
+    def _use_storage(self, config: Config) -> tuple[Any, ...]:
+        """Who stages files, where an executor does not say; and have all of them known."""
+        own = list(config.storage_access or ())
+        for executor in self._executors:
+            own += getattr(executor, "storage_access", None) or ()
+        if own:
+            registry.use(own)
+            weakref.finalize(self, registry.release, own)
+        if config.storage_access is not None:
+            return tuple(config.storage_access)
+        return tuple(default_staging())
 
     # -- what it knows -----------------------------------------------------------------------------
 
@@ -250,14 +264,9 @@ class DataFlowKernel:
         return self._asking.call(app, args, kwargs)
 
     def results(
-        self,
-        app: Any,
-        *,
-        code: str | None = None,
-        failures: bool = False,
-        details: bool = False,
+        self, app: Any, *, code: str | None = None, failures: bool = False, details: bool = False,
         flatten: bool = True,
-    ) -> Results:
+    ) -> Results:  # fmt: skip
         """What is recorded of an app as a table: one row a call, parameters and value as columns.
 
         Args:
@@ -265,31 +274,14 @@ class DataFlowKernel:
             code, failures, details, flatten: as for :func:`~parsl_ckpt.observe.results.results`;
                 ``code=None`` stands for an app's code as it is now.
 
-        Returns:
-            :class:`~parsl_ckpt.observe.results.Results`: iterate over its rows, or use its
-            ``to_pandas()``, ``to_csv(path)``, ``to_parquet(path)``.
-
         Raises:
             CacheKeyError: the app is not cached.
-            NotRecordedError: when the rows are asked for: nothing is recorded of an app so named.
+            NotRecordedError: when rows are asked for: nothing is recorded of an app so named.
         """
-        from parsl_ckpt.observe.results import Results, chosen_code, edition_of
+        from parsl_ckpt.observe.results import on_kernel
 
-        edition: Any = chosen_code(code)
-        name = app
-        if not isinstance(app, str):
-            describe = getattr(app, "spec_on", None)
-            if describe is None:
-                raise NotAnAppError(
-                    f"{app!r:.80} is no app, so that it has no results.",
-                    hint="Give an app, or its name.",
-                )
-            spec = describe(self.kernel)
-            name, edition = spec.name, edition or edition_of(spec)
-        return Results(
-            lambda: self._asking.store, name, edition=edition, failures=failures, details=details,
-            flatten=flatten, must=isinstance(app, str),
-        )  # fmt: skip
+        options = {"failures": failures, "details": details, "flatten": flatten}
+        return on_kernel(self.kernel, lambda: self._asking.store, app, code, options)
 
     @functools.cached_property
     def _asking(self) -> Asking:

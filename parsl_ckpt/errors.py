@@ -325,6 +325,13 @@ class InvalidResourceSpecification(ExecutorError):
     """
 
 
+# --- files that are elsewhere ---------------------------------------------------------------------
+
+
+class StagingError(ParslCkptError, ValueError):
+    """A file could not be fetched or delivered, or has not been; ``url`` names it."""
+
+
 # --- results as a table ---------------------------------------------------------------------------
 
 

@@ -144,8 +144,8 @@ class AppBase:
             NoDataFlowKernelError: no kernel is loaded, and the app is bound to none.
         """
         kernel, spec = self._bound()
-        _, args, kwargs = self._reserved.split(args, kwargs)
-        return kernel.calls.peek(spec, args, kwargs)
+        request, args, kwargs = self._reserved.split(args, kwargs)
+        return kernel.calls.peek(spec, args, kwargs, request)
 
     def key(self, /, *args: Any, **kwargs: Any) -> str:
         """The key of a call in hexadecimal, as ``parsl-ckpt show`` takes it.

@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -51,9 +52,14 @@ class Executor(ABC):
 
     Attributes:
         label: the name by which apps choose this executor.
+        storage_access: who fetches and delivers the files of its tasks that are elsewhere; None
+            for what the run says.
+        working_dir: where those files lie meanwhile; None for the system's temporary directory.
     """
 
     label: str
+    storage_access: Sequence[Any] | None = None
+    working_dir: str | None = None
 
     @property
     @abstractmethod

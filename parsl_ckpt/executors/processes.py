@@ -42,6 +42,7 @@ from parsl_ckpt.executors.base import (
     check_count,
     check_grace,
     check_label,
+    check_storage,
     check_workers,
 )
 from parsl_ckpt.executors.cores import available_cores
@@ -81,6 +82,10 @@ class ProcessPoolExecutor(Executor):
         in_flight: how many calls a worker is given at most; how many it is given depends on how
             long they take, and whatever it has not begun can be given to another.
         max_threads: the same as ``max_workers``, as Parsl calls it.
+        storage_access: Staging providers that fetch and deliver files of other schemes for its
+            tasks; None for those of the Config.
+        working_dir: where such files lie while a task runs; by default the system's temporary
+            directory.
 
     Raises:
         ConfigurationError: a value is wrong; the error names the field.
@@ -104,9 +109,12 @@ class ProcessPoolExecutor(Executor):
         available_accelerators: int | Sequence[str] = (),
         in_flight: int = 256,
         max_threads: int | None = None,
+        storage_access: Sequence[Any] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         name = type(self).__name__
         self.label = check_label(name, label)
+        self.storage_access, self.working_dir = check_storage(name, storage_access, working_dir)
         self.available_accelerators = _check_accelerators(name, available_accelerators)
         asked = check_workers(name, max_workers, max_threads)
         width = asked or len(self.available_accelerators) or available_cores()

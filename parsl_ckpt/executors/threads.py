@@ -26,7 +26,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -35,6 +35,7 @@ from parsl_ckpt.executors.base import (
     Executor,
     check_grace,
     check_label,
+    check_storage,
     check_workers,
     refuse,
     run_attempt,
@@ -61,6 +62,10 @@ class ThreadPoolExecutor(Executor):
         label: the name by which apps choose this executor.
         thread_name_prefix: beginning of the threads' names; by default the label.
         max_threads: the same as ``max_workers``, as Parsl calls it.
+        storage_access: Staging providers that fetch and deliver files of other schemes for its
+            tasks; None for those of the Config.
+        working_dir: where such files lie while a task runs; by default the system's temporary
+            directory.
 
     Raises:
         ConfigurationError: a value is wrong; the error names the field.
@@ -80,9 +85,12 @@ class ThreadPoolExecutor(Executor):
         *,
         thread_name_prefix: str = "",
         max_threads: int | None = None,
+        storage_access: Sequence[Any] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         name = type(self).__name__
         self.label = check_label(name, label)
+        self.storage_access, self.working_dir = check_storage(name, storage_access, working_dir)
         if not isinstance(thread_name_prefix, str):
             raise ConfigurationError(
                 f"{name}(thread_name_prefix=...) must be a string, not {thread_name_prefix!r}.",

@@ -34,7 +34,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -44,6 +44,7 @@ from parsl_ckpt.executors.base import (
     check_count,
     check_grace,
     check_label,
+    check_storage,
     logger,
     refuse,
     report,
@@ -67,6 +68,8 @@ def wrap(
     width: int | None = None,
     in_flight: int | None = None,
     crosses_processes: bool | None = None,
+    storage_access: Sequence[Any] | None = None,
+    working_dir: str | os.PathLike[str] | None = None,
 ) -> WrappedExecutor:
     """Make an executor of ``concurrent.futures``' kind usable in a ``Config``.
 
@@ -79,6 +82,10 @@ def wrap(
             cancelled.  By default there is no limit.
         crosses_processes: whether calls run in another process.  By default this is known for the
             standard library's executors, loky, mpi4py, dask and ipyparallel, and False for others.
+        storage_access: Staging providers that fetch and deliver files of other schemes for its
+            tasks; None for those of the Config.
+        working_dir: where such files lie while a task runs; by default the system's temporary
+            directory.
 
     Returns:
         An executor.
@@ -95,8 +102,9 @@ def wrap(
     1024
     """
     return WrappedExecutor(
-        executor, label, width=width, in_flight=in_flight, crosses_processes=crosses_processes
-    )
+        executor, label, width=width, in_flight=in_flight, crosses_processes=crosses_processes,
+        storage_access=storage_access, working_dir=working_dir,
+    )  # fmt: skip
 
 
 class WrappedExecutor(Executor):
@@ -110,6 +118,8 @@ class WrappedExecutor(Executor):
         width: int | None = None,
         in_flight: int | None = None,
         crosses_processes: bool | None = None,
+        storage_access: Sequence[Any] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if not callable(getattr(executor, "submit", None)):
             raise ConfigurationError(
@@ -119,6 +129,7 @@ class WrappedExecutor(Executor):
             )
         self.executor = executor
         self.label = check_label("wrap", label)
+        self.storage_access, self.working_dir = check_storage("wrap", storage_access, working_dir)
         self._width = _width_of(executor) if width is None else check_count("wrap", "width", width)
         self._room = (
             None

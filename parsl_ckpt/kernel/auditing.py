@@ -39,6 +39,8 @@ class Auditing:
 
     def look(self, spec: Spec, arguments: Arguments, stored: Stored) -> None:
         """A hit: draw whether it is executed again."""
+        if arguments.request is not None and arguments.request.outputs:
+            return  # it would write over the files that are in use
         if spec.kind == "python" and self._draw() < self._rate:
             future = self._kernel.submission.rehearse(spec, arguments)
             future.add_done_callback(lambda done: self._compare(spec, stored, done))

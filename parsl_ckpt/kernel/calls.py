@@ -16,6 +16,8 @@ from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import InputPending, mark
 from parsl_ckpt.kernel.memo import lineage_leaves
+from parsl_ckpt.kernel.outputs import validity
+from parsl_ckpt.kernel.request import Request
 from parsl_ckpt.kernel.task import Spec
 
 if TYPE_CHECKING:
@@ -78,13 +80,19 @@ class Calls:
         assert address is not None
         return address.key
 
-    def peek(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture | None:
+    def peek(
+        self,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        request: Request | None = None,
+    ) -> AppFuture | None:
         """The recorded outcome of a call as a future that is done; None if there is none.
 
         Raises:
             CacheKeyError, UnidentifiableValueError, TypeError: see :meth:`keys`.
         """
-        stored = self.find(spec, args, kwargs)
+        stored = self.find(spec, args, kwargs, request)
         if stored is None:
             return None
         try:
@@ -95,19 +103,27 @@ class Calls:
         future = AppFuture(self._kernel, -1)
         future.from_memo = future._restored = True
         mark(future, stored)
+        if request is not None:
+            future._request = request
         future._conclude(FINISHED, value, None, states.MEMO_DONE)
         return future
 
-    def find(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stored | None:
+    def find(
+        self,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        request: Request | None = None,
+    ) -> Stored | None:
         """The valid record of a call, or None."""
-        memo = self._kernel.memo
+        memo, valid = self._kernel.memo, validity(self._kernel, spec, request)
         keys = self.keys(spec, args, kwargs)
         if keys.lineage is not None:
             futures = self._kernel.resolving.gather(args, kwargs).futures
-            stored = memo.find_by_lineage(keys.lineage.key, futures, spec.valid)
+            stored = memo.find_by_lineage(keys.lineage.key, futures, valid)
             if stored is not None:
                 return stored
-        return None if keys.value is None else memo.find(keys.value.key, spec.valid)
+        return None if keys.value is None else memo.find(keys.value.key, valid)
 
     def forget(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         """Remove what is recorded of a call; how many records that were.

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
+from parsl_ckpt.kernel.data import is_spoiled
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
 from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
+from parsl_ckpt.kernel.outputs import remember, validity
 from parsl_ckpt.kernel.task import Task, arguments_of
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Entering:
 
     def find_elsewhere(self, task: Task) -> Stored | None:
         """Look up what other processes may have recorded since the task was looked up last."""
-        memo, key, valid = self._kernel.memo, task.key, task.spec.valid
+        memo, key = self._kernel.memo, task.key
+        valid = validity(self._kernel, task.spec, task.request)
         assert key is not None
         return memo.find(key, valid) or memo.search(key, valid)
 
@@ -79,14 +82,15 @@ class Entering:
         if task.key is None or task.inputs:
             self._address(task)
         assert task.key is not None
+        valid = validity(kernel, spec, task.request)
         commits = memo.commits
         stored = None
         if task.refresh:
             pass
         elif task.key == task.lineage and task.inputs:
-            stored = memo.find_by_lineage(task.key, task.inputs, spec.valid)
+            stored = memo.find_by_lineage(task.key, task.inputs, valid)
         else:
-            stored = memo.find(task.key, spec.valid)
+            stored = memo.find(task.key, valid)
         if stored is None and not task.alone:
             other = memo.enter(task.key, task)
             if other is not task:
@@ -96,7 +100,9 @@ class Entering:
                     return
                 task.alone = True
             elif commits != memo.commits and not task.refresh:
-                stored = memo.find(task.key, spec.valid)
+                stored = memo.find(task.key, valid)
+        if stored is None and task.request is not None:
+            remember(valid, task.future)
         if stored is not None:
             self.found(task, stored)
         elif kernel.elsewhere is not None and not task.refresh:
@@ -133,7 +139,7 @@ class Entering:
         except InputPending:
             raise
         except BaseException:
-            if task.lineage is None:
+            if task.lineage is None or any(map(is_spoiled, task.inputs)):
                 raise
             leaves = lineage_leaves(task.inputs) or {}
             task.pristine = parents_of(task.inputs) is not None

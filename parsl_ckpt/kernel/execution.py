@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.checkpoint.store import Entry
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.kernel import outputs, watching
 from parsl_ckpt.kernel import task as states
-from parsl_ckpt.kernel import watching
 from parsl_ckpt.kernel.attempt import Attempt, Launcher
+from parsl_ckpt.kernel.delivery import Courier
 from parsl_ckpt.kernel.events import Event
+from parsl_ckpt.kernel.outputs import OUTPUTS, Delivered
 from parsl_ckpt.kernel.specimens import ARGUMENTS
+from parsl_ckpt.kernel.streams import STREAMS, path_of
 from parsl_ckpt.kernel.task import Task
 from parsl_ckpt.kernel.watching import Observed
 
@@ -48,10 +52,11 @@ class Execution:
         spec = task.spec
         task.tries += 1
         cached = task.key is not None
+        fn = spec.fn if task.request is None else self._courier(task)
         attempt = Attempt(
-            spec.fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
+            fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
             encode=cached and self._kernel.memo.record and self._kernel.store.pickle
-            and not spec.observed,
+            and fn is spec.fn and not spec.observed,
             task=task, seed=task.key or b"",
         )  # fmt: skip
         if cached:
@@ -72,6 +77,27 @@ class Execution:
         attempt.began = time.time()
         task.attempt = attempt
         self.record(task, value)
+
+    def _courier(self, task: Task) -> Callable[..., Any]:
+        """What runs for a task that asks for something: files that are fetched or written, streams
+        and a time limit of a command."""
+        spec, request = task.spec, task.request
+        assert request is not None
+        fn: Any = spec.fn
+        if spec.kind == "bash":
+            fn = fn.asked(request.stream("stdout"), request.stream("stderr"), request.walltime)
+        if spec.kind == "join" or not (request.outputs or request.fetches):
+            return fn  # type: ignore[no-any-return]
+        digest = task.key is not None and self._kernel.memo.record
+        return Courier(fn, spec.name, request.outputs, digest)
+
+    def _equip(self, attempt: Attempt, executor: Launcher) -> None:
+        """Tell a task that has files to fetch or to write who does that where it runs."""
+        courier = attempt.fn
+        if isinstance(courier, Courier):
+            providers = getattr(executor, "storage_access", None)
+            courier.providers = self._kernel.storage_access if providers is None else providers
+            courier.working_dir = getattr(executor, "working_dir", None)
 
     def _outline(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Keep what long arguments are made of, before the task changes them."""
@@ -147,6 +173,8 @@ class Execution:
         kernel = self._kernel
         task: Task = attempt.task
         attempt.task = None  # whatever holds the attempt (a traceback) lets go of the task
+        if task.request is not None and type(value) is Delivered:
+            value, task.made = value.value, value.files
         if task.spec.observed and type(value) is Observed:
             value, task.remarks = value
             self._heed(task)
@@ -201,11 +229,36 @@ class Execution:
                 kernel.writer.commit(None, note)
             if kernel.elsewhere is not None:
                 kernel.elsewhere.note(task, entry)
+            if task.request is not None:  # these as well
+                self._note_outputs(task, entry)
         except BaseException as error:  # the user's __reduce__ may raise anything
             kernel.problems.unsaved(task.spec.name, task.tid, error)
             kernel.strand.post((kernel.done, task, value))
         else:
             kernel.writer.commit(task, entry)
+
+    def look_at_outputs(self, task: Task) -> BaseException | None:
+        """What is in the output files of a join app, whose function does not write them itself."""
+        request = task.request
+        assert request is not None
+        try:
+            outputs.check(task.spec.name, request.outputs)
+        except Exception as error:
+            return error
+        if task.key is not None and self._kernel.memo.record:
+            task.made = outputs.all_made(request.outputs, outputs.made)
+        return None
+
+    def _note_outputs(self, task: Task, entry: Entry) -> None:
+        """Keep with a record what the call has left behind beside its value."""
+        request, kernel = task.request, self._kernel
+        assert request is not None
+        if isinstance(task.made, BaseException):  # without it, nobody could tell a hit
+            raise task.made
+        streams = [path_of(request.stream(name)) for name in STREAMS]
+        if request.outputs or any(streams):
+            note = outputs.encode(outputs.Outputs(task.made, *streams))
+            kernel.writer.commit(None, kernel.store.stage_note(entry.record_id, OUTPUTS, note))
 
     def width_of(self, labels: Sequence[str]) -> int:
         """How many attempts the executors of these labels run at once; of all, for none."""

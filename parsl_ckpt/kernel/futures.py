@@ -30,6 +30,7 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import worker
 
 if TYPE_CHECKING:
+    from parsl_ckpt.kernel.data import DataFuture
     from typing_extensions import TypeVar
 
     from parsl_ckpt.kernel.request import Request
@@ -284,6 +285,19 @@ class AppFuture(Future[R]):
             KernelError: its kernel cannot tell (one that was made without a run directory).
         """
         return self._kernel.why(self)
+
+    @property
+    def outputs(self) -> list[DataFuture]:
+        """A future for each of the files that the call is to write, in order.
+
+        Each is done when the call is, and stands for its file among the arguments of other calls.
+        """
+        if not hasattr(self, "_request"):
+            return []
+        from parsl_ckpt.kernel.data import data_futures
+
+        found: list[DataFuture] = self.__dict__.setdefault("_outputs", data_futures(self))
+        return found
 
     # -- finishing, for the kernel -----------------------------------------------------------------
 

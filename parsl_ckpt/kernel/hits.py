@@ -20,9 +20,11 @@ from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.identity.walk import Known
 from parsl_ckpt.kernel.arguments import ATOMS, Arguments
+from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.failures import describe
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.memo import Memo, parents_of
+from parsl_ckpt.kernel.outputs import validity
 from parsl_ckpt.kernel.task import UNSCHED, Spec, Task
 
 if TYPE_CHECKING:
@@ -105,7 +107,8 @@ class Hit(Call, gc=False, eq=False):
             try:
                 value = kernel.store.value(stored)
             except Exception as error:
-                older = kernel.memo.find(stored.result.key)
+                valid = validity(kernel, self.spec, self.arguments.request)
+                older = kernel.memo.find(stored.result.key, valid)
                 again = older is None or older.record_id == stored.record_id
                 kernel.problems.unreadable(self.spec.name, future.tid, error, again=again)
                 if older is None or again:
@@ -142,6 +145,8 @@ class Inputs:
         Raises:
             InputPending: its record cannot be read.
         """
+        if isinstance(future, DataFuture):
+            return Known(future.file_leaf(self._store))
         if not (isinstance(future, AppFuture) and future._record):
             return Known(leaf(_live(future)))
         known = future._leaf
@@ -165,6 +170,8 @@ class Inputs:
         Raises:
             InputPending: its record cannot be read.
         """
+        if isinstance(future, DataFuture):
+            return future.file_obj
         if task.key is not None and isinstance(future, AppFuture) and future._record:
             return self.pristine(future)
         return _live(future)

@@ -143,6 +143,8 @@ class Kernel:
         self._idle: list[Any] = []
         # What answers AppFuture.why(); set by who knows more than this room.
         self.explain: Callable[[AppFuture], Any] | None = None
+        # Who fetches and delivers files of other schemes, for executors that do not say.
+        self.storage_access: Sequence[Any] = ()
         # Who is asked about calls of which nothing is recorded, if anybody is.
         self.elsewhere: Elsewhere | None = None
         # What names the files of AUTO_LOGNAME; set by who knows the run's directory.
@@ -361,6 +363,8 @@ class Kernel:
 
     def joined(self, task: Task, value: Any, error: BaseException | None) -> None:
         """What a join app waited for is known; from any thread but the main one."""
+        if task.request is not None and error is None:
+            error = self.execution.look_at_outputs(task)
         if error is not None:
             self.strand.post((self.attempt_failed, task, error))
         elif task.key is not None:
@@ -454,7 +458,10 @@ class Kernel:
             future._value_key = task.key
             future._record = task.record_id
             if task.key is not None and (
-                not task.record_id or task.refresh or task.spec.valid is not None
+                not task.record_id
+                or task.refresh
+                or task.spec.valid is not None
+                or task.request is not None
             ):
                 future._missed = task.address, task.spec, task.refresh
         if task.stored is not None:

@@ -25,6 +25,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
         walltime: seconds that it may take; None for as long as it takes.
         resources: what an executor is to provide for it; None for nothing in particular.
         logs: where the streams go whose files the run names.
+        fetches: there are files among its arguments that a worker has to fetch.
     """
 
     outputs: tuple[Any, ...] = ()
@@ -33,6 +34,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
     walltime: float | None = None
     resources: Mapping[str, Any] | None = None
     logs: Mapping[str, Any] = {}
+    fetches: bool = False
 
     def stream(self, name: str) -> Any:
         """Where a stream goes: a path, (path, mode) or a file; None for where it goes anyway."""

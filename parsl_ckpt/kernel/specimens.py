@@ -46,6 +46,8 @@ class Specimens:
         self._kept[code] += 1  # also of what cannot be kept, so that it is tried a few times only
         if addresser.privacy.names or not addresser.privacy.previews:
             return None
+        if task.request is not None and task.request.outputs:
+            return None  # it would write over the files that are in use
         try:
             encoded = self._store.encode((tuple(attempt.args), dict(attempt.kwargs)))
             buffers = [memoryview(buffer).cast("B") for buffer in encoded.buffers]

@@ -19,16 +19,20 @@ import itertools
 from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from parsl_ckpt.checkpoint.store import Stored
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.data import fetches
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key, mark_part
 from parsl_ckpt.kernel.memo import all_restored, lineage_of
-from parsl_ckpt.kernel.request import Request
+from parsl_ckpt.kernel.outputs import FileObject, remember, validity
+from parsl_ckpt.kernel.request import NOTHING, Request
 from parsl_ckpt.kernel.streams import AUTO_LOGNAME, STREAMS
 from parsl_ckpt.kernel.task import Spec, Task
 
@@ -82,6 +86,8 @@ class Submission:
         future = AppFuture(kernel, next(self._tids))
         try:
             arguments = self._gather(args, kwargs)
+            if FileObject.any_elsewhere and fetches(arguments):
+                request = msgspec.structs.replace(request or NOTHING, fetches=True)
             if request is not None:
                 if AUTO_LOGNAME in (request.stdout, request.stderr):
                     request = self._named(request, future.tid, spec, args, kwargs)
@@ -147,10 +153,15 @@ class Submission:
         key = address.key
         if spec.lineage:
             future._key = key
+        request, valid = arguments.request, spec.valid
+        if request is not None:
+            valid = validity(kernel, spec, request)
         commits = memo.commits
-        stored = None if refresh else memo.find(key, spec.valid)
+        stored = None if refresh else memo.find(key, valid)
         if stored is not None:
             return self._hit(future, spec, arguments, stored)
+        if request is not None:
+            remember(valid, future)
         task = Task(future.tid, spec, arguments, future)
         task.address = address
         task.key = key
@@ -166,7 +177,7 @@ class Submission:
                 return self._join(other, future)
             task.alone = True
         elif commits != memo.commits and not refresh:  # it may have been committed meanwhile
-            stored = memo.find(key, spec.valid)
+            stored = memo.find(key, valid)
             if stored is not None:
                 kernel.post_safely(kernel.memo_hit, task, stored)
                 return future
@@ -197,7 +208,8 @@ class Submission:
         if task.lineage is not None:
             future._key = task.lineage if spec.lineage else None
             if all_restored(task.inputs) and not refresh:
-                stored = memo.find_by_lineage(task.lineage, task.inputs, spec.valid)
+                valid = validity(kernel, spec, task.request)
+                stored = memo.find_by_lineage(task.lineage, task.inputs, valid)
                 if stored is not None:
                     return self._hit(future, spec, arguments, stored)
             future._task = task

@@ -133,6 +133,7 @@ class Task:
         alone: an equal call is under way that it may not join (other executors).
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
+        made: what is in its output files, in order, once it has run; or why it cannot be told.
         ends: the state in which it succeeds: ``memo_done`` if its value came from elsewhere.
         told: what a memoizer was told of it, or None; see :mod:`elsewhere`.
         request: what it asks for beside its arguments, or None.
@@ -178,6 +179,7 @@ class Task:
         self.alone = False
         self.pristine = True
         self.remarks: Any = None
+        self.made: tuple[Any, ...] | BaseException = ()
         self.ends = EXEC_DONE
         self.told: Any = None
         self.value: Any = None

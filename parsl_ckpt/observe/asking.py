@@ -26,12 +26,23 @@ from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.identity.outlining import Outliner
 from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.outputs import Holding, validity
 from parsl_ckpt.kernel.task import Spec, Task
-from parsl_ckpt.observe.reasons import Joined, NotCached, Reason, Restored, Unknown, Waiting
-from parsl_ckpt.observe.why import Call, Why, call_of, restored
+from parsl_ckpt.observe.reasons import (
+    Expired,
+    Joined,
+    NotCached,
+    Reason,
+    Restored,
+    Spoiled,
+    Unknown,
+    Waiting,
+)
+from parsl_ckpt.observe.why import Call, Why, call_of, restored, run_of
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
+    from parsl_ckpt.kernel.request import Request
 
 OUTLINE = 1 << 16  # bytes of an outline that is not kept, but used at once
 
@@ -80,11 +91,12 @@ class Asking:
                 f"{app!r:.80} is no app, so that nothing is known of its calls.",
                 hint="Decorate it with @python_app(cache=True).",
             )
+        request, args, kwargs = app._reserved.split(args, kwargs)
         known = app._described
         if known is None or known[0]() is not self._kernel:
             known = describe(self._kernel)
         with self._lock:
-            return self._call(known[1], args, kwargs)
+            return self._call(known[1], args, kwargs, request)
 
     # --- futures ---
 
@@ -98,6 +110,10 @@ class Asking:
             return NotCached("", "its app is not cached (cache=True), or the call failed early")
         why = self._open()
         stored = why.store.find(future._value_key)
+        spoiled = future.__dict__.get("_spoiled")
+        if spoiled is not None and not future._restored:
+            name = stored.result.app if stored is not None else ""
+            return Spoiled(name, run_of(spoiled[1]), spoiled[0])
         if stored is None or stored.record_id != future._record:
             missed = getattr(future, "_missed", None)
             if missed is not None:
@@ -154,7 +170,13 @@ class Asking:
 
     # --- calls that are not made ---
 
-    def _call(self, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reason:
+    def _call(
+        self,
+        spec: Spec,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        request: Request | None,
+    ) -> Reason:
         kernel = self._kernel
         if not spec.cache or spec.addresser is None:
             return NotCached(spec.name, "because the app is not cached (cache=True)")
@@ -162,7 +184,9 @@ class Asking:
             return NotCached(spec.name, self._off)
         why = self._open()
         try:
-            stored = kernel.calls.find(spec, args, kwargs) if why.store is kernel.store else None
+            valid, stored = validity(kernel, spec, request), None
+            if why.store is kernel.store:
+                stored = kernel.calls.find(spec, args, kwargs, request)
             address = kernel.calls.keys(spec, args, kwargs).value
         except CacheKeyError:
             return Waiting(spec.name, _unfinished(kernel.resolving.gather(args, kwargs).futures))
@@ -174,7 +198,10 @@ class Asking:
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
             address.key, _nodes(spec, address, args, kwargs), codes=_codes(spec, address.code),
         )  # fmt: skip
-        return why.explain(call, getattr(spec, "valid", None))
+        reason = why.explain(call, valid)
+        if isinstance(reason, Expired) and isinstance(valid, Holding) and valid.wrong:
+            return Spoiled(spec.name, run_of(valid.directory), valid.wrong)
+        return reason
 
     def _open(self) -> Why:
         """What answers: of the kernel's store, or of its directories once that is closed."""

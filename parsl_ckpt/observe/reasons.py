@@ -151,6 +151,22 @@ class Expired(Reason):
 
 
 @dataclass(frozen=True)
+class Spoiled(Reason):
+    """It ran because the output files of the recorded call are not what they were.
+
+    Attributes:
+        run: name of the run that has the record.
+        what: what is wrong with them, in a few words.
+    """
+
+    run: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.app}: the same call is recorded in run {self.run}, but {self.what}."
+
+
+@dataclass(frozen=True)
 class Asked(Reason):
     """It ran because it was asked to, whatever is recorded.
 

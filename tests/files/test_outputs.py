@@ -1,0 +1,382 @@
+"""Output files: futures of them, chains, what is missing, and hits that hold as long as they do."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+
+import pytest
+
+import parsl_ckpt as pc
+from parsl_ckpt.errors import DependencyError, FileIdentityError, MissingOutputs
+from parsl_ckpt.kernel.data import DataFuture
+
+DEADLINE = 60
+
+
+@pc.python_app(cache=True, code="function")
+def write(text, outputs=()):
+    for output in outputs:
+        with open(output, "w") as opened:
+            opened.write(text)
+    return len(text)
+
+
+@pc.python_app(cache=True, code="function")
+def count(inputs=(), log=None):
+    if log:
+        with open(log, "a") as opened:
+            opened.write(".")
+    return [os.path.getsize(one) for one in inputs]
+
+
+@pc.python_app(cache=True, code="function")
+def logged(log, text, outputs=()):
+    with open(log, "a") as opened:
+        opened.write(".")
+    with open(outputs[0], "w") as opened:
+        opened.write(text)
+    return text
+
+
+def outcome(future):
+    return future.result(DEADLINE), future.from_memo
+
+
+# -- futures of files ------------------------------------------------------------------------------
+
+
+def test_each_output_has_a_future_whose_result_is_the_file(runs, tmp_path):
+    files = [pc.File(tmp_path / "a.txt"), pc.File(tmp_path / "b.txt")]
+    with runs():
+        future = write("abc", outputs=files)
+        assert [type(one) for one in future.outputs] == [DataFuture, DataFuture]
+        assert future.outputs[0] is future.outputs[0]
+        assert [one.result(DEADLINE) for one in future.outputs] == files
+        first = future.outputs[0]
+        assert (first.parent, first.tid, first.file_obj) == (future, future.tid, files[0])
+        assert first.filepath == first.filename == str(tmp_path / "a.txt")
+        assert first.done() and not first.running() and not first.cancelled()
+        assert first.exception() is None and first.task_status() == "exec_done"
+        assert "a.txt" in repr(first) and "exec_done" in repr(first)
+        assert (tmp_path / "b.txt").read_text() == "abc"
+        assert count(inputs=[]).outputs == []
+
+
+def test_a_future_of_a_file_is_neither_cancelled_nor_taken_apart(run, tmp_path):
+    with run():
+        data = write("abc", outputs=[pc.File(tmp_path / "a.txt")]).outputs[0]
+        assert data.cancel() is False and data.result(DEADLINE)
+        with pytest.raises(TypeError, match="not indexed"):
+            data[0]
+        with pytest.raises(AttributeError, match="'size'"):
+            data.size  # noqa: B018
+        assert data.why().app == "write"
+
+
+def test_a_call_that_fails_fails_its_files_and_what_depends_on_them(runs, tmp_path):
+    @pc.python_app(cache=True)
+    def broken(outputs=()):
+        raise ValueError("no")
+
+    with runs():
+        data = broken(outputs=[pc.File(tmp_path / "a")]).outputs[0]
+        with pytest.raises(ValueError, match="no"):
+            data.result(DEADLINE)
+        assert isinstance(data.exception(), ValueError)
+        with pytest.raises(DependencyError) as caught:
+            count(inputs=[data]).result(DEADLINE)
+        assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_a_call_that_is_given_up_gives_up_its_files(run, tmp_path):
+    gate = threading.Event()
+
+    @pc.python_app
+    def wait():
+        gate.wait(DEADLINE)
+
+    with run(executors=[pc.ThreadPoolExecutor(max_workers=1)]):
+        wait()
+        future = write("abc", outputs=[pc.File(tmp_path / "a")])
+        data = future.outputs[0]
+        assert not data.done() and future.cancel()
+        assert data.cancelled() and data.done()
+        gate.set()
+
+
+def test_the_standard_library_waits_for_files(run, tmp_path):
+    gate = threading.Event()
+
+    @pc.python_app
+    def late(outputs=()):
+        gate.wait(DEADLINE)
+        for output in outputs:
+            open(output, "w").close()
+
+    called, seen = threading.Event(), []
+    with run():
+        files = [pc.File(tmp_path / name) for name in "ab"]
+        before = write("x", outputs=[pc.File(tmp_path / "c")]).outputs[0]
+        before.result(DEADLINE)
+        data = late(outputs=files).outputs
+        waiting = threading.Thread(target=concurrent.futures.wait, args=(data,))
+        waiting.start()
+        data[0].add_done_callback(lambda one: (seen.append(one), called.set()))
+        assert concurrent.futures.wait(data, timeout=0).not_done == set(data)
+        gate.set()
+        assert set(concurrent.futures.as_completed([*data, before], DEADLINE)) == {*data, before}
+        waiting.join(DEADLINE)
+        assert not waiting.is_alive()
+        assert concurrent.futures.wait([*data, before], DEADLINE).not_done == set()
+
+        async def awaited():
+            return await asyncio.wrap_future(data[1])
+
+        assert asyncio.run(awaited()) == files[1]
+        assert called.wait(DEADLINE)
+    assert seen == [data[0]]
+
+
+# -- chains ----------------------------------------------------------------------------------------
+
+
+def test_an_output_is_an_input_of_another_call_which_waits_for_it(runs, tmp_path):
+    with runs():
+        one = write("abc", outputs=[pc.File(tmp_path / "a"), pc.File(tmp_path / "b")])
+        assert outcome(count(inputs=one.outputs)) == ([3, 3], False)
+        assert outcome(count([{"x": one.outputs[0]}["x"]])) == ([3], False)
+
+
+def test_a_chain_is_restored_without_running(runs, tmp_path):
+    def chain():
+        one = write("abc", outputs=[pc.File(tmp_path / "a")])
+        return one, count(inputs=[one.outputs[0]])
+
+    with runs():
+        assert [outcome(one)[0] for one in chain()] == [3, [3]]
+    with runs() as dfk:
+        assert [outcome(one) for one in chain()] == [(3, True), ([3], True)]
+        assert dfk.counts()["exec_done"] == 0
+
+
+def test_equal_content_written_by_an_edited_call_is_a_hit_further_down(runs, tmp_path):
+    with runs():
+        assert outcome(count(inputs=write("abc", outputs=[pc.File(tmp_path / "a")]).outputs)) == (
+            [3], False,
+        )  # fmt: skip
+
+    @pc.python_app(cache=True, version="edited")
+    def write_again(text, outputs=()):
+        with open(outputs[0], "w") as opened:
+            opened.write(text)
+
+    with runs():
+        again = write_again("abc", outputs=[pc.File(tmp_path / "other")])
+        assert outcome(count(inputs=again.outputs)) == ([3], True)
+        assert not again.from_memo
+
+
+def test_a_file_and_the_future_of_it_are_the_same_argument(run, tmp_path):
+    with run():
+        data = write("abc", outputs=[pc.File(tmp_path / "a")]).outputs[0]
+        assert outcome(count(inputs=[data])) == ([3], False)
+        assert outcome(count(inputs=[pc.File(tmp_path / "a")])) == ([3], True)
+
+
+def test_a_file_that_someone_changed_is_another_input_and_nothing_is_filed_under_the_old(
+    run, tmp_path
+):
+    path = tmp_path / "a"
+    with run():
+        one = write("abc", outputs=[pc.File(path)])
+        one.result(DEADLINE)
+        path.write_text("longer")
+        assert outcome(count(inputs=one.outputs)) == ([6], False)
+        path.write_text("abc")
+    with run():
+        one = write("abc", outputs=[pc.File(path)])
+        assert outcome(one) == (3, True)
+        assert outcome(count(inputs=one.outputs)) == ([3], False)
+
+
+# -- what has to be there --------------------------------------------------------------------------
+
+
+def test_an_output_that_is_not_written_fails_the_call_and_is_named(runs, tmp_path):
+    @pc.python_app(cache=True)
+    def forgetful(outputs=()):
+        open(outputs[0], "w").close()
+        return 1
+
+    files = [pc.File(tmp_path / name) for name in ("a.txt", "b.txt")]
+    with runs():
+        future = forgetful(outputs=files)
+        with pytest.raises(MissingOutputs, match=r"forgetful .*did not write .*b\.txt") as caught:
+            future.result(DEADLINE)
+        assert caught.value.outputs == [files[1]] and caught.value.app == "forgetful"
+        assert future.outputs[0].exception() is caught.value
+        assert forgetful.peek(outputs=files) is None
+
+
+def test_of_many_missing_files_a_few_are_named(run, tmp_path):
+    @pc.python_app
+    def nothing(outputs=()):
+        pass
+
+    with run(), pytest.raises(MissingOutputs, match="x4 and 3 more"):
+        nothing(outputs=[pc.File(f"{tmp_path}/x{n}") for n in range(8)]).result(DEADLINE)
+
+
+def test_it_is_tried_again(run, tmp_path):
+    tries = []
+
+    @pc.python_app(cache=True)
+    def second(outputs=()):
+        tries.append(1)
+        if len(tries) == 2:
+            open(outputs[0], "w").close()
+
+    with run(retries=1):
+        assert second(outputs=[pc.File(tmp_path / "a")]).result(DEADLINE) is None
+        assert len(tries) == 2
+
+
+# -- hits ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["gone", "altered", "longer", "a directory"])
+def test_a_call_runs_again_if_an_output_is_not_what_it_was(runs, tmp_path, what):
+    log, path = tmp_path / "log", tmp_path / "a.txt"
+    for later in (True, False):  # in a later run, and in the same
+        path.unlink(missing_ok=True)
+        with runs():
+            logged.fresh(str(log), "abc", outputs=[pc.File(path)]).result(DEADLINE)
+            if not later:
+                assert_runs_again(what, log, path)
+        if later:
+            with runs():
+                assert_runs_again(what, log, path)
+
+
+def assert_runs_again(what, log, path):
+    call = lambda: logged(str(log), "abc", outputs=[pc.File(path)])  # noqa: E731
+    assert outcome(call()) == ("abc", True)
+    ran = log.read_text()
+    if what == "altered":  # one byte, same size, same time
+        times = os.stat(path)
+        path.write_text("abd")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    elif what == "longer":
+        path.write_text("abcd")
+    else:
+        path.unlink()
+    if what == "a directory":
+        path.mkdir()
+        assert logged.peek(str(log), "abc", outputs=[pc.File(path)]) is None
+        path.rmdir()
+    again = call()
+    assert outcome(again) == ("abc", False)
+    assert path.read_text() == "abc" and log.read_text() == ran + "."
+    said = str(again.why())
+    assert "a.txt" in said and ("is gone" in said or "has changed" in said), said
+    assert outcome(call()) == ("abc", True)
+
+
+def test_a_hit_gives_futures_of_the_files(runs, tmp_path):
+    with runs():
+        write("abc", outputs=[pc.File(tmp_path / "a")]).result(DEADLINE)
+    with runs():
+        again = write("abc", outputs=[pc.File(tmp_path / "a")])
+        assert again.outputs[0].done() and again.outputs[0].result() == pc.File(tmp_path / "a")
+        assert again.outputs[0].from_memo
+
+
+def test_a_relative_output_has_to_be_where_this_call_wants_it(run, tmp_path, monkeypatch):
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+    with run():
+        monkeypatch.chdir(tmp_path / "one")
+        assert outcome(write("abc", outputs=[pc.File("a")])) == (3, False)
+        assert outcome(write("abc", outputs=[pc.File("a")])) == (3, True)
+        monkeypatch.chdir(tmp_path / "two")
+        assert outcome(write("abc", outputs=[pc.File("a")])) == (3, False)
+        assert (tmp_path / "two" / "a").read_text() == "abc"
+
+
+def test_a_directory_may_be_an_output_and_counts_by_what_is_in_it(runs, tmp_path):
+    @pc.python_app(cache=True, code="function")
+    def fill(names, outputs=()):
+        import os
+
+        for name in names:
+            os.makedirs(os.path.join(outputs[0], name), exist_ok=True)
+            with open(os.path.join(outputs[0], name, "x"), "w") as opened:
+                opened.write(name)
+
+    place = tmp_path / "directory"
+    call = lambda: outcome(fill(["a", "b"], outputs=[pc.File(place)]))  # noqa: E731
+    with runs():
+        assert call() == (None, False)
+        assert call() == (None, True)
+        (place / "b" / "x").write_text("c")
+        assert call() == (None, False)
+        (place / "b" / "y").write_text("")
+        assert call() == (None, False)
+
+
+def test_two_names_of_one_call_are_two_calls(run, tmp_path):
+    with run():
+        assert outcome(write("abc", outputs=[pc.File(tmp_path / "a")])) == (3, False)
+        assert outcome(write("abc", outputs=[pc.File(tmp_path / "b")])) == (3, False)
+
+
+def test_what_no_file_could_be_digested_of_is_not_recorded_and_said_so(run, tmp_path):
+    @pc.python_app(cache=True)
+    def pipe(outputs=()):
+        os.mkfifo(outputs[0])
+
+    with (
+        pytest.raises(pc.CheckpointNotSavedError, match="1 of pipe"),
+        pytest.warns(pc.CheckpointWarning, match="pipe.*neither a file nor a directory"),
+        run(),
+    ):
+        future = pipe(outputs=[pc.File(tmp_path / "pipe")])
+        assert future.result(DEADLINE) is None  # it has succeeded
+        assert pipe.peek(outputs=[pc.File(tmp_path / "pipe")]) is None
+
+
+def test_an_input_that_was_an_output_and_is_gone_fails_the_call(run, tmp_path):
+    with run():
+        one = write("abc", outputs=[pc.File(tmp_path / "a")])
+        one.result(DEADLINE)
+        (tmp_path / "a").unlink()
+        with pytest.raises(FileIdentityError, match="cannot be read"):
+            count(inputs=one.outputs).result(DEADLINE)
+
+
+# -- join apps -------------------------------------------------------------------------------------
+
+
+def test_a_join_app_has_outputs_too(runs, tmp_path):
+    @pc.join_app(cache=True)
+    def both(text, outputs=()):
+        return [write(text, outputs=[one]) for one in outputs]
+
+    @pc.join_app(cache=True)
+    def neither(outputs=()):
+        return []
+
+    files = [pc.File(tmp_path / "a"), pc.File(tmp_path / "b")]
+    with runs():
+        one = both("abc", outputs=files)
+        assert outcome(count(inputs=one.outputs)) == ([3, 3], False)
+        with pytest.raises(MissingOutputs, match="neither"):
+            neither(outputs=[pc.File(tmp_path / "c")]).result(DEADLINE)
+    with runs():
+        assert outcome(both("abc", outputs=files)) == ([3, 3], True)
+        (tmp_path / "b").unlink()
+        assert outcome(both("abc", outputs=files)) == ([3, 3], False)
+        assert (tmp_path / "b").read_text() == "abc"
