@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -46,21 +44,19 @@ from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.spans import Span, seconds_of
 from parsl_ckpt.kernel.streams import LogNames
 from parsl_ckpt.observe.diary import Diary
+from parsl_ckpt.observe.questions import Questions
 from parsl_ckpt.observe.runlog import Reporter
 
 if TYPE_CHECKING:
     from parsl_ckpt.apps.blessing import Blessing
     from parsl_ckpt.checkpoint.budget import Budget
-    from parsl_ckpt.observe.asking import Asking
-    from parsl_ckpt.observe.reasons import Reason
-    from parsl_ckpt.observe.results import Results
 
 logger = logging.getLogger(__name__)
 
 JOIN_WORKERS = 4  # grows while join apps wait
 
 
-class DataFlowKernel:
+class DataFlowKernel(Questions):
     """A run: apps are called on it, and its checkpoint keeps what they come to.
 
     Args:
@@ -237,57 +233,6 @@ class DataFlowKernel:
     def task_state_counts(self) -> dict[States, int]:
         """Number of tasks by state, as Parsl calls it: :meth:`counts` with :class:`States`."""
         return {States(state): number for state, number in self.counts().items()}
-
-    def progress(self, **options: Any) -> AbstractContextManager[Any]:
-        """A context in which a progress bar is shown; see :mod:`parsl_ckpt.observe.progress`."""
-        from parsl_ckpt.observe.progress import Progress
-
-        return Progress(self.counts, **options)
-
-    def explain(self, app: Any, /, *args: Any, **kwargs: Any) -> Reason:
-        """Whether a call would run, and why: what differs from the nearest one that is recorded.
-
-        Nothing is executed.  ``future.why()`` tells the same of a call that was made.
-
-        Args:
-            app: an app.
-            args, kwargs: its arguments; futures may stand in them.
-
-        Returns:
-            A :class:`~parsl_ckpt.observe.reasons.Reason`; ``print()`` tells it.
-
-        Raises:
-            NotAnAppError: it is no app.
-            UnidentifiableValueError: an argument has no identity; names the parameter.
-            TypeError: the app cannot be called so.
-        """
-        return self._asking.call(app, args, kwargs)
-
-    def results(
-        self, app: Any, *, code: str | None = None, failures: bool = False, details: bool = False,
-        flatten: bool = True,
-    ) -> Results:  # fmt: skip
-        """What is recorded of an app as a table: one row a call, parameters and value as columns.
-
-        Args:
-            app: an app, or its name.
-            code, failures, details, flatten: as for :func:`~parsl_ckpt.observe.results.results`;
-                ``code=None`` stands for an app's code as it is now.
-
-        Raises:
-            CacheKeyError: the app is not cached.
-            NotRecordedError: when rows are asked for: nothing is recorded of an app so named.
-        """
-        from parsl_ckpt.observe.results import on_kernel
-
-        options = {"failures": failures, "details": details, "flatten": flatten}
-        return on_kernel(self.kernel, lambda: self._asking.store, app, code, options)
-
-    @functools.cached_property
-    def _asking(self) -> Asking:
-        from parsl_ckpt.observe.asking import Asking
-
-        return Asking(self.kernel, self.config)
 
     # -- what it does ------------------------------------------------------------------------------
 

@@ -18,7 +18,13 @@ from typing import IO, TYPE_CHECKING, Any
 from parsl_ckpt.checkpoint.format import Failure
 from parsl_ckpt.checkpoint.reading import Stored
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.errors import CacheKeyError, ConfigurationError, NotRecordedError, StoreError
+from parsl_ckpt.errors import (
+    CacheKeyError,
+    ConfigurationError,
+    NotAnAppError,
+    NotRecordedError,
+    StoreError,
+)
 from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.identity.recover import argument_of
 from parsl_ckpt.kernel.problems import CheckpointWarning
@@ -30,9 +36,10 @@ from parsl_ckpt.observe.why import run_of
 if TYPE_CHECKING:
     from pandas import DataFrame  # type: ignore[import-untyped, unused-ignore]
 
+    from parsl_ckpt.kernel.kernel import Kernel
+
 ERROR, CODE, VERSION = CALL + "error", CALL + "code", CALL + "version"
 Row = dict[str, Any]
-PathLike = "str | os.PathLike[str]"
 
 
 class Results:
@@ -302,6 +309,26 @@ def edition_of(spec: Spec) -> Edition:
             app=spec.name,
         )
     return Edition(addresser.code.digest(), addresser.version, tuple(addresser.names))
+
+
+def on_kernel(
+    kernel: Kernel,
+    opening: Callable[[], Store],
+    app: Any,
+    code: str | None,
+    options: dict[str, bool],
+) -> Results:
+    """The table of an app of which a kernel knows; see ``DataFlowKernel.results``."""
+    if isinstance(app, str):
+        return Results(opening, app, edition=chosen_code(code), must=True, **options)
+    describe = getattr(app, "spec_on", None)
+    if describe is None:
+        raise NotAnAppError(
+            f"{app!r:.80} is no app, so that it has no results.",
+            hint="Give an app, or its name.",
+        )
+    spec = describe(kernel)
+    return Results(opening, spec.name, edition=chosen_code(code) or edition_of(spec), **options)
 
 
 def results(
