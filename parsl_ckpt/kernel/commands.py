@@ -235,7 +235,8 @@ def _script(line: str, pipe: int, stack: contextlib.ExitStack) -> tuple[str, tup
     begin = f'printf "+ $$\\n" >&{pipe}; exec {pipe}>&-; '
     if len(line) < _LONG and len(os.fsencode(line)) < _LONG:
         return begin + line, ()
-    file = stack.enter_context(tempfile.TemporaryFile())  # it has no name
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it); it has no name
+    stack.callback(file.close)
     file.write(os.fsencode(line))
     file.seek(0)
     number = file.fileno()

@@ -116,7 +116,7 @@ def test_generator_functions_are_refused_by_name(cache):
 @pytest.mark.parametrize(
     "declare",
     [
-        lambda: pc.App("bash")(print),
+        lambda: pc.App("fortran")(print),
         lambda: pc.python_app(3),
         lambda: pc.python_app(code="everything")(outcome),
         lambda: pc.App(outcome),

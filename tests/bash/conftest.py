@@ -1,4 +1,4 @@
-"""What the tests of bash apps share: runs in a directory of their own, on threads and on processes."""
+"""What the tests of bash apps share: runs in a directory of their own, on threads or processes."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_signals_do_what_they_do_elsewhere(anywhere, here):
 
 def test_what_it_leaves_in_the_background_is_not_waited_for(run, here, bell):
     run()
-    path, ring = bell
+    path, _ = bell
     assert shell(f"(read _ < {path}; echo late >> o) > /dev/null 2>&1 &").result() == 0
     assert not (here / "o").exists()
     with open(path, "w") as file:
