@@ -21,6 +21,7 @@ WRONG = {
     "retries": ["2", -1, None, True],
     "retry_handler": [3, "handler"],
     "initialize_logging": [None, "yes", 1],
+    "std_autopath": ["logs", 3],
     "dependency_resolver": [print, "deep", 0],
     "memoizer": [print, "basic", 0, {"checkpoint_mode": "task_exit"}],
     "exit_mode": ["stop", None, 0],
