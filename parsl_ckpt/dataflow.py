@@ -7,13 +7,12 @@ import logging
 import os
 import sys
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from parsl_ckpt.apps.staging import default_staging, registry
+from parsl_ckpt.apps import staging
 from parsl_ckpt.checkpoint import heartbeat, where
 from parsl_ckpt.checkpoint.heartbeat import Heartbeat
 from parsl_ckpt.checkpoint.lease import Leases
@@ -159,7 +158,7 @@ class DataFlowKernel(Questions):
         self.kernel.log_name = LogNames(
             None if remote else os.path.join(absolute, self.run_id), config.std_autopath
         )
-        self.kernel.storage_access = self._use_storage(config)
+        self.kernel.storage_access = staging.of_run(self, config, self._executors)
         self.events = self.kernel.events
         self.kernel.owner = self
         self.memoizer = attach(
@@ -190,18 +189,6 @@ class DataFlowKernel(Questions):
         self._tell_loaded()
         self._diary.begin(self.loaded)
         shutdown.register(self)
-
-    def _use_storage(self, config: Config) -> tuple[Any, ...]:
-        """Who stages files, where an executor does not say; and have all of them known."""
-        own = list(config.storage_access or ())
-        for executor in self._executors:
-            own += getattr(executor, "storage_access", None) or ()
-        if own:
-            registry.use(own)
-            weakref.finalize(self, registry.release, own)
-        if config.storage_access is not None:
-            return tuple(config.storage_access)
-        return tuple(default_staging())
 
     # -- what it knows -----------------------------------------------------------------------------
 
@@ -406,6 +393,7 @@ class DataFlowKernel(Questions):
             detach(self.memoizer)
         except BaseException as error:  # the user's, at the end of everything
             logger.error("The memoizer could not be closed.", exc_info=error)
+        staging.registry.release(self)
 
     def _not_safe(self, failure: StoreError) -> CheckpointNotSavedError:
         return CheckpointNotSavedError(

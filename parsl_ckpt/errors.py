@@ -328,7 +328,7 @@ class InvalidResourceSpecification(ExecutorError):
 # --- files that are elsewhere ---------------------------------------------------------------------
 
 
-class StagingError(ParslCkptError, ValueError):
+class StagingError(AppException, ValueError):
     """A file could not be fetched or delivered, or has not been; ``url`` names it."""
 
 

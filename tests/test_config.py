@@ -38,6 +38,7 @@ WRONG = {
     "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
     "audit_rate": ["1", -0.1, 1.5, None, True],
     "storage_options": ["key", [("key", 1)]],
+    "storage_access": ["zip", [3], 3, [int]],
     "upload_period": ["10", 0, -1, float("inf"), None, True],
     "show_progress": ["yes", 1],
 }  # fmt: skip

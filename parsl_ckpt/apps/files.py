@@ -85,7 +85,7 @@ class File(FileObject, os.PathLike[str]):
 
     @property
     def filename(self) -> str:
-        return os.path.basename(self.path)
+        return os.path.basename(self.path) or self.netloc
 
     @property
     def elsewhere(self) -> bool:

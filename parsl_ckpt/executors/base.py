@@ -29,8 +29,8 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from parsl_ckpt.errors import (

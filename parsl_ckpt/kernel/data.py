@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from blake3 import blake3
 
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.errors import FileIdentityError
+from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel import outputs
 from parsl_ckpt.kernel.arguments import Arguments
 from parsl_ckpt.kernel.futures import AppFuture, Callback, _Waiting

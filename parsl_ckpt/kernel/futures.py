@@ -30,10 +30,9 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import worker
 
 if TYPE_CHECKING:
-    from parsl_ckpt.kernel.data import DataFuture
     from typing_extensions import TypeVar
 
-    from parsl_ckpt.kernel.request import Request
+    from parsl_ckpt.kernel.data import DataFuture
     from parsl_ckpt.kernel.records import TaskRecord
     from parsl_ckpt.kernel.task import Spec, Task
 

@@ -233,7 +233,7 @@ def test_of_many_missing_files_a_few_are_named(run, tmp_path):
 def test_it_is_tried_again(run, tmp_path):
     tries = []
 
-    @pc.python_app(cache=True)
+    @pc.python_app
     def second(outputs=()):
         tries.append(1)
         if len(tries) == 2:

@@ -7,33 +7,32 @@ run of this process uses may be asked.  A digest is remembered only beside a sta
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from parsl_ckpt.errors import FileIdentityError, ParslCkptError
+from parsl_ckpt.errors import FileIdentityError, StagingError
 
 if TYPE_CHECKING:
     from parsl_ckpt.apps.files import File
 
 _KEPT = 65_536
 _lock = threading.Lock()
-_used: list[Any] = []
+_used: dict[int, tuple[Any, ...]] = {}  # of each owner
 _digests: dict[str, tuple[bytes, bytes]] = {}
 
 
-def use(providers: Sequence[Any]) -> None:
-    """Ask these as well, before the ready-made ones."""
-    with _lock:
-        _used[:0] = providers
+def use(owner: object, providers: Sequence[Any]) -> None:
+    """Ask these as well, before the ready-made ones, as long as their owner lives."""
+    if providers:
+        with _lock:
+            _used[id(owner)] = tuple(providers)
+        weakref.finalize(owner, _used.pop, id(owner), None)
 
 
-def release(providers: Sequence[Any]) -> None:
-    """Do not ask these any more."""
-    with _lock:
-        for provider in providers:
-            at = next((at for at, one in enumerate(_used) if one is provider), None)
-            if at is not None:
-                del _used[at]
+def release(owner: object) -> None:
+    """Do not ask an owner's any more."""
+    _used.pop(id(owner), None)
 
 
 def reader_of(file: File) -> Any:
@@ -45,10 +44,13 @@ def reader_of(file: File) -> Any:
     from parsl_ckpt.apps.staging import default_staging
 
     with _lock:
-        providers = [*_used]
-    for provider in (*providers, *default_staging()):
-        if provider.can_stage_in(file):
-            return provider
+        providers = [one for own in _used.values() for one in own]
+    try:
+        for provider in (*providers, *default_staging()):
+            if provider.can_stage_in(file):
+                return provider
+    except StagingError as error:
+        raise FileIdentityError(error.message, hint=error.hint, path=file.url) from error
     raise FileIdentityError(
         f"Nobody here can read {file.url}.",
         hint="For other schemes install fsspec (pip install 'parsl_ckpt[remote]'), or name a "
@@ -70,8 +72,8 @@ def digest(file: File) -> bytes:
         if stamp and known is not None and known[0] == stamp:
             return known[1]
         found: bytes = provider.digest(file)
-    except ParslCkptError:
-        raise
+    except StagingError as error:
+        raise FileIdentityError(error.message, hint=error.hint, path=file.url) from error
     except Exception as error:
         raise FileIdentityError(
             f"The content of {file.url} cannot be read: {type(error).__name__}: {error}.",
