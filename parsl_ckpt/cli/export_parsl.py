@@ -3,11 +3,17 @@
 Parsl finds a result by its own key of the call. That is known of what was carried over from Parsl,
 and of what was recorded with Config(memoizer=BasicMemoizer(parsl_keys=True)); other results are
 left out, which is told. Give DIR to Parsl as one of its checkpoint_files.
+
+Values of classes that a script itself defines take the script: --script work.py. It is run as if it
+were imported: what is to run only as a script must stand under 'if __name__ == "__main__":'.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 from parsl_ckpt.cli import _common
 
@@ -18,12 +24,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="where tasks.pkl is to be written"
     )
+    parser.add_argument("--script", metavar="FILE", help="what defines the classes of the values")
 
 
 def run(options: argparse.Namespace) -> int:
     from parsl_ckpt.checkpoint.carrying import export_parsl
 
-    with _common.progress("exporting", None) as progress:
+    with (
+        _common.progress("exporting", None) as progress,
+        _main(options.script) if options.script else contextlib.nullcontext(),
+    ):
         done = export_parsl(
             options.run_dir, options.output, only=options.runs or None, progress=progress
         )
@@ -38,3 +48,42 @@ def run(options: argparse.Namespace) -> int:
     if done.failed > len(done.unwritten):
         print(f"So cannot {done.failed - len(done.unwritten):,} more.")
     return 1 if done.failed else 0
+
+
+@contextlib.contextmanager
+def _main(path: str) -> Iterator[None]:
+    """Have what a script defines be that of ``__main__``, under which values name it."""
+    import os
+    import sys
+    import types
+
+    from parsl_ckpt.errors import ArchiveError
+
+    module, ours = types.ModuleType("__parsl_ckpt_script__"), sys.modules["__main__"]
+    module.__file__ = os.path.abspath(path)
+    sys.path.insert(0, os.path.dirname(module.__file__))
+    sys.modules[module.__name__] = module
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+        exec(compile(source, path, "exec"), module.__dict__)
+    except (OSError, SyntaxError, ImportError) as error:
+        raise ArchiveError(
+            f"{path} cannot be run: {error}.", hint="Give the path of the script.", path=path
+        ) from error
+    finally:
+        del sys.modules[module.__name__]
+    _rename(vars(module), module.__name__)
+    module.__name__ = "__main__"
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = ours
+
+
+def _rename(names: dict[str, Any], module: str) -> None:
+    for value in list(names.values()):
+        if isinstance(value, type) and value.__module__ == module:
+            value.__module__ = "__main__"
+            _rename(dict(vars(value)), module)

@@ -162,7 +162,13 @@ class Elsewhere:
     def _answered(self, task: Task, answer: Future[Any]) -> None:
         """The future that was given is done; called by whoever has finished it."""
         kernel = self._kernel
-        if answer.cancelled():
+        request = task.request
+        unwritten = (
+            request is not None
+            and request.outputs
+            and (kernel.execution.look_at_outputs(task) is not None)
+        )
+        if answer.cancelled() or unwritten:  # what is known is worth nothing without its files
             kernel.entering.missed(task)
             return
         error = answer.exception()
