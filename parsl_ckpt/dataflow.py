@@ -221,6 +221,10 @@ class DataFlowKernel(Questions):
         """Number of tasks by state, as Parsl calls it: :meth:`counts` with :class:`States`."""
         return {States(state): number for state, number in self.counts().items()}
 
+    def log_tasks(self) -> None:
+        """Log each step of tasks from now on, if the logger ``parsl_ckpt.tasks`` is at DEBUG."""
+        self._reporter.log_tasks()
+
     # -- what it does ------------------------------------------------------------------------------
 
     def checkpoint(self) -> str:
@@ -527,9 +531,19 @@ def load(
             "and bind apps to it.",
         )
     kernel = DataFlowKernel(config, checkpoint_files=checkpoint_files)
+    use(kernel)
+    return kernel
+
+
+def use(kernel: DataFlowKernel) -> None:
+    """Make a kernel the one that apps run on."""
     _Loaded.dfk = kernel
     current.kernel = kernel.kernel
-    return kernel
+
+
+def loaded() -> DataFlowKernel | None:
+    """The loaded kernel, or None."""
+    return _Loaded.dfk
 
 
 def dfk() -> DataFlowKernel:

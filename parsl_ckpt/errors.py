@@ -71,7 +71,26 @@ class NestedAppError(KernelError):
     """An app was called inside a worker process, where there is no kernel."""
 
 
-class DependencyError(KernelError):
+class PropagatedError(KernelError):
+    """A task failed because another one did; ``__cause__`` is the first failure.
+
+    Attributes:
+        tid: number of the task.
+        causes: for each task or future that failed, its failure and its description.
+    """
+
+    @property
+    def task_id(self) -> int:
+        """Number of the task, as Parsl calls it."""
+        return int(self.fields.get("tid", -1))
+
+    @property
+    def dependent_exceptions_tids(self) -> list[tuple[BaseException, str]]:
+        """Each failure with a description of what failed, as Parsl calls it."""
+        return [(error, name) for name, error in self.fields.get("causes", ())]
+
+
+class DependencyError(PropagatedError):
     """A task was not run because an input failed; ``__cause__`` is the first failure.
 
     Attributes:
@@ -81,7 +100,7 @@ class DependencyError(KernelError):
     """
 
 
-class JoinError(KernelError):
+class JoinError(PropagatedError):
     """A future that a join app returned has failed; ``__cause__`` is its failure."""
 
 

@@ -44,7 +44,7 @@ def dependency_error(
         app=task.spec.name,
         tid=task.tid,
         chain=chain,
-        causes=tuple((_name(one), _root(cause)) for one, cause in failed),
+        causes=tuple((name_of(one), _root(cause)) for one, cause in failed),
     )
     dependency.__cause__ = root
     return dependency
@@ -55,7 +55,8 @@ def _root(error: BaseException) -> BaseException:
     return (error.__cause__ or error) if isinstance(error, DependencyError) else error
 
 
-def _name(future: Future[Any]) -> str:
+def name_of(future: Future[Any]) -> str:
+    """What a failed input is called in an error."""
     return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
 
 

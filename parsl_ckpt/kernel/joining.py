@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import JoinError, JoinValueError
-from parsl_ckpt.kernel.failures import one_line
+from parsl_ckpt.kernel.failures import failure_of, name_of, one_line
 from parsl_ckpt.kernel.task import Task
 
 if TYPE_CHECKING:
@@ -60,11 +60,10 @@ def await_joined(kernel: Kernel, task: Task, value: Any) -> None:
 def _conclude(kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single: bool) -> None:
     """All are done; their values may have to be decoded, on a thread where that may take long."""
     try:
-        for future in futures:
-            failure = CancelledError() if future.cancelled() else future.exception()
-            if failure is not None:
-                kernel.joined(task, None, _join_error(task, failure))
-                return
+        failed = [(future, failure) for future in futures if (failure := failure_of(future))]
+        if failed:
+            kernel.joined(task, None, _join_error(task, failed))
+            return
         values = [future.result() for future in futures]
     except BaseException as error:  # another library's future may raise anything
         kernel.joined(task, None, error)
@@ -72,12 +71,15 @@ def _conclude(kernel: Kernel, task: Task, futures: Sequence[Future[Any]], single
         kernel.joined(task, values[0] if single else values, None)
 
 
-def _join_error(task: Task, failure: BaseException) -> JoinError:
+def _join_error(task: Task, failed: Sequence[tuple[Future[Any], BaseException]]) -> JoinError:
+    failure = failed[0][1]
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
     error = JoinError(
         f"The join app {task.spec.name} (task {task.tid}) failed because a future that it "
-        f"returned failed: {one_line(failure)}.",
+        f"returned failed{others}: {one_line(failure)}.",
         app=task.spec.name,
         tid=task.tid,
+        causes=tuple((name_of(future), cause) for future, cause in failed),
     )
     error.__cause__ = failure
     return error

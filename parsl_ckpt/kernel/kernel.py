@@ -40,7 +40,7 @@ from parsl_ckpt.kernel.elsewhere import Elsewhere
 from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
-from parsl_ckpt.kernel.failures import not_started, one_line
+from parsl_ckpt.kernel.failures import not_started
 from parsl_ckpt.kernel.futures import AppFuture, Callback
 from parsl_ckpt.kernel.hits import Hit, Inputs, Look, mark
 from parsl_ckpt.kernel.joining import await_joined
@@ -280,7 +280,7 @@ class Kernel:
     def attempt_failed(self, task: Task, error: BaseException) -> None:
         """*In turn.* Have it decided whether there is another try; a handler may take its time."""
         if task.history is not None:
-            task.history.failures.append(one_line(error))
+            task.history.fail(error)
         if self._retry.handler is None:
             self._effects.append(lambda: self._judge(task, error))
         else:

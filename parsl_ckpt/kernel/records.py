@@ -50,7 +50,7 @@ class History:
         asked: when that was, in seconds since the epoch.
         launched, returned: when the last attempt was launched, and when the task was over.
         executor: label of the executor of the last attempt.
-        failures: what its attempts raised, one line each.
+        failures: what its attempts raised.
         joins: what a join app returned.
         last: what is kept of the task when it is over.
         instead: of the equal call into which the task was merged.
@@ -73,6 +73,13 @@ class History:
     def launch(self, executor: str) -> None:
         """An attempt is handed to an executor."""
         self.launched, self.executor = time.time(), executor
+
+    def fail(self, error: BaseException) -> None:
+        """An attempt has failed."""
+        try:
+            self.failures.append(repr(error))
+        except Exception:
+            self.failures.append(type(error).__name__)
 
     def close(self, task: Task) -> None:
         """The task is over; the kernel is about to forget it."""

@@ -187,8 +187,15 @@ class Reporter:
             self._undo.append(
                 wish.initialize_logging(log_dir=Path(directory), log_name="parsl_ckpt")
             )
-        if tasks_logger.isEnabledFor(logging.DEBUG):
-            self._undo.append(events.subscribe(_tell_task))
+        self._events = events
+        self._logs_tasks = False
+        self.log_tasks()
+
+    def log_tasks(self) -> None:
+        """Log each step of each task from now on, if anybody wants that."""
+        if not self._logs_tasks and tasks_logger.isEnabledFor(logging.DEBUG):
+            self._logs_tasks = True
+            self._undo.append(self._events.subscribe(_tell_task))
 
     def begin(self, config: Any) -> None:
         """Say what is run, and how."""

@@ -82,7 +82,7 @@ def test_asked_for_in_time_a_record_keeps_arguments_and_failures(rig):
     assert records[0]["depends"] == [one]
     assert records[0]["executor"] == "manual"
     assert records[0]["fail_count"] == 0
-    assert records[1]["fail_history"] == ["ValueError: first 7"] * 2
+    assert records[1]["fail_history"] == ["ValueError('first 7')"] * 2
     assert (records[1]["fail_count"], records[1]["fail_cost"], records[1]["try_id"]) == (2, 2, 1)
     assert records[1]["status"] is States.failed
 
