@@ -8,6 +8,7 @@ attempt ─► launch ─► executor ... finished ─┬─ failed ────
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class Execution:
         self._executors = dict(executors)
         self._everyone = itertools.cycle(self._executors.values())
         self._internal = internal
+        self._writing: dict[str, Task] = {}  # output files of attempts under way
 
     def attempt(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Make the next execution of a task; the same one may be launched again, it is run once."""
@@ -88,8 +90,33 @@ class Execution:
             fn = fn.asked(request.stream("stdout"), request.stream("stderr"), request.walltime)
         if spec.kind == "join" or not (request.outputs or request.fetches):
             return fn  # type: ignore[no-any-return]
+        self._writes(task, request.outputs)
         digest = task.key is not None and self._kernel.memo.record
         return Courier(fn, spec.name, request.outputs, digest)
+
+    def _writes(self, task: Task, files: Sequence[Any]) -> None:
+        """Warn if another call under way writes to the same file: neither will have its own."""
+        for file in files:
+            name = file.url if file.elsewhere else os.path.abspath(file.filepath)
+            other = self._writing.setdefault(name, task)
+            if other is task or other.state in states.FINAL_STATES:
+                self._writing[name] = task
+                continue
+            both = " and ".join(sorted({task.spec.name, other.spec.name}))
+            self._kernel.problems.warn_once(
+                f"same output {both}",
+                task.spec.name,
+                f"Two calls under way ({both}; tasks {other.tid} and {task.tid}) write {file}: "
+                "what is in it afterwards is not what one of them has written. Give each call "
+                "output files of its own.",
+            )
+
+    def _wrote(self, task: Task, files: Sequence[Any]) -> None:
+        """Forget which files an attempt that has ended wrote."""
+        for file in files:
+            name = file.url if file.elsewhere else os.path.abspath(file.filepath)
+            if self._writing.get(name) is task:
+                del self._writing[name]
 
     def _equip(self, attempt: Attempt, executor: Launcher) -> None:
         """Tell a task that has files to fetch or to write who does that where it runs."""
@@ -138,9 +165,7 @@ class Execution:
             self._kernel.porter.carry(self._not_launched, attempt, error)
         task.launched = True
 
-    def _honour(
-        self, executor: Launcher, task: Task, attempt: Attempt, request: Request
-    ) -> None:
+    def _honour(self, executor: Launcher, task: Task, attempt: Attempt, request: Request) -> None:
         """Have the executor see to what a call asks of it; a command limits itself."""
         walltime = None if task.spec.kind == "bash" else request.walltime
         if walltime is not None or request.resources:
@@ -173,8 +198,10 @@ class Execution:
         kernel = self._kernel
         task: Task = attempt.task
         attempt.task = None  # whatever holds the attempt (a traceback) lets go of the task
-        if task.request is not None and type(value) is Delivered:
-            value, task.made = value.value, value.files
+        if task.request is not None:
+            self._wrote(task, task.request.outputs)
+            if type(value) is Delivered:
+                value, task.made = value.value, value.files
         if task.spec.observed and type(value) is Observed:
             value, task.remarks = value
             self._heed(task)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from parsl_ckpt.kernel.data import DataFuture
     from parsl_ckpt.kernel.records import TaskRecord
+    from parsl_ckpt.kernel.request import Request
     from parsl_ckpt.kernel.task import Spec, Task
 
     R = TypeVar("R", default=Any)  # to a type checker, AppFuture alone is AppFuture[Any]

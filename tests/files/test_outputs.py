@@ -380,3 +380,157 @@ def test_a_join_app_has_outputs_too(runs, tmp_path):
         (tmp_path / "b").unlink()
         assert outcome(both("abc", outputs=files)) == ([3, 3], False)
         assert (tmp_path / "b").read_text() == "abc"
+
+
+# -- several writers -------------------------------------------------------------------------------
+
+
+def test_two_calls_under_way_that_write_one_file_are_told_of(run, tmp_path):
+    gate, begun = threading.Event(), threading.Barrier(2, timeout=DEADLINE)
+
+    @pc.python_app
+    def one(text, outputs=()):
+        begun.wait()
+        gate.wait(DEADLINE)
+        with open(outputs[0], "w") as opened:
+            opened.write(text)
+
+    file = pc.File(tmp_path / "a")
+    warned = pytest.warns(pc.CheckpointWarning, match="Two calls under way.*one; tasks 0 and 1")
+    with run(executors=[pc.ThreadPoolExecutor(max_workers=2)]), warned:
+        calls = [one(text, outputs=[file]) for text in "xy"]
+        gate.set()
+        for call in calls:
+            call.result(DEADLINE)
+
+
+def test_calls_that_write_one_file_after_each_other_run_again_and_are_right(run, tmp_path, recwarn):
+    file = pc.File(tmp_path / "a")
+    for _ in range(2):  # each spoils what the other has left
+        with run():
+            for text in ("abc", "xyz"):
+                assert outcome(write(text, outputs=[file])) == (3, False)
+                assert (tmp_path / "a").read_text() == text
+    assert [one for one in recwarn if one.category is pc.CheckpointWarning] == []
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files that this process has read to digest them."""
+    from parsl_ckpt.identity import files
+
+    names, original = [], files._read
+    monkeypatch.setattr(files, "_read", lambda name: (names.append(name), original(name))[1])
+    monkeypatch.setattr(files, "_digests", {})
+    return names
+
+
+def test_a_large_output_is_digested_once_where_it_was_written(runs, tmp_path, reads):
+    path = tmp_path / "large"
+
+    @pc.python_app(cache=True, code="function")
+    def large(outputs=()):
+        with open(outputs[0], "wb") as opened:
+            opened.truncate(100 << 20)
+
+    with runs() as dfk:
+        large(outputs=[pc.File(path)]).result(DEADLINE)
+        here = "threads" in dfk.config.executors[0].label
+        assert reads == ([str(path)] if here else [])
+
+
+def test_an_old_output_is_read_once_more_and_never_again(run, tmp_path, reads, monkeypatch):
+    from parsl_ckpt.apps import files
+    from parsl_ckpt.identity import files as identity
+
+    path = tmp_path / "a"
+    with run():
+        write("abc", outputs=[pc.File(path)]).result(DEADLINE)
+    for module in (files, identity):  # as if time had passed
+        monkeypatch.setattr(module, "YOUNG_NS", 0)
+    for expected in ([str(path)], []):
+        reads.clear()
+        identity._digests.clear()
+        with run():
+            for _ in range(3):
+                assert outcome(write("abc", outputs=[pc.File(path)])) == (3, True)
+        assert reads == expected
+    # what is noted of its state is worth nothing once that has changed
+    times = os.stat(path)
+    path.write_text("abd")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with run():
+        assert outcome(write("abc", outputs=[pc.File(path)])) == (3, False)
+
+
+def test_a_call_without_outputs_leaves_no_note(run, tmp_path):
+    from parsl_ckpt.kernel.outputs import OUTPUTS
+
+    with run() as dfk:
+        for future, noted in (
+            (count(), False), (write("a", outputs=[pc.File(tmp_path / "a")]), True),
+        ):  # fmt: skip
+            future.result(DEADLINE)
+            assert (dfk.kernel.store.note(future._record, OUTPUTS) is not None) is noted
+
+
+# -- beside the way --------------------------------------------------------------------------------
+
+
+def test_a_call_with_outputs_is_neither_audited_nor_kept_as_a_specimen(run, tmp_path):
+    from parsl_ckpt.kernel.specimens import ARGUMENTS
+
+    log, path = tmp_path / "log", tmp_path / "a"
+    with run(audit_rate=1.0) as dfk:
+        call = logged(str(log), "abc", outputs=[pc.File(path)])
+        call.result(DEADLINE)
+        assert dfk.kernel.store.note(call._record, ARGUMENTS) is None
+        assert outcome(logged(str(log), "abc", outputs=[pc.File(path)])) == ("abc", True)
+        dfk.wait_for_current_tasks()
+    assert log.read_text() == "."
+
+
+def test_a_damaged_or_missing_note_is_a_miss(run, tmp_path):
+    from parsl_ckpt.kernel.outputs import OUTPUTS, decode
+
+    assert decode(b"\xc1") is None and decode(None) is None
+    with run() as dfk:
+        call = write("abc", outputs=[pc.File(tmp_path / "a")])
+        call.result(DEADLINE)
+        note = dfk.kernel.store.stage_note(call._record, OUTPUTS, b"\xc1")
+        dfk.kernel.writer.commit(None, note)
+        again = write("abc", outputs=[pc.File(tmp_path / "a")])
+        assert outcome(again) == (3, False)
+        assert "not recorded" in str(again.why())
+
+
+def test_whether_a_call_would_run_is_told_of_its_files(run, tmp_path):
+    with run() as dfk:
+        file = pc.File(tmp_path / "a.txt")
+        write("abc", outputs=[file]).result(DEADLINE)
+        assert "a.txt" not in str(dfk.explain(write, "abc", outputs=[file]))
+        (tmp_path / "a.txt").unlink()
+        assert "a.txt is gone" in str(dfk.explain(write, "abc", outputs=[file]))
+
+
+def test_a_hit_whose_value_is_unreadable_runs_again_and_writes_its_files(
+    run, tmp_path, monkeypatch
+):
+    with run():
+        logged(str(tmp_path / "log"), "abc", outputs=[pc.File(tmp_path / "a")]).result(DEADLINE)
+    with run() as dfk:
+        monkeypatch.setattr(dfk.kernel.store, "value", _unreadable)
+        call = logged(str(tmp_path / "log"), "abc", outputs=[pc.File(tmp_path / "a")])
+        after = call.outputs[0]
+        with pytest.warns(pc.CheckpointWarning):
+            assert call.result(DEADLINE) == "abc"
+        assert after.result(DEADLINE) == pc.File(tmp_path / "a")
+        assert not call.from_memo
+    assert (tmp_path / "log").read_text() == ".."
+
+
+def _unreadable(stored):
+    raise pc.ParslCkptError("damaged")
