@@ -11,6 +11,7 @@ import contextlib
 import copy
 import random
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures._base import PENDING
 from queue import SimpleQueue
@@ -350,17 +351,15 @@ class Life:
 
     def sync(self) -> None:
         """What was safe before a sync is on the disk after it."""
-        strand: Any = self.kernel.writer._strand
         before = self.saved & self.universe.safe
-        held, strand.busy = strand.busy, True  # a real thread would wait for the lock
         self.syncs += 1
         try:
             if self.syncs == 1:
-                self._sync()
+                with self.locked():
+                    self._sync()
                 self.universe.durable |= before
         finally:
             self.syncs -= 1
-            strand.busy = held
 
     def remove(self) -> None:
         """Forget a record; from then on nothing is known of what must be found."""
@@ -372,12 +371,22 @@ class Life:
             return
         stored = self.store.find(future._value_key)
         if stored is not None:
-            with contextlib.suppress(StoreError):
-                for life in self.universe.lives:
-                    life.removed.add(stored.result.app)
-                    life.promised = {key for key in life.promised if key[0] != stored.result.app}
-                self.universe.forget(stored.result)
+            for life in self.universe.lives:
+                life.removed.add(stored.result.app)
+                life.promised = {key for key in life.promised if key[0] != stored.result.app}
+            self.universe.forget(stored.result)
+            with contextlib.suppress(StoreError), self.locked():
                 self.store.remove(stored.record_id)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """The user is in the store: a real thread that writes would wait for its lock."""
+        strand: Any = self.kernel.writer._strand
+        held, strand.busy = strand.busy, True
+        try:
+            yield
+        finally:
+            strand.busy = held
 
     def settle(self) -> None:
         """Let everything run to its end: then nothing hangs, and nothing is left."""
