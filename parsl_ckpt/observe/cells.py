@@ -26,6 +26,7 @@ from parsl_ckpt.observe.flatten import fields_of
 
 LARGEST_ARRAY = 1000  # elements that are written out
 LONGEST_REPR = 200
+DEEPEST = 50
 _FORMULA = re.compile(r"\A[\s]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 
@@ -103,8 +104,13 @@ def _simple(value: Any) -> str | None:
     return None
 
 
-def jsonable(value: Any, depth: int = 0) -> Any:
-    """What JSON has for a value; a text that says what it is, where it has nothing."""
+def jsonable(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """What JSON has for a value; a text that says what it is, where it has nothing.
+
+    Args:
+        value: any value.
+        above: what it is in, by ``id``: a value may contain itself.
+    """
     value = plain(value)
     if value is None or isinstance(value, (bool, str)) or type(value) is int:
         return value
@@ -115,21 +121,22 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     simple = _simple(value)
     if simple is not None:
         return simple
-    if depth > 20:
-        return _about(value)
+    if len(above) > DEEPEST or id(value) in above:
+        return "..."
+    above = (*above, id(value))
     if isinstance(value, dict):
-        return {_key(key): jsonable(part, depth + 1) for key, part in value.items()}
+        return {_key(key): jsonable(part, above) for key, part in value.items()}
     fields: Mapping[str, Any] | None = fields_of(value)
     if fields is not None:
-        return {name: jsonable(part, depth + 1) for name, part in fields.items()}
+        return {name: jsonable(part, above) for name, part in fields.items()}
     if dataclasses.is_dataclass(value):
         return {}
     if isinstance(value, (list, tuple)):
-        return [jsonable(part, depth + 1) for part in value]
+        return [jsonable(part, above) for part in value]
     if isinstance(value, Set):
-        return sorted((jsonable(part, depth + 1) for part in value), key=repr)
+        return sorted((jsonable(part, above) for part in value), key=repr)
     if _is_array(value) and value.size <= LARGEST_ARRAY:
-        return jsonable(value.tolist(), depth + 1)
+        return jsonable(value.tolist(), above)
     return _about(value)
 
 

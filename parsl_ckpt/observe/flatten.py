@@ -39,7 +39,7 @@ def columns_of(value: Any, parameters: Set[str]) -> Iterator[tuple[str, Any]]:
     if found is None:
         yield named(VALUE, parameters), value
     else:
-        for name, part in _walk("", found, 1):
+        for name, part in _walk("", found, (id(value),)):
             yield named(name, parameters), part
 
 
@@ -48,13 +48,15 @@ def named(name: str, parameters: Set[str]) -> str:
     return f"{VALUE}.{name}" if name in parameters or name.startswith(_OURS) else name
 
 
-def _walk(prefix: str, fields: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
+def _walk(
+    prefix: str, fields: Mapping[str, Any], above: tuple[int, ...]
+) -> Iterator[tuple[str, Any]]:
     # A name with a dot in it could be taken for a path, so there are no paths beside one.
-    open_ = depth < DEEPEST and not any("." in name for name in fields)
+    open_ = len(above) < DEEPEST and not any("." in name for name in fields)
     for name, part in fields.items():
-        inner = fields_of(part) if open_ else None
+        inner = fields_of(part) if open_ and id(part) not in above else None
         if inner and not any("." in one for one in inner):
-            yield from _walk(f"{prefix}{name}.", inner, depth + 1)
+            yield from _walk(f"{prefix}{name}.", inner, (*above, id(part)))
         else:
             yield prefix + name, part
 

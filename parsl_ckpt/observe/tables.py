@@ -148,7 +148,7 @@ def _kind(value: Any) -> str:
     if kind is dt.datetime:
         return "moment" if value.tzinfo is None else "instant"
     if kind is list or kind is tuple:
-        inner = {_kind(part) for part in value}
+        inner = {"text" if type(part) in (list, tuple) else _kind(part) for part in value}
         if inner <= {"int", "float", "none"}:
             return "floats" if "float" in inner else "ints"
         return "texts" if inner <= {"str", "none"} else "text"
