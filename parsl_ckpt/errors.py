@@ -280,7 +280,7 @@ class AppBadFormatting(AppException):
     """The function of a bash app could not make its command line; field: ``app``."""
 
 
-class BashAppNoReturn(AppBadFormatting):
+class BashAppNoReturn(AppBadFormatting, ValueError):
     """The function of a bash app returned no command line; field: ``app``."""
 
 

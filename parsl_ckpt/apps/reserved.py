@@ -102,6 +102,10 @@ class Reserved:
         if "parsl_resource_specification" in asked:
             fields["resources"] = self._resources(asked["parsl_resource_specification"])
         fields |= {name: asked[name] for name in STREAMS if name in asked}
+        streams = [one for name in sorted(STREAMS) if isinstance(one := asked.get(name), File)]
+        if streams:  # they are data rather than logs
+            fields["outputs"] = (*fields.get("outputs", ()), *reversed(streams))
+            fields["streams"] = len(streams)
         fields = {name: value for name, value in fields.items() if value not in (None, (), {})}
         return Request(**fields) if fields else None
 

@@ -77,6 +77,14 @@ class BashRunner:
         """The runner of one call."""
         return BashRunner(self.fn, self.app, stdout, stderr, walltime)
 
+    def placed(self, local: Callable[[Any], Any]) -> BashRunner:
+        """The runner with the files of its streams where they are written."""
+        stdout, stderr = (
+            local(one) if hasattr(type(one), "filepath") else one
+            for one in (self.stdout, self.stderr)
+        )
+        return self.asked(stdout, stderr, self.walltime)
+
     def __call__(self, *args: Any, **kwargs: Any) -> int:
         args, kwargs = self._with_names(args, kwargs)
         line = self._line(args, kwargs)

@@ -192,8 +192,26 @@ class DataFuture(AppFuture[Any]):
 def data_futures(future: AppFuture[Any]) -> list[DataFuture]:
     """The output files of a call, in order; none for one that has not asked for any."""
     request = getattr(future, "_request", None)
-    files = request.outputs if request is not None else ()
+    if request is None:
+        return []
+    files = request.outputs[: len(request.outputs) - request.streams]
     return [DataFuture(future, file, future.tid, index) for index, file in enumerate(files)]
+
+
+def stream_of(future: AppFuture[Any], name: str) -> Any:
+    """Where a stream of a call is; see :attr:`AppFuture.stdout`."""
+    request = getattr(future, "_request", None)
+    spec = None if request is None else request.stream(name)
+    if request is not None and request.streams and isinstance(spec, outputs.FileObject):
+        index = request.outputs.index(spec, len(request.outputs) - request.streams)
+        return future.__dict__.setdefault(f"_{name}", DataFuture(future, spec, future.tid, index))
+    if future._restored and future._record:
+        kernel: Any = future._kernel
+        noted = outputs.decode(kernel.store.note(future._record, outputs.OUTPUTS))
+        path = getattr(noted, name, "")
+        if path or request is None or name in request.logs:
+            return path or None
+    return spec
 
 
 def is_spoiled(future: Future[Any]) -> bool:

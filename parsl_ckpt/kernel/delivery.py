@@ -17,6 +17,7 @@ from typing import Any
 
 from parsl_ckpt.errors import StagingError
 from parsl_ckpt.kernel.arguments import Copier
+from parsl_ckpt.kernel.commands import BashRunner
 from parsl_ckpt.kernel.outputs import Delivered, Made, all_made, check, here, made
 
 
@@ -47,7 +48,10 @@ class Courier:
     def __call__(self, *args: Any, **kwargs: Any) -> Delivered:
         with _Staged(self) as staged:
             args, kwargs = staged.arguments(args, kwargs)
-            value = self.fn(*args, **kwargs)
+            fn = self.fn
+            if isinstance(fn, BashRunner):
+                fn = fn.placed(staged.local)
+            value = fn(*args, **kwargs)
             outputs = [staged.local(file) for file in self.outputs]
             check(self.app, outputs)
             for file in outputs:

@@ -160,16 +160,20 @@ class AppFuture(Future[R]):
 
     @property
     def stdout(self) -> Any:
-        """Where the standard output of a bash app's command is, as the call had it, None if it went
-        nowhere of its own; of a call that did not have to run, the path of the original."""
-        from parsl_ckpt.kernel.outputs import stream_of
+        """Where the standard output of a bash app's command is.
+
+        As the call had it, and None if it went nowhere of its own; for a ``File``, its
+        :class:`~parsl_ckpt.kernel.data.DataFuture`. Of a call that did not have to run, the path
+        of the original.
+        """
+        from parsl_ckpt.kernel.data import stream_of
 
         return stream_of(self, "stdout")
 
     @property
     def stderr(self) -> Any:
         """Where the standard error of a bash app's command is; as :attr:`stdout`."""
-        from parsl_ckpt.kernel.outputs import stream_of
+        from parsl_ckpt.kernel.data import stream_of
 
         return stream_of(self, "stderr")
 

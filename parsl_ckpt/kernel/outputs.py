@@ -161,17 +161,6 @@ def spoiled(noted: Outputs | None, files: Sequence[Any]) -> tuple[str, Outputs |
     return "", Outputs(tuple(fresh), noted.stdout, noted.stderr)
 
 
-def stream_of(future: AppFuture[Any], name: str) -> Any:
-    """Where a stream of a future's call is; see :attr:`AppFuture.stdout`."""
-    request = getattr(future, "_request", None)
-    if future._restored and future._record:
-        noted = decode(future._kernel.store.note(future._record, OUTPUTS))  # type: ignore[attr-defined]
-        path = getattr(noted, name, "")
-        if path or request is None or name in request.logs:
-            return path or None
-    return None if request is None else request.stream(name)
-
-
 class Holding:
     """Whether a record may be used for a call that has output files.
 

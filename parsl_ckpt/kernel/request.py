@@ -25,6 +25,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
         walltime: seconds that it may take; None for as long as it takes.
         resources: what an executor is to provide for it; None for nothing in particular.
         logs: where the streams go whose files the run names.
+        streams: how many files at the end of ``outputs`` are those of streams.
         fetches: there are files among its arguments that a worker has to fetch.
     """
 
@@ -34,6 +35,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
     walltime: float | None = None
     resources: Mapping[str, Any] | None = None
     logs: Mapping[str, Any] = {}
+    streams: int = 0
     fetches: bool = False
 
     def stream(self, name: str) -> Any:

@@ -135,6 +135,25 @@ def test_a_hit_points_at_the_original_logs(run, here):
         assert file.read() == "log of a\n"
 
 
+def test_the_file_of_a_stream_is_an_output_like_any_other(run, runs, here):
+    def talk():
+        return speaker("a", stdout=pc.File("said"))
+
+    @pc.bash_app(cache=True)
+    def speaker(text, stdout=None):
+        return f"echo ran >> runs; echo {text}"
+
+    run()
+    talk().result()
+    hit = talk()
+    assert hit.from_memo and hit.stdout.result().filepath == "said"
+    (here / "said").unlink()
+    again = talk()
+    assert (again.result(), again.from_memo, runs()) == (0, False, 2)
+    assert speaker("a", stdout=pc.File("elsewhere")).result() == 0
+    assert (here / "elsewhere").read_text() == "a\n" and runs() == 3
+
+
 def test_a_hit_points_at_them_whether_or_not_it_asks(run):
     run()
     out = [pc.File("out")]

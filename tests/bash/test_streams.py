@@ -98,8 +98,30 @@ def test_a_path_may_be_a_path_object(run, here):
 def test_a_file_is_written_anew(anywhere, here):
     (here / "o").write_text("before\n")
     future = say(stdout=pc.File("o"))
-    assert future.result() == 0 and os.fspath(future.stdout) == "o"
+    assert future.result() == 0
     assert (here / "o").read_text() == "out\n"
+
+
+def test_the_stream_of_a_file_is_a_future_that_other_apps_take(anywhere, here):
+    future = say("x", stdout=pc.File("o"), stderr=pc.File("e"))
+    assert future.stdout is future.stdout and future.outputs == []
+    assert read(future.stdout).result() == "x\n" and read(future.stderr).result() == "err\n"
+    assert (future.stdout.filepath, future.stderr.result().filepath) == ("o", "e")
+
+
+@pc.python_app
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def test_a_file_elsewhere_may_take_a_stream(anywhere, here):
+    import zipfile
+
+    future = say("x", stdout=pc.File("zip:logs.zip/out"))
+    assert future.result() == 0
+    with zipfile.ZipFile(here / "logs.zip") as archive:
+        assert archive.read("out") == b"x\n"
 
 
 @pytest.mark.parametrize("kind", ["a", "w"])
