@@ -28,7 +28,13 @@ from typing import IO, Any
 
 from blake3 import blake3
 
-from parsl_ckpt.errors import ArchiveError, FormatError, StoreWriteError, UnreadableRecordError
+from parsl_ckpt.errors import (
+    ArchiveError,
+    FormatError,
+    ParslCkptError,
+    StoreWriteError,
+    UnreadableRecordError,
+)
 from parsl_ckpt.identity.keys import KeySource
 
 from . import codec as codecs
@@ -181,7 +187,7 @@ def import_parsl(
         if done.records:
             done.run = _settle(backend, base, staging, done)
     except OSError as error:
-        if isinstance(error, (ArchiveError, StoreWriteError)):
+        if isinstance(error, ParslCkptError):
             raise
         raise StoreWriteError(
             f"Parsl's results could not be taken into {base}: {error}.",
@@ -389,6 +395,8 @@ def export_parsl(
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if isinstance(error, ParslCkptError):
+            raise
         raise StoreWriteError(
             f"{path} could not be written: {error}.", hint="Name another place.", path=path
         ) from error

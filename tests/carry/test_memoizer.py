@@ -232,7 +232,7 @@ def test_join_apps_are_asked_about_at_both_levels(runs: Path) -> None:
 
 
 def test_it_is_asked_before_a_lease_is_waited_for(runs: Path) -> None:
-    """Another process computes the call, as its lease says; what is known elsewhere is there now."""
+    """Another process computes the call, says its lease; what is known elsewhere is there now."""
     with pc.DataFlowKernel(
         pc.Config(run_dir=runs, checkpoint_mode="task_exit", single_flight="shared")
     ) as other:

@@ -1,4 +1,4 @@
-"""Parsl's files are told apart into records, whatever has become of them, and nothing is executed."""
+"""Parsl's files are told apart into records, whatever became of them; nothing is executed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from parsl_ckpt.checkpoint.parsl_file import Cut, Damaged, ParslFile, end_of_pic
 PROTOCOLS = (2, 3, 4, 5)
 SMALL = [1.5, "abc", (1, 2, [3]), None, b"q" * 30]
 VALUES = [
-    0, "x", [1] * 100_000, b"z" * 200_000, "é" * 70_000, set(range(50)), 2**5000, bytearray(100_000),
-    float, {"a": [(1, 2)] * 3}, b"\x80\x04\x95" * 50, "." * 65_536, [b"y" * 65_530] * 3,
+    0, "x", [1] * 100_000, b"z" * 200_000, "é" * 70_000, set(range(50)), 2**5000,
+    bytearray(100_000), float, {"a": [(1, 2)] * 3}, b"\x80\x04\x95" * 50, "." * 65_536,
+    [b"y" * 65_530] * 3,
 ]  # fmt: skip
 
 

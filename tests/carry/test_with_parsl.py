@@ -1,0 +1,94 @@
+"""Parsl itself on the other side, both ways.
+
+It is the one of this Python if that has it, of the Python that the environment variable
+``PARSL_PYTHON`` names, or else one from PyPI, which the extra ``bench`` installs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from parsl_ckpt.identity.parsl_key import ParslApp
+from tests.carry.sides import CALLS, WORK, Side
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCES = ("parsl_ckpt", "examples", "setup.cfg", "pyproject.toml", "README.rst")
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with Parsl."""
+    if "PARSL_PYTHON" in os.environ:
+        return os.environ["PARSL_PYTHON"]
+    if importlib.util.find_spec("parsl") is not None:
+        return sys.executable
+    place = tmp_path_factory.mktemp("parsl")
+    (place / "tree").mkdir()
+    for name in SOURCES:
+        source, copy = ROOT / name, place / "tree" / name  # pip leaves things in the tree it builds
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy)
+    venv.create(place / "venv", with_pip=True)
+    found = str(place / "venv" / "bin" / "python")
+    subprocess.run(
+        [found, "-m", "pip", "install", "-q", f"{place / 'tree'}[bench]"], check=True, timeout=800
+    )
+    return found
+
+
+@pytest.fixture
+def parsl(python: str, tmp_path: Path) -> Side:
+    return Side("parsl", tmp_path / "parsl", python)
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Side:
+    return Side("parsl_ckpt", tmp_path / "ours")
+
+
+def test_what_parsl_has_computed_does_not_run_here(parsl: Side, ours: Side) -> None:
+    assert parsl.work() == CALLS
+    assert "14 results" in ours.command("import-parsl", str(parsl.runs))
+    assert ours.work() == Counter()
+
+
+def test_what_is_computed_here_does_not_run_with_parsl(
+    parsl: Side, ours: Side, tmp_path: Path
+) -> None:
+    assert ours.work() == CALLS
+    ours.command("export-parsl", "-o", str(tmp_path / "back"), "--script", str(WORK))
+    assert parsl.work(tmp_path / "back") == Counter()
+
+
+def test_there_and_back(parsl: Side, ours: Side, tmp_path: Path) -> None:
+    parsl.work()
+    ours.command("import-parsl", str(parsl.runs))
+    ours.work()
+    shutil.rmtree(parsl.runs)
+    ours.command("export-parsl", "-o", str(tmp_path / "back"), "--script", str(WORK))
+    assert parsl.work(tmp_path / "back") == Counter()
+
+
+def test_the_keys_are_those_of_this_parsl(
+    parsl: Side, calls: ModuleType, fixtures: Path, tmp_path: Path
+) -> None:
+    given = json.loads(parsl.run(str(fixtures / "parsl_keys.py"), str(tmp_path / "runinfo")))
+    version = tuple(map(int, given["python"].split(".")))
+    protocol = 5 if version >= (3, 14) else 4
+    for number, (function, args, kwargs, ignored, bash) in enumerate(calls.CALLS):
+        app = ParslApp.of(function, ignored, bash)
+        assert app is not None
+        automatic = [name for name, value in kwargs.items() if value is calls.AUTO]
+        key = app.key(args, kwargs, automatic, protocol)
+        assert (key and key.hex()) == given["keys"][number], number
