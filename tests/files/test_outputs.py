@@ -534,3 +534,106 @@ def test_a_hit_whose_value_is_unreadable_runs_again_and_writes_its_files(
 
 def _unreadable(stored):
     raise pc.ParslCkptError("damaged")
+
+
+# -- in every mode, and after every kind of housekeeping -------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["manual", "periodic", "dfk_exit", None])
+def test_outputs_hold_in_every_mode(run, tmp_path, mode):
+    file = pc.File(tmp_path / "a")
+    with run(checkpoint_mode=mode) as dfk:
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+        assert outcome(write("abc", outputs=[file])) == (3, True)
+        (tmp_path / "a").write_text("abd")
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+        dfk.checkpoint()
+    with run(checkpoint_mode="task_exit"):
+        assert outcome(write("abc", outputs=[file])) == (3, True)
+        (tmp_path / "a").unlink()
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+
+
+@pytest.mark.parametrize("command", ["compact", "prune", "export"])
+def test_notes_of_outputs_travel_with_their_records(run, tmp_path, command):
+    from parsl_ckpt.cli import main
+
+    file = pc.File(tmp_path / "a")
+    for text in ("old", "abc"):
+        with run():
+            write(text, outputs=[file]).result(DEADLINE)
+    runs = str(tmp_path / "runs")
+    if command == "compact":
+        assert main(["compact", "--run-dir", runs]) in (0, None)
+    elif command == "prune":
+        assert main(["prune", "--run-dir", runs, "--older-than", "30d"]) in (0, None)
+    else:
+        archive = str(tmp_path / "all.tar")
+        assert main(["export", "--run-dir", runs, "-o", archive]) in (0, None)
+        os.rename(runs, runs + ".gone")
+        assert main(["import", "--run-dir", runs, archive]) in (0, None)
+    with run():
+        assert outcome(write("abc", outputs=[file])) == (3, True)
+        assert outcome(write("old", outputs=[file])) == (3, False)
+
+
+def test_an_executor_of_another_library_writes_files_too(run, tmp_path):
+    pool = pc.wrap(concurrent.futures.ProcessPoolExecutor(1), "other", crosses_processes=True)
+    with run(executors=[pool]):
+        one = write("abc", outputs=[pc.File(tmp_path / "a")])
+        assert outcome(count(inputs=one.outputs)) == ([3], False)
+    with run():
+        assert outcome(write("abc", outputs=[pc.File(tmp_path / "a")])) == (3, True)
+
+
+def test_processes_that_share_a_run_directory_look_at_the_files(run, tmp_path):
+    config = {"checkpoint_mode": "task_exit", "single_flight": "shared"}
+    file = pc.File(tmp_path / "a")
+    with (
+        run(**config) as one,
+        pc.DataFlowKernel(pc.Config(run_dir=one.config.run_dir, **config)) as two,
+    ):
+        there = pc.python_app(write.__wrapped__, two, cache=True, code="function")
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+        assert outcome(there("abc", outputs=[file])) == (3, True)
+        (tmp_path / "a").unlink()
+        assert outcome(there("abc", outputs=[file])) == (3, False)
+        assert outcome(write("abc", outputs=[file])) == (3, True)
+
+
+def test_an_observed_app_and_a_coroutine_have_outputs(run, tmp_path):
+    @pc.python_app(cache=True, watch_inputs=True, check_mutation=True)
+    def watched(source, outputs=()):
+        with open(source) as read, open(outputs[0], "w") as written:
+            written.write(read.read())
+
+    @pc.python_app(cache=True)
+    async def later(outputs=()):
+        open(outputs[0], "w").close()
+        return 1
+
+    (tmp_path / "source").write_text("abc")
+    with run():
+        one = watched(pc.File(tmp_path / "source"), outputs=[pc.File(tmp_path / "a")])
+        assert outcome(one) == (None, False) and (tmp_path / "a").read_text() == "abc"
+        assert outcome(later(outputs=[pc.File(tmp_path / "b")])) == (1, False)
+    with run():
+        one = watched(pc.File(tmp_path / "source"), outputs=[pc.File(tmp_path / "a")])
+        assert outcome(one) == (None, True)
+        assert outcome(later(outputs=[pc.File(tmp_path / "b")])) == (1, True)
+
+
+def test_nothing_is_noted_where_nothing_is_recorded(run, tmp_path, monkeypatch):
+    file = pc.File(tmp_path / "a")
+    with run(app_cache=False):
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+    with run():
+        write("abc", outputs=[file]).result(DEADLINE)
+    monkeypatch.setenv("PARSL_CKPT", "read-only")
+    with run():
+        assert outcome(write("abc", outputs=[file])) == (3, True)
+        (tmp_path / "a").unlink()
+        assert outcome(write("abc", outputs=[file])) == (3, False)
+        (tmp_path / "a").unlink()
+        assert outcome(write("abc", outputs=[file])) == (3, False)
