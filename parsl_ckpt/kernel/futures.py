@@ -130,11 +130,13 @@ class AppFuture(Future[R]):
 
     # -- how it stands -----------------------------------------------------------------------------
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
+    def _look(self) -> str:
         if self._lazy is not None:
             self._settle()
         return self._phase
+
+    # To type checkers an attribute, as of any Future, so that `as_completed` and `wait` take it.
+    _state: str = property(_look)  # type: ignore[assignment]
 
     def _settle(self) -> None:
         """Decode the value of a hit; two threads may do it at once, and one value is kept."""
@@ -376,13 +378,10 @@ class AppFuture(Future[R]):
             waiting = self._wait = self.__dict__.setdefault("_waiting_first", _Waiting())
         return waiting
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        return self._waiting().condition
-
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        return self._waiting().waiters
+    _condition: threading.Condition = property(  # type: ignore[assignment]
+        lambda self: self._waiting().condition
+    )
+    _waiters: list[Any] = property(lambda self: self._waiting().waiters)  # type: ignore[assignment]
 
     @property
     def _done_callbacks(self) -> list[Callback]:
