@@ -85,7 +85,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "executors": _EXECUTORS,
     "executors.base": ("compat.executors: ParslExecutor",),
     "executors.errors": (
-        "errors: ExecutorError, InvalidResourceSpecification, WorkerLost=WorkerLostError",
+        "errors: ExecutorError, InvalidResourceSpecification",
     ),
     "executors.high_throughput": (),
     "executors.high_throughput.errors": ("errors: WorkerLost=WorkerLostError",),

@@ -292,6 +292,11 @@ class Execution:
         chosen = [self._executors[label] for label in labels] or self._executors.values()
         return sum(max(getattr(executor, "width", 1), 1) for executor in chosen)
 
+    @property
+    def only(self) -> str | None:
+        """The label of the executor, if there is one alone."""
+        return next(iter(self._executors)) if len(self._executors) == 1 else None
+
     def labels_for(self, app: str, wanted: str | Sequence[str]) -> tuple[str, ...]:
         """The labels of the executors that may run an app; empty for all.
 

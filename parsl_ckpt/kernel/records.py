@@ -246,7 +246,8 @@ def _shown(facts: dict[str, Any], history: History | None, kernel: Kernel | None
     history = history or _NOTHING
     asked = history.asked if history is not _NOTHING else None
     labels: Sequence[str] = spec.executors if spec is not None else ()
-    known = history.executor or (labels[0] if len(labels) == 1 else None)
+    only = kernel.execution.only if kernel is not None and not labels else None
+    known = history.executor or (labels[0] if len(labels) == 1 else only)
     failures = list(history.failures)
     return facts | {
         "dfk": getattr(kernel, "owner", None),
