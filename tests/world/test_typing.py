@@ -142,6 +142,18 @@ PROGRAMS = {
         run(double)
         run(slow)  # error
         """,
+    "the standard library takes the futures": """
+        from concurrent.futures import as_completed, wait
+        import asyncio
+
+        a: list[int] = [one.result() for one in as_completed([double(1), double(2)])]
+        done, others = wait([double(1)])
+
+        async def main() -> None:
+            b: list[int] = await asyncio.gather(double(1), double(2))
+            c: int = await asyncio.wait_for(double(1), 1)
+            d: int = await asyncio.wrap_future(double(1))
+        """,
     "AppFuture alone is a future of anything": """
         def first(futures: list[pc.AppFuture]) -> pc.AppFuture:
             return futures[0]
