@@ -43,24 +43,35 @@ class CallRecord(dict[str, Any]):
 
     ``hashsum`` is the key of the call in hexadecimal, ``app_fu`` its future.
 
+    Args:
+        task: the task.
+        args, kwargs: its arguments, without futures.
+        kernel: its kernel.
+        whole: False leaves out what only users ask for.
+
     Attributes:
         task: the task itself.
         parsl_key: what is to be noted as Parsl's key of the call; None if nothing is.
     """
 
+    __slots__ = ("parsl_key", "task")
+
     def __init__(
-        self, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], kernel: Kernel
+        self,
+        task: Task,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        kernel: Kernel,
+        whole: bool = True,
     ) -> None:
-        super().__init__(record_of(task, kernel))
-        spec = task.spec
+        super().__init__(record_of(task, kernel) if whole else ())
+        spec, key = task.spec, task.key
         self.task = task
         self.parsl_key: bytes | None = None
-        self.update(
-            func=spec.source or spec.fn,
-            args=args,
-            kwargs=kwargs,
-            ignore_for_cache=list(spec.ignored),
-        )
+        self["func"] = spec.source or spec.fn
+        self["args"], self["kwargs"] = args, kwargs
+        self["ignore_for_cache"] = list(spec.ignored)
+        self["hashsum"] = None if key is None else key.hex()
 
 
 class Source(Protocol):
@@ -138,7 +149,7 @@ class Elsewhere:
             return
         try:
             args, kwargs = kernel.entering.values(task)
-            task.told = record = CallRecord(task, args, kwargs, kernel)
+            task.told = record = CallRecord(task, args, kwargs, kernel, not self._quick)
         except InputPending:
             kernel.strand.post((kernel.relink, task))
             return

@@ -29,7 +29,10 @@ def programs_and_commands(page: Path) -> tuple[dict[str, str], list[str]]:
     return programs, commands
 
 
-@pytest.mark.parametrize("name", ["pruning", "moving", "sharing", "why", "bash", "files", "results"])
+PAGES = ["pruning", "moving", "sharing", "why", "bash", "files", "results", "carrying"]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_command_of_a_page_works(name: str, tmp_path: Path) -> None:
     programs, commands = programs_and_commands(HOWTO / f"{name}.rst")
     assert programs and len(commands) > 3
