@@ -150,7 +150,8 @@ PROGRAMS = {
         done, others = wait([double(1)])
 
         async def main() -> None:
-            b: list[int] = await asyncio.gather(double(1), double(2))
+            b: list[int] = await asyncio.gather(*[double(1), double(2)])
+            e: tuple[int, str] = await asyncio.gather(double(1), slow(2))
             c: int = await asyncio.wait_for(double(1), 1)
             d: int = await asyncio.wrap_future(double(1))
         """,
