@@ -44,7 +44,8 @@ def test_it_is_bash_and_not_some_other_shell(run, here):
     assert shell("[[ $BASH_VERSION && abc == a* ]] && wc -l <(echo x)", stdout="o").result() == 0
 
 
-def test_scripts_may_have_many_lines(anywhere, here):
+def test_scripts_may_have_many_lines(run, here):
+    run()
     script = """
         # A comment, a loop, a here-document, a function.
         function twice { echo $(( 2 * $1 )); }
@@ -109,7 +110,8 @@ def test_it_has_the_environment_of_what_runs_it(run, here, monkeypatch):
     assert (here / "o").read_text() == "blue round 0\n"
 
 
-def test_it_holds_no_descriptor_of_ours(anywhere, here):
+def test_it_holds_no_descriptor_of_ours(run, here):
+    run()
     shell("ls /proc/$$/fd; true", stdout="o").result()
     assert (here / "o").read_text().split() == ["0", "1", "2"]
 
@@ -146,7 +148,8 @@ def test_the_failure_is_made_of_app_and_status_and_pickles():
     assert isinstance(error, AppException) and isinstance(error, pc.ParslCkptError)
 
 
-def test_the_failure_quotes_the_end_of_stderr(anywhere):
+def test_the_failure_quotes_the_end_of_stderr(run):
+    run()
     error = shell("echo 'no such planet' >&2; exit 1", stderr="log").exception()
     assert "no such planet" in str(error) and "log" in str(error)
 
@@ -190,7 +193,8 @@ def a_number():
 
 
 @pytest.mark.parametrize("app, what", [(nothing_at_all, "None"), (a_number, "a int")])
-def test_a_function_that_returns_no_string_is_told_so(anywhere, app, what):
+def test_a_function_that_returns_no_string_is_told_so(run, app, what):
+    run()
     error = app().exception()
     assert type(error) is BashAppNoReturn and isinstance(error, AppBadFormatting)
     assert error.app == app.__name__ and what in str(error)
@@ -219,7 +223,8 @@ def no_such_key(x):
         (lambda: no_such_key({}), KeyError),
     ],
 )
-def test_a_line_that_cannot_be_formatted_is_a_failure_with_its_cause(anywhere, call, cause):
+def test_a_line_that_cannot_be_formatted_is_a_failure_with_its_cause(run, call, cause):
+    run()
     error = call().exception()
     assert type(error) is AppBadFormatting and isinstance(error.__cause__, cause)
     assert repr(error.app) in str(error)
@@ -235,7 +240,8 @@ def raises_by_itself():
     raise RuntimeError("not today")
 
 
-def test_what_the_function_raises_is_its_failure(anywhere):
+def test_what_the_function_raises_is_its_failure(run):
+    run()
     error = raises_by_itself().exception()
     assert type(error) is RuntimeError and str(error) == "not today"
 
@@ -294,7 +300,8 @@ def test_futures_among_its_arguments_are_waited_for(anywhere, here):
     assert (here / "out").read_text() == "name2, name1!\n"
 
 
-def test_its_outputs_are_futures_that_other_apps_take(anywhere):
+def test_its_outputs_are_futures_that_other_apps_take(run):
+    run()
     future = greet("World", outputs=[pc.File("out")])
     assert [one.filepath for one in future.outputs] == ["out"]
     assert length(future.outputs[0]).result() == len("Hello, World!\n")

@@ -35,7 +35,8 @@ def test_streams_go_to_the_paths_that_are_given(anywhere, here):
     assert (future.stdout, future.stderr) == ("o", "e")
 
 
-def test_they_may_be_given_to_a_function_that_has_no_such_parameter(anywhere, here):
+def test_they_may_be_given_to_a_function_that_has_no_such_parameter(run, here):
+    run()
     future = quiet(stdout="o")
     assert (future.result(), future.stdout, future.stderr) == (0, "o", None)
     assert (here / "o").read_text() == "to the terminal\n"
@@ -66,7 +67,8 @@ def test_without_a_file_they_go_where_those_of_the_run_go(run, capfd):
     assert capfd.readouterr() == ("out\n", "err\n")
 
 
-def test_a_path_is_appended_to(anywhere, here):
+def test_a_path_is_appended_to(run, here):
+    run()
     (here / "o").write_text("before\n")
     say(stdout="o").result()
     say("again", stdout="o").result()
@@ -131,12 +133,14 @@ def test_both_streams_may_go_to_one_file(run, here, kind):
     assert (here / "log").read_text() == "out\nerr\n"
 
 
-def test_directories_on_the_way_are_made(anywhere, here):
+def test_directories_on_the_way_are_made(run, here):
+    run()
     assert say(stdout="some/where/o").result() == 0
     assert (here / "some/where/o").read_text() == "out\n"
 
 
-def test_a_failure_keeps_what_was_written(anywhere, here):
+def test_a_failure_keeps_what_was_written(run, here):
+    run()
     @pc.bash_app
     def fail(stdout=None):
         return "echo half; exit 1"

@@ -60,17 +60,20 @@ def test_everything_that_it_has_started_is_killed(anywhere, bell):
     until(lambda: not any(map(alive, pids)))
 
 
-def test_a_command_that_ignores_signals_is_killed(anywhere):
+def test_a_command_that_ignores_signals_is_killed(run):
+    run()
     line = "trap '' INT TERM HUP; while :; do sleep 1; done"
     assert type(shell(line, walltime=0.05).exception()) is AppTimeout
 
 
-def test_what_it_wrote_until_then_is_kept(anywhere, here):
+def test_what_it_wrote_until_then_is_kept(run, here):
+    run()
     shell("echo half; sleep 3600", stdout="o", walltime=1.0).exception()
     assert (here / "o").read_text() == "half\n"
 
 
-def test_a_command_within_its_walltime_is_as_any_other(anywhere):
+def test_a_command_within_its_walltime_is_as_any_other(run):
+    run()
     assert shell("exit 0", walltime=60).result() == 0
     assert shell("exit 3", walltime=60).exception().exitcode == 3
 
@@ -96,7 +99,8 @@ def test_a_walltime_may_be_a_default_of_the_function_a_keyword_or_an_option(anyw
     assert limited().exception().walltime == 0.05
 
 
-def test_a_keyword_goes_before_the_option_and_need_not_be_a_parameter(anywhere):
+def test_a_keyword_goes_before_the_option_and_need_not_be_a_parameter(run):
+    run()
     assert limited(walltime=0.02).exception().walltime == 0.02
     assert limited(hold=False, walltime=60).result() == "done"
     assert plain(1, walltime=60).result() == 1
@@ -200,7 +204,8 @@ def test_resources_that_nobody_can_provide_are_refused_and_not_tried_again(anywh
     assert error.invalid_keys == {"cores"} and "'plain'" in str(error) and error.hint
 
 
-def test_an_empty_specification_asks_for_nothing(anywhere):
+def test_an_empty_specification_asks_for_nothing(run):
+    run()
     assert plain(1, parsl_resource_specification={}).result() == 1
     assert plain(2, parsl_resource_specification=None).result() == 2
 

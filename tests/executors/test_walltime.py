@@ -20,13 +20,14 @@ from parsl_ckpt.executors.threads import ThreadPoolExecutor
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import Attempt
 from tests.executors.helpers import DEADLINE, Outcomes, identity, nothing, process_id
+from tests.executors.test_conformance import spawn_pool
 from tests.executors.test_processes import alive, bell, gate, until, wait_at  # noqa: F401
 
 MAKERS = {
     "threads": lambda: ThreadPoolExecutor(max_workers=1),
     "processes": lambda: ProcessPoolExecutor(max_workers=1),
     "wrapped threads": lambda: wrap(concurrent.futures.ThreadPoolExecutor(1)),
-    "wrapped processes": lambda: wrap(concurrent.futures.ProcessPoolExecutor(1)),
+    "wrapped processes": lambda: wrap(spawn_pool()),
 }
 
 
