@@ -62,11 +62,19 @@ def bless(kernel: Kernel, spec: Spec, sample: int = 5, dry_run: bool = False) ->
         dry_run: file nothing.
 
     Raises:
-        BlessingError: nothing is recorded under another code, or ``sample`` is not positive.
+        BlessingError: nothing is recorded under another code, ``sample`` is not positive, or it is
+            a bash app.
         CacheKeyError: the app is not cached, or its code does not count.
         StoreWriteError: the aliases cannot be written.
     """
     addresser = _addresser(spec)
+    if spec.kind == "bash":
+        raise BlessingError(
+            f"{spec.name} is a bash app: its outcome is 0 whatever the command does, so executing "
+            "it again would prove nothing.",
+            hint="Have its calls run anew.",
+            app=spec.name,
+        )
     if sample < 1:
         raise BlessingError(
             f"{spec.name} cannot be blessed by a sample of {sample} calls.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt.errors import BlessingError
 from parsl_ckpt.kernel.streams import AUTO_LOGNAME
 
 
@@ -227,3 +228,20 @@ def test_fresh_peek_and_forget_know_commands(run, runs):
     assert runs() == 2
     assert make.forget("a", outputs=out) >= 1
     assert make.peek("a", outputs=out) is None
+
+
+def test_no_edit_of_a_command_can_be_blessed(run, runs):
+    # Its status is 0 whatever it does, so executing it again would prove nothing.
+    def version(text):
+        @pc.bash_app(cache=True)
+        def command(x):
+            return f"echo ran >> runs; echo {text} {x}"
+
+        return command
+
+    run()
+    version("one")(1).result()
+    dfk = run()
+    with pytest.raises(BlessingError):
+        dfk.bless(version("two"))
+    assert runs() == 1
