@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from parsl_ckpt.checkpoint.carrying import carried_protocols
+from parsl_ckpt.checkpoint.carrying import TASKS, carried_protocols
 from parsl_ckpt.errors import ConfigurationError, KernelClosedError
 from parsl_ckpt.kernel.carried import Carried
 from parsl_ckpt.kernel.elsewhere import CallRecord, Elsewhere
@@ -239,4 +239,21 @@ def _protocols(kernel: Kernel) -> tuple[int, ...]:
             "leaves them out, and their calls run.",
         )
         return ()
+    if not protocols and kernel.memo.lookup:
+        _point_at_parsls(kernel)
     return protocols
+
+
+def _point_at_parsls(kernel: Kernel) -> None:
+    """Tell of checkpoints that Parsl has left where ours are looked for."""
+    empty = [path for path, count in kernel.store.loaded if not count]
+    found = [path for path in empty if os.path.isfile(os.path.join(path, TASKS))]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        root = os.path.dirname(os.path.dirname(found[0]))
+        kernel.problems.warn_once(
+            "parsl",
+            "",
+            f"{found[0]}{more}: results of Parsl, which are not used. To take them over: "
+            f"parsl-ckpt import-parsl {root if more else found[0]}",
+        )

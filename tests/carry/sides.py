@@ -28,7 +28,7 @@ class Side:
     """One library, in one directory.
 
     Args:
-        library: ``"parsl"`` or ``"parsl_ckpt"``.
+        library: ``"parsl"``, ``"parsl_ckpt"``, or ``"parsl_ckpt.compat.parsl"``.
         place: where its runs and its log are.
         python: the interpreter that has it.
     """

@@ -229,6 +229,26 @@ def test_output_files_must_be_there(runs: Path, tmp_path: Path) -> None:
         pc.id_for_memo.register(pc.File)(ours)
 
 
+def test_results_of_parsl_that_were_not_taken_over_are_pointed_at(runs: Path) -> None:
+    for run in ("000", "001"):
+        written(runs, record(key_of(1), run), run=run)
+    with pytest.warns(pc.CheckpointWarning, match="and 1 more: .*import-parsl .*runs$") as told:
+        dfk = pc.load(config(runs))
+    with dfk:
+        assert app(1).result() == 2
+    assert len(told) == 1
+    import_parsl(runs / "other", [runs])
+    with pc.load(config(runs / "other")):
+        assert app(1).result() == "001"
+
+
+def test_parsls_directory_among_checkpoint_files_is_pointed_at_too(runs: Path) -> None:
+    path = written(runs / "parsl", record(key_of(1), 1))
+    with pytest.warns(pc.CheckpointWarning, match="results of Parsl, which are not used"):
+        dfk = pc.load(config(runs, checkpoint_files=[path.parent]))
+    dfk.cleanup()
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.carry.sides import CALLS, WORK, Side, recorded
 
 
-@pytest.fixture
-def ours(tmp_path: Path) -> Side:
-    return Side("parsl_ckpt", tmp_path / "ours")
+@pytest.fixture(params=["parsl_ckpt", "parsl_ckpt.compat.parsl"])
+def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Side:
+    return Side(request.param, tmp_path / "ours")
 
 
 def as_parsl_left_it(place: Path, fixtures: Path) -> Path:
