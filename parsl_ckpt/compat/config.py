@@ -27,11 +27,10 @@ class Config(ours.Config):
         internal_tasks_max_threads, strategy, strategy_period, max_idletime, usage_tracking,
             project_name: taken, and without effect: nothing is scaled and nobody is told.
         monitoring: only None.
-        code: ``"function"`` by default: what an app reaches by name does not count, as in Parsl; its own
-            code does, unless this is ``"name"``.
         more: ``checkpoint_mode``, ``checkpoint_period``, ``checkpoint_files`` and ``app_cache``, as
             earlier versions of Parsl had them; and the fields of :class:`parsl_ckpt.Config` that
-            Parsl does not have.
+            Parsl does not have. ``code`` is ``"function"`` unless it is given: what an app reaches
+            by name does not count, as in Parsl; its own code does.
 
     Raises:
         ConfigurationError: a field is wrong; it names the field.
