@@ -154,6 +154,13 @@ class BashRunner:
     # --- the command ------------------------------------------------------------------------------
 
     def _run(self, line: str) -> int:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            raise AppException(
+                f"Bash app {self.app!r} cannot run: SIGCHLD is ignored in this process, so nobody "
+                "could tell how its command ends.",
+                hint="Have signal.signal(signal.SIGCHLD, signal.SIG_DFL) called before.",
+                app=self.app,
+            )
         with contextlib.ExitStack() as stack:
             stdout, stderr = self._streams(stack)
             pipe = self._pipe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 
 import pytest
 
@@ -260,6 +261,16 @@ def test_without_bash_it_says_what_is_missing(run, monkeypatch):
     monkeypatch.setattr(guardian, "BASH", "/no/such/bash")
     error = shell("true").exception()
     assert type(error) is AppException and "no /bin/bash" in str(error)
+
+
+def test_where_nobody_can_tell_how_a_command_ends_it_is_not_run(run):
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        runner = BashRunner(lambda: "exit 3", "app")
+        with pytest.raises(AppException, match="SIGCHLD"):
+            runner()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_files_that_it_does_not_write_are_missing(anywhere, here):

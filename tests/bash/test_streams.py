@@ -141,6 +141,7 @@ def test_directories_on_the_way_are_made(run, here):
 
 def test_a_failure_keeps_what_was_written(run, here):
     run()
+
     @pc.bash_app
     def fail(stdout=None):
         return "echo half; exit 1"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from random import Random
 
 import pytest
 
@@ -270,3 +271,38 @@ def test_a_family_that_has_ended_is_no_error():
     parent = subprocess.Popen(["true"])
     parent.wait()
     kill_family(parent.pid)
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def spin(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@pytest.mark.slow
+def test_under_a_mixed_load_each_call_ends_once_and_only_limited_ones_are_stopped():
+    random = Random(1)
+    executor = ProcessPoolExecutor(max_workers=3)
+    executor.start()
+    pool = Outcomes(executor)
+    over, near, free = set(), set(), set()
+    for _ in range(800):
+        kind = random.random()
+        if kind < 0.01:
+            over.add(id(launch(pool, 0.001 + 0.03 * random.random(), spin, 60.0)))
+        elif kind < 0.04:  # about as long as it takes
+            near.add(id(launch(pool, 0.0001 + 0.02 * random.random(), spin, 0.01)))
+        elif kind < 0.2:
+            free.add(id(launch(pool, 600.0, nothing)))
+        else:
+            free.add(id(pool.launch(nothing)))
+    reports = pool.wait()
+    executor.shutdown(0)
+    errors = {id(attempt): error for attempt, _, error, _ in reports}
+    assert len(reports) == len(errors) == 800
+    assert all(isinstance(errors[one], AppTimeout) for one in over)
+    assert all(errors[one] is None for one in free)
+    assert {type(errors[one]) for one in near} <= {AppTimeout, type(None)}
