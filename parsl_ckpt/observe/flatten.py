@@ -17,10 +17,7 @@ VALUE, CALL = "value", "call."
 MOST = 256  # fields; what has more is one column
 DEEPEST = 6
 _OURS = ("value.", CALL)
-
-
-class Unreadable(str):
-    """Why a value cannot be had."""
+_ATOMS = frozenset({int, float, str, bool, bytes, type(None)})
 
 
 def columns_of(value: Any, parameters: Set[str]) -> Iterator[tuple[str, Any]]:
@@ -63,7 +60,7 @@ def _walk(
 
 def fields_of(value: Any) -> Mapping[str, Any] | None:
     """The fields of a value that is a dictionary with names as keys, or has fields; else None."""
-    if isinstance(value, type):
+    if type(value) in _ATOMS or isinstance(value, type):
         return None
     if isinstance(value, dict):
         if not 0 < len(value) <= MOST or not all(type(key) is str for key in value):

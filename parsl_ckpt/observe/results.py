@@ -10,6 +10,7 @@ looked at, and is not kept.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -114,7 +115,7 @@ class Results:
         """All rows at once."""
         return list(self)
 
-    @property
+    @functools.cached_property
     def parameters(self) -> tuple[str, ...]:
         """The columns that are parameters, which come first."""
         names: dict[str, None] = {}
@@ -213,10 +214,9 @@ class Results:
                 stacklevel=4,
             )
         elif self._must and self.app not in found.apps:
-            known = ", ".join(sorted(found.apps)[:20])
             raise NotRecordedError(
                 f"Nothing is recorded of an app {self.app!r}.",
-                hint=f"There are results of: {known}." if known else "There are no results at all.",
+                hint=_what_there_is(found.apps, store),
                 app=self.app,
             )
 
@@ -258,11 +258,14 @@ class Results:
         except Exception as error:  # a class of the user's
             row[ERROR] = f"the value does not decode: {type(error).__name__}: {error}"
             return
-        taken = set(self.parameters)
         if self._flatten:
-            row.update(columns_of(value, taken))
+            row.update(columns_of(value, self._taken))
         else:
-            row[named(VALUE, taken)] = value
+            row[named(VALUE, self._taken)] = value
+
+    @functools.cached_property
+    def _taken(self) -> frozenset[str]:
+        return frozenset(self.parameters)
 
 
 def _details(found: Found) -> Row:
@@ -278,6 +281,14 @@ def _details(found: Found) -> Row:
         CODE: record.code.hex()[:12],
         VERSION: record.version,
     }
+
+
+def _what_there_is(apps: set[str], store: Store) -> str:
+    """What could have been meant instead; and what was left out."""
+    listed = ", ".join(sorted(apps)[:20])
+    text = f"There are results of: {listed}." if listed else "There are no results at all."
+    untrusted = [one.text for one in store.problems if one.kind in ("untrusted", "directory")]
+    return " ".join([text, *untrusted[:1]])
 
 
 def chosen_code(code: str | None) -> str | None:

@@ -10,6 +10,7 @@ import enum
 import io
 import math
 import os
+import subprocess
 import sys
 import uuid
 from collections import namedtuple
@@ -425,6 +426,27 @@ def test_a_name_of_which_nothing_is_recorded_is_an_error_that_lists_others(dfk):
     with pytest.raises(NotRecordedError, match=r"'simulat'.*There are results of: simulate"):
         len(dfk.results("simulat"))
     assert list(dfk.results(echo)) == []  # the app itself is no misspelling
+
+
+def test_a_checkpoint_that_is_not_trusted_is_told(config, tmp_path):
+    with pc.load(config()):
+        simulate(1.0).result()
+    (tmp_path / "runinfo" / "000" / "checkpoint").chmod(0o777)
+    with pytest.raises(NotRecordedError, match="is left out"):
+        list(pc.results("simulate", tmp_path / "runinfo"))
+
+
+def test_a_run_that_lives_is_read_by_others(config, tmp_path):
+    with pc.load(config()):
+        simulate(1.0).result()
+        root = str(tmp_path / "runinfo")
+        program = f"import parsl_ckpt as pc; print(*pc.results('simulate', {root!r}))"
+        path = os.pathsep.join(part for part in sys.path if part)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+    assert "'score': 10.0" in done.stdout, done.stderr
 
 
 def test_a_code_that_is_not_known_is_refused(dfk):

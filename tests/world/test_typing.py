@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import parsl_ckpt as pc
-from parsl_ckpt.apps.typed import JoinOptions, PythonOptions
+from parsl_ckpt.apps.typed import BashOptions, JoinOptions, PythonOptions
 
 HEAD = """
 from __future__ import annotations
@@ -121,6 +121,14 @@ PROGRAMS = {
         pc.python_app(cach=True)  # error
         pc.join_app(executors=["few"])  # error
         """,
+    "a bash app gives a number": """
+        @pc.bash_app
+        def hello(name: str, stdout: str = "") -> str:
+            return f"echo {name}"
+
+        a: pc.AppFuture[int] = hello("you", stdout="out.txt")
+        hello(1)  # error
+        """,
     "the original way is typed": """
         @pc.App("python", cache=True)
         def triple(x: int) -> int:
@@ -207,7 +215,8 @@ def test_a_type_checker_sees_what_the_program_means(said, name):
 
 
 @pytest.mark.parametrize(
-    ("decorator", "options"), [(pc.python_app, PythonOptions), (pc.join_app, JoinOptions)]
+    ("decorator", "options"),
+    [(pc.python_app, PythonOptions), (pc.bash_app, BashOptions), (pc.join_app, JoinOptions)],
 )
 def test_a_type_checker_knows_all_options(decorator, options):
     parameters = set(inspect.signature(decorator).parameters) - {"function"}
