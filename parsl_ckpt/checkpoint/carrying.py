@@ -1,9 +1,8 @@
-"""Carrying results over from Parsl's checkpoints, and back.
+"""Carrying results over from Parsl's checkpoints; ``returning.py`` is the way back.
 
 ::
 
     runinfo/*/checkpoint/tasks.pkl ─► told apart ─► a run of ours, under Parsl's keys ◄─ a miss asks
-    a run of ours: values, and notes of Parsl's keys ─► DIR/tasks.pkl
 
 What is carried over is a run like any other, which every command knows: its results have keys made
 from Parsl's, and as values Parsl's own records, byte for byte.  They are unpickled when a call asks
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import secrets
 import shutil
 import stat
@@ -30,7 +28,6 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import (
     ArchiveError,
-    FormatError,
     ParslCkptError,
     StoreWriteError,
     UnreadableRecordError,
@@ -41,13 +38,14 @@ from . import codec as codecs
 from . import format as fmt
 from . import heartbeat, inventory, rundir
 from .archive import STAGING
-from .backend import Owner
+from .backend import Backend, Owner
 from .codec import Encoded
-from .local import LocalBackend
-from .parsl_file import START, ParslFile, walk
+from .exclusive import alone
+from .parsl_file import ParslFile
 from .reading import Stored
 from .store import Store
 from .trust import Trust, foreign, refuse
+from .where import changing
 
 PARSL = "(parsl)"
 """Stands for the app of a result of which only Parsl's key is known."""
@@ -59,7 +57,6 @@ TASKS = "tasks.pkl"
 _MARK = blake3(b"parsl_ckpt carried over from parsl").digest(16)
 _PROTOCOLS = range(2, 6)
 _BATCH = 512
-_SHOWN = 5  # reasons that are told one by one
 
 Progress = Callable[[int], None]
 
@@ -164,13 +161,37 @@ def import_parsl(
     Raises:
         ArchiveError: there is no checkpoint of Parsl's.
         UntrustedCheckpointError: others own one, or can write to it.
+        RemoteStoreError: ``run_dir`` is a URL.
+        StoreBusyError: somebody else looks after the run directory at this moment.
         StoreWriteError: it could not be written; nothing is taken over.
     """
-    base = os.path.abspath(os.fspath(run_dir))
+    backend = changing(run_dir, "Importing")
+    base = backend.absolute(os.fspath(run_dir))
     paths = [path for source in sources for path in find_parsl(source)]
+    try:
+        backend.make_directory(base)
+        with alone(backend, base):
+            return _import(backend, base, paths, trust, signing_key, progress)
+    except OSError as error:
+        if isinstance(error, ParslCkptError):
+            raise
+        raise StoreWriteError(
+            f"Parsl's results could not be taken into {base}: {error}.",
+            hint="Make room, or name another run directory.",
+            path=base,
+        ) from error
+
+
+def _import(
+    backend: Backend,
+    base: str,
+    paths: Sequence[str],
+    trust: Trust,
+    signing_key: KeySource | None,
+    progress: Progress | None,
+) -> Carried:
     done = Carried()
-    known = _known(base)
-    backend = LocalBackend()
+    known = _known(backend, base)
     staging = f"{base}/{STAGING}{secrets.token_hex(8)}"
     try:
         for path in dict.fromkeys(paths):
@@ -185,15 +206,7 @@ def import_parsl(
                 _take(f"{staging}/{rundir.CHECKPOINT}", file, carried, signing_key, progress)
                 done.files.append(carried)
         if done.records:
-            done.run = _settle(backend, base, staging, done)
-    except OSError as error:
-        if isinstance(error, ParslCkptError):
-            raise
-        raise StoreWriteError(
-            f"Parsl's results could not be taken into {base}: {error}.",
-            hint="Make room, or name another run directory.",
-            path=base,
-        ) from error
+            done.run = _settle(backend, base, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return done
@@ -289,11 +302,8 @@ def _take(
         store.append([*batch, *marks, event])
 
 
-def _known(base: str) -> dict[str, str]:
+def _known(backend: Backend, base: str) -> dict[str, str]:
     """Digests of the files that were taken over before: to the runs that they are in."""
-    if not os.path.isdir(base):
-        return {}
-    backend = LocalBackend()
     places = inventory.find(backend, base)
     names = {place.directory: place.name for place in places}
     found = {}
@@ -306,7 +316,7 @@ def _known(base: str) -> dict[str, str]:
     return found
 
 
-def _settle(backend: LocalBackend, base: str, staging: str, done: Carried) -> str:
+def _settle(backend: Backend, base: str, staging: str) -> str:
     """Let the run appear, under a number that is free."""
     run = rundir.claim(base)
     heart = heartbeat.Heartbeat(run, backend=backend)
@@ -317,148 +327,3 @@ def _settle(backend: LocalBackend, base: str, staging: str, done: Carried) -> st
         backend.sync_directory(run)
         backend.sync_directory(base)
     return os.path.basename(run)
-
-
-# --- out ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Exported:
-    """What was written for Parsl.
-
-    Attributes:
-        path: the file.
-        records: results in it.
-        unknown: results of which Parsl's key was not noted when they were recorded.
-        unwritten: results whose values cannot be written here: app, and why; the first of them.
-        failed: how many those are.
-    """
-
-    path: str
-    records: int = 0
-    unknown: int = 0
-    failed: int = 0
-    unwritten: list[tuple[str, str]] = field(default_factory=list)
-
-
-def export_parsl(
-    run_dir: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    only: Sequence[str] | None = None,
-    trust: Trust = "owner",
-    signing_key: KeySource | None = None,
-    progress: Progress | None = None,
-) -> Exported:
-    """Write results as a checkpoint of Parsl's: those of which Parsl's keys are known.
-
-    These are the results of runs with ``BasicMemoizer(parsl_keys=True)``, and those that were
-    carried over from Parsl.  Values that are not pickled here are decoded, which may import
-    modules.
-
-    Args:
-        run_dir: the run directory, or a single checkpoint.
-        target: the directory that is to hold ``tasks.pkl``; what is given to Parsl as one of its
-            ``checkpoint_files``.
-        only: names of runs; all by default.
-        trust, signing_key: as for :meth:`Store.open`.
-        progress: called with the number of bytes written since the last call.
-
-    Raises:
-        CheckpointNotFoundError: there is no such run directory, or no such run.
-        ArchiveError: the file is there already.
-        StoreWriteError: it could not be written.
-    """
-    path = os.path.join(os.fspath(target), TASKS)
-    backend = LocalBackend()
-    places = inventory.find(backend, run_dir, only)
-    sources = [place.directory for place in places if os.path.isdir(place.directory)]
-    if os.path.lexists(path):
-        raise ArchiveError(
-            f"{path} is there already.", hint="Name another directory, or remove it.", path=path
-        )
-    done = Exported(path)
-    temporary = f"{path}.part-{os.getpid()}"
-    try:
-        os.makedirs(os.fspath(target), exist_ok=True)
-        with (
-            Store.open(
-                None, sources=sources, named=False, trust=trust, signing_key=signing_key
-            ) as store,
-            open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
-        ):
-            for data in _exported(store, done):
-                file.write(data)
-                if progress is not None:
-                    progress(len(data))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if isinstance(error, ParslCkptError):
-            raise
-        raise StoreWriteError(
-            f"{path} could not be written: {error}.", hint="Name another place.", path=path
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-    return done
-
-
-def _exported(store: Store, done: Exported) -> Iterator[bytes]:
-    """The records for Parsl, from the oldest on: of several for one key Parsl takes the last."""
-    noted = {
-        record.record_id: record.leaf
-        for _, _, record in store.records()
-        if type(record) is fmt.Note and record.name == NOTE and len(record.leaf) == 17
-    }
-    for directory, record_id, record in store.records():
-        if type(record) is not fmt.Result or record_id in store.catalog.removed:
-            continue
-        stored = Stored(record, record_id, record.parents, directory)
-        note = noted.get(record_id)
-        if note is None and record.app != PARSL:
-            done.unknown += 1
-            continue
-        try:
-            yield _as_it_was(store, stored) if note is None else _dumped(store, stored, note)
-            done.records += 1
-        except Exception as error:  # of the user's classes
-            done.failed += 1
-            if len(done.unwritten) < _SHOWN:
-                done.unwritten.append((record.app, f"{type(error).__name__}: {error}"))
-
-
-def _as_it_was(store: Store, stored: Stored) -> bytes:
-    """A record that was carried over, as Parsl wrote it."""
-    _, data, _ = store.encoded(stored)
-    head = START.match(data)
-    if head is None or foreign_key(bytes.fromhex(head["hash"].decode())) != stored.result.key:
-        raise FormatError("This is no record of Parsl's.")
-    return data
-
-
-def _dumped(store: Store, stored: Stored, note: bytes) -> bytes:
-    """A result as Parsl writes it."""
-    key = note[1:].hex()
-    codec, data, buffers = store.encoded(stored)
-    if codec != codecs.PLAIN and not buffers and data[:1] == b"\x80":
-        return _wrapped(data, key)  # classes of the script cannot be found here, and need not be
-    value = codecs.decode(codec, data, buffers, store.pickle)
-    return pickle.dumps({"hash": key, "exception": None, "result": value}, note[0])
-
-
-def _wrapped(data: bytes, key: str) -> bytes:
-    """The pickle of a record, around the pickle of a value, whose references stay as they are.
-
-    Opcodes: mark, "result", those of the value, "hash", key, "exception", None, dict, stop.
-    """
-    end, frame = walk(data)
-    value = bytearray(data[: end - 1])
-    if frame:
-        size = int.from_bytes(data[frame - 8 : frame], "little")
-        if frame + size == end:  # the stop, its last byte, is taken off
-            value[frame - 8 : frame] = (size - 1).to_bytes(8, "little")
-    tail = b"\x8c\x04hash\x8c\x20" + key.encode() + b"\x8c\x09exceptionNd."
-    return data[:2] + b"(\x8c\x06result" + bytes(value[2:]) + tail

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from parsl_ckpt.checkpoint.carrying import export_parsl
+    from parsl_ckpt.checkpoint.returning import export_parsl
 
     with (
         _common.progress("exporting", None) as progress,

@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 
 import parsl_ckpt as pc
-from parsl_ckpt.checkpoint import Store, carrying, maintain
-from parsl_ckpt.checkpoint.carrying import export_parsl, foreign_key, import_parsl
+from parsl_ckpt.checkpoint import LocalBackend, Store, carrying, maintain, returning
+from parsl_ckpt.checkpoint.carrying import foreign_key, import_parsl
+from parsl_ckpt.checkpoint.exclusive import alone
+from parsl_ckpt.checkpoint.returning import export_parsl
 from parsl_ckpt.cli import main
 from parsl_ckpt.errors import (
     ArchiveError,
     CheckpointNotFoundError,
+    RemoteStoreError,
+    StoreBusyError,
     StoreWriteError,
     UntrustedCheckpointError,
 )
@@ -315,13 +319,26 @@ def test_links_and_pipes_lead_nowhere(runs: Path, tmp_path: Path) -> None:
         import_parsl(runs, [runs / "parsl"])
 
 
+def test_an_object_store_takes_nothing_over(runs: Path) -> None:
+    path = written(runs / "parsl", record(key_of(1), 1))
+    with pytest.raises(RemoteStoreError, match="Importing is not done in place"):
+        import_parsl("s3://bucket/runs", [path])
+
+
+def test_one_at_a_time(runs: Path) -> None:
+    path = written(runs / "parsl", record(key_of(1), 1))
+    with alone(LocalBackend(), str(runs)), pytest.raises(StoreBusyError):
+        import_parsl(runs, [path])
+    assert import_parsl(runs, [path]).records == 1
+
+
 def test_nothing_appears_when_the_disk_is_full(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(runs / "parsl", record(key_of(1), 1))
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(carrying.rundir, "claim", full)
+    monkeypatch.setattr(carrying, "_settle", full)
     with pytest.raises(StoreWriteError, match="No space"):
         import_parsl(runs, [runs / "parsl"])
     assert sorted(os.listdir(runs)) == ["parsl"]
@@ -443,7 +460,7 @@ def test_what_cannot_be_written_is_told_and_the_rest_is(
     with pc.load(config(runs, memoizer=pc.BasicMemoizer(parsl_keys=True))):
         first = pc.python_app(plain, cache=True, code="function", version="1")
         assert first(1).result() == 2
-    monkeypatch.setattr(carrying.codecs, "decode", raising)
+    monkeypatch.setattr(returning.codecs, "decode", raising)
     command = ["export-parsl", "--run-dir", str(runs), "-o", str(tmp_path / "back")]
     assert main(command) == 1
     assert "cannot be written: RuntimeError: no" in capsys.readouterr().out
