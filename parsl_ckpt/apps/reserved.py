@@ -39,11 +39,12 @@ class Reserved:
 
     Attributes:
         declared: the function has such a parameter itself, so that each call may ask.
+        optional: output files need not be written.
         uncounted: names that do not count in addresses, among those that the function can take.
     """
 
     __slots__ = ("_app", "_bash", "_defaults", "_names", "_places", "_taken", "declared",
-                 "uncounted")  # fmt: skip
+                 "optional", "uncounted")  # fmt: skip
 
     def __init__(
         self, fn: Callable[..., Any], name: str, kind: str, walltime: float | None = None
@@ -64,6 +65,7 @@ class Reserved:
         if walltime is not None and self._defaults.get("walltime") is None:
             self._defaults["walltime"] = walltime
         self.declared = bool(own) or walltime is not None
+        self.optional = False
         self.uncounted = tuple(sorted(self._taken & (LIMITS | STREAMS)))
 
     def split(
@@ -107,6 +109,8 @@ class Reserved:
             fields["outputs"] = (*fields.get("outputs", ()), *reversed(streams))
             fields["streams"] = len(streams)
         fields = {name: value for name, value in fields.items() if value not in (None, (), {})}
+        if self.optional and fields.get("outputs"):
+            fields["optional"] = True
         return Request(**fields) if fields else None
 
     def _outputs(self, value: Any) -> tuple[File, ...]:

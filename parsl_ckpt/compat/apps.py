@@ -16,6 +16,7 @@ class ParslApp(AppBase):
 
     def __init__(self, fn: Callable[..., Any], **options: Any) -> None:
         super().__init__(fn, **options)
+        self._reserved.optional = self.kind != "bash"  # as in Parsl
         if self._binder is not None:
             self._binder = StrictBinder(fn, self._binder.ignored, self._name)
 

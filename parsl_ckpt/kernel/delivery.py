@@ -29,6 +29,7 @@ class Courier:
         app: name of the app, for messages.
         outputs: the files that it is to write.
         digest: say what is in them.
+        optional: they need not be written.
 
     Attributes:
         providers: who fetches and delivers files of other schemes; asked in turn.
@@ -36,12 +37,18 @@ class Courier:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], app: str, outputs: Sequence[Any], digest: bool
+        self,
+        fn: Callable[..., Any],
+        app: str,
+        outputs: Sequence[Any],
+        digest: bool,
+        optional: bool = False,
     ) -> None:
         self.fn = fn
         self.app = app
         self.outputs = tuple(outputs)
         self.digest = digest
+        self.optional = optional
         self.providers: Sequence[Any] = ()
         self.working_dir: str | None = None
 
@@ -53,14 +60,15 @@ class Courier:
                 fn = fn.placed(staged.local)
             value = fn(*args, **kwargs)
             outputs = [staged.local(file) for file in self.outputs]
-            check(self.app, outputs)
+            if not self.optional:
+                check(self.app, outputs)
             for file in outputs:
                 staged.deliver(file)
             found = all_made(outputs, self._made) if self.digest else ()
         return Delivered(value, found)
 
     def _made(self, file: Any) -> Made:
-        if file.local_path is None:
+        if file.local_path is None or not file.exists():
             return made(file)
         # What was delivered is digested from the copy that is here; its stamp is the other's.
         provider = self.provider(file, "out")
@@ -128,7 +136,7 @@ class _Staged:
 
     def deliver(self, file: Any) -> None:
         """Hand over an output file that was written here."""
-        if file.local_path is not None:
+        if file.local_path is not None and file.exists():
             provider = self._courier.provider(file, "out")
             with _told(self._courier.app, "delivered", file):
                 provider.stage_out(file)

@@ -92,7 +92,7 @@ class Execution:
             return fn  # type: ignore[no-any-return]
         self._writes(task, request.outputs)
         digest = task.key is not None and self._kernel.memo.record
-        return Courier(fn, spec.name, request.outputs, digest)
+        return Courier(fn, spec.name, request.outputs, digest, request.optional)
 
     def _writes(self, task: Task, files: Sequence[Any]) -> None:
         """Warn if another call under way writes to the same file: neither will have its own."""
@@ -269,7 +269,8 @@ class Execution:
         request = task.request
         assert request is not None
         try:
-            outputs.check(task.spec.name, request.outputs)
+            if not request.optional:
+                outputs.check(task.spec.name, request.outputs)
         except Exception as error:
             return error
         if task.key is not None and self._kernel.memo.record:

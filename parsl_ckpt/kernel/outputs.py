@@ -55,7 +55,7 @@ class Made(msgspec.Struct, array_like=True, frozen=True, gc=False):
     Attributes:
         name: path or URL.
         size: bytes; 0 for a directory.
-        digest: of the content.
+        digest: of the content; empty if there was no file.
         stamp: what changes whenever the file does, and is cheaper to get; empty if nothing is.
     """
 
@@ -109,6 +109,8 @@ def made(file: Any) -> Made:
     Raises:
         FileIdentityError: it cannot be read.
     """
+    if not file.exists():  # it need not be written
+        return Made(file.url, 0, b"")
     return Made(file.url, file.size(), file.content(), file.stamp())
 
 
@@ -147,8 +149,10 @@ def spoiled(noted: Outputs | None, files: Sequence[Any]) -> tuple[str, Outputs |
     fresh = []
     for file, was in zip(files, noted.files, strict=True):
         try:
-            stamp = file.stamp()
-            if not stamp or stamp != was.stamp:
+            if not was.digest and file.exists():
+                return f"its output file {file} has appeared", None
+            stamp = file.stamp() if was.digest else b""
+            if was.digest and (not stamp or stamp != was.stamp):
                 if not file.exists():
                     return f"its output file {file} is gone", None
                 if file.content() != was.digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import threading
 
@@ -578,7 +579,8 @@ def test_notes_of_outputs_travel_with_their_records(run, tmp_path, command):
 
 
 def test_an_executor_of_another_library_writes_files_too(run, tmp_path):
-    pool = pc.wrap(concurrent.futures.ProcessPoolExecutor(1), "other", crosses_processes=True)
+    context = multiprocessing.get_context("spawn")  # this process has threads
+    pool = pc.wrap(concurrent.futures.ProcessPoolExecutor(1, mp_context=context), "other")
     with run(executors=[pool]):
         one = write("abc", outputs=[pc.File(tmp_path / "a")])
         assert outcome(count(inputs=one.outputs)) == ([3], False)
@@ -637,3 +639,39 @@ def test_nothing_is_noted_where_nothing_is_recorded(run, tmp_path, monkeypatch):
         assert outcome(write("abc", outputs=[file])) == (3, False)
         (tmp_path / "a").unlink()
         assert outcome(write("abc", outputs=[file])) == (3, False)
+
+
+# -- as Parsl does ---------------------------------------------------------------------------------
+
+
+def test_under_parsls_names_only_a_command_has_to_write_its_outputs(tmp_path, monkeypatch):
+    import parsl_ckpt.compat.parsl as parsl
+
+    @parsl.python_app(cache=True)
+    def perhaps(write, outputs=()):
+        if write:
+            open(outputs[0], "w").close()
+        return 1
+
+    @parsl.join_app(cache=True)
+    def joined(outputs=()):
+        return perhaps(False, outputs=[parsl.File(str(tmp_path / "c"))])
+
+    @parsl.bash_app
+    def command(outputs=()):
+        return "true"
+
+    monkeypatch.chdir(tmp_path)
+    file = parsl.File(str(tmp_path / "a"))
+    with parsl.load(parsl.Config()):
+        one = perhaps(False, outputs=[file])
+        assert one.result() == 1 and one.outputs[0].result() == file
+        assert perhaps(False, outputs=[file]).from_memo
+        (tmp_path / "a").write_text("")
+        again = perhaps(False, outputs=[file])
+        assert again.result() == 1 and not again.from_memo
+        assert "a has appeared" in str(again.why())
+        assert joined(outputs=[parsl.File(str(tmp_path / "b"))]).result() == 1
+        with pytest.raises(MissingOutputs):
+            command(outputs=[parsl.File(str(tmp_path / "b"))]).result()
+    parsl.clear()
