@@ -393,11 +393,11 @@ class DataFlowKernel(Questions):
         return errors
 
     def _let_go(self) -> None:
+        staging.registry.release(self)
         try:
             detach(self.memoizer)
         except BaseException as error:  # the user's, at the end of everything
             logger.error("The memoizer could not be closed.", exc_info=error)
-        staging.registry.release(self)
 
     def _not_safe(self, failure: StoreError) -> CheckpointNotSavedError:
         return CheckpointNotSavedError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -200,6 +201,52 @@ def test_a_task_may_not_end_its_own_run(runs: Path) -> None:
 
     with pc.load(config(runs)), pytest.raises(pc.ParslCkptError, match="wait for itself"):
         suicidal().result(DEADLINE)
+
+
+def test_a_task_may_not_wait_for_all_tasks(runs: Path) -> None:
+    @pc.python_app
+    def patient() -> None:
+        pc.dfk().wait_for_current_tasks()
+
+    with pc.load(config(runs)), pytest.raises(pc.ParslCkptError, match="wait for itself"):
+        patient().result(DEADLINE)
+
+
+def test_what_a_run_tells_of_its_tasks_by_parsls_names(runs: Path) -> None:
+    @pc.python_app
+    def double(x: int) -> int:
+        return 2 * x
+
+    @pc.python_app
+    def broken(x: int) -> int:
+        raise ValueError(x)
+
+    with pc.load(config(runs)) as dfk:
+        future, failing = double(double(1)), double(broken(1))
+        assert failing.exception(DEADLINE) is not None
+        dfk.wait_for_current_tasks()
+        assert future.task_record["dfk"] is dfk
+        assert future.task_record["func_name"] == "double"
+        assert (dfk.task_count, dict(dfk.tasks)) == (4, {})
+        counts = {state.name: n for state, n in dfk.task_state_counts.items() if n}
+        assert counts == {"exec_done": 2, "failed": 1, "dep_fail": 1}
+
+
+@pytest.mark.parametrize("pool", [pc.ThreadPoolExecutor, pc.ProcessPoolExecutor])
+def test_a_dependency_error_shows_the_traceback_of_its_cause(runs: Path, pool: Any) -> None:
+    @pc.python_app
+    def broken() -> None:
+        raise ValueError("at the root")
+
+    @pc.python_app
+    def after(x: Any) -> Any:
+        return x
+
+    with pc.load(config(runs, executors=[pool(max_workers=1)])):
+        error = after(after(broken())).exception(DEADLINE)
+    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    assert shown.startswith("Traceback") and 'raise ValueError("at the root")' in shown
+    assert "direct cause" in shown and "parsl_ckpt.errors.DependencyError: after (task 2)" in shown
 
 
 # -- failures -------------------------------------------------------------------------------------
