@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import sys
 import threading
 import time
@@ -203,7 +202,7 @@ class Reporter:
         command = " ".join(map(str, getattr(sys, "orig_argv", None) or sys.argv))
         self.say(
             f"Run {self._shown} begins: parsl_ckpt {version}, Python "
-            f"{platform.python_version()}, process {os.getpid()}: {command}"
+            f"{sys.version.split()[0]}, process {os.getpid()}: {command}"
         )
         self.say(f"Configuration: {config!r}")
 

@@ -41,7 +41,9 @@ def moved(script):
 
 
 def run(tmp_path, *command):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = dict(os.environ)
+    where = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(where)
     beside = os.path.dirname(sys.executable)  # Parsl starts programs of its own by name
     environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
     done = subprocess.run(
