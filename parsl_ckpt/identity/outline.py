@@ -38,6 +38,7 @@ MARK = 4  # bytes of a mark: enough to tell that something changed
 LONGEST = 24  # bytes of a text that is kept in clear
 PATH = 64  # characters of a long text that are kept in any case, most of them from its end
 WHOLE = 200  # bytes of a text that is kept whole where there is room for it
+DEEPEST = 150  # parts of parts: each level takes two bytes at least
 MANY = 64  # a container of more parts is described by their number
 DICT, LIST, TUPLE, OBJECT, DESCRIBED, REST, FILE = range(7)
 TOLD = (DESCRIBED, FILE)
@@ -136,7 +137,9 @@ def read_outline(data: bytes) -> dict[int, Node]:
         return {}
 
 
-def _node(plain: Any) -> Node:
+def _node(plain: Any, depth: int = 0) -> Node:
+    if depth > DEEPEST:
+        raise ValueError("nobody made such an outline")
     if type(plain) is bytes:
         return Node(mark=plain)
     if type(plain) is not list:
@@ -150,10 +153,10 @@ def _node(plain: Any) -> Node:
     if kind == OBJECT:
         node.value = str(inner.pop(0))
     if kind in (LIST, TUPLE):
-        node.parts = [(position, _node(part)) for position, part in enumerate(inner)]
+        node.parts = [(place, _node(part, depth + 1)) for place, part in enumerate(inner)]
     elif kind in (DICT, OBJECT):
         pairs = zip(inner[::2], inner[1::2], strict=True)
-        node.parts = [(key, _node(part)) for key, part in pairs]
+        node.parts = [(key, _node(part, depth + 1)) for key, part in pairs]
     else:
         raise ValueError(kind)
     return node

@@ -82,12 +82,10 @@ def argument_of(leaf: bytes, node: Node | None = None) -> Any:
         path = _quoted(str(node.value))
         if path is not None:
             return path
-    for candidate in _candidates(node):
-        try:
+    with contextlib.suppress(Exception):  # bytes that no argument of anybody gave
+        for candidate in _candidates(node):
             if leaf_of_value(candidate) == leaf:
                 return candidate
-        except Exception:  # nothing that could be an argument
-            continue
     return node.text if _complete(node) else Abbreviated(node.text, leaf)
 
 
@@ -137,14 +135,14 @@ def _moment(kind: Any) -> Callable[..., Any]:
 
 _MAKERS: dict[Any, Callable[..., Any]] = {
     "Decimal": Decimal,
-    "Fraction": fractions.Fraction,
+    "Fraction": lambda over, under: fractions.Fraction(int(over), int(under)),
     "date": dt.date.fromisoformat,
     "datetime": _moment(dt.datetime),
     "time": _moment(dt.time),
     "timedelta": dt.timedelta,
     "ZoneInfo": zoneinfo.ZoneInfo,
     "UUID": lambda number: uuid.UUID(int=number),
-    "bytearray": bytearray,
+    "bytearray": lambda data: bytearray(bytes.fromhex(data.hex())),  # not a number of bytes
     "range": range,
     "PurePosixPath": pathlib.PurePosixPath,
     "PureWindowsPath": pathlib.PureWindowsPath,
@@ -205,6 +203,6 @@ def _quoted(text: str) -> str | None:
         return None
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if type(value) is str else None

@@ -302,6 +302,18 @@ def test_secrets_are_not_told_and_told_apart(dfk):
     assert "hush" not in repr(list(dfk.results(login, details=True)))
 
 
+def test_secrets_among_keywords_are_not_told(dfk):
+    @pc.python_app(cache=True, secret={"token"})
+    def login(user, **options):
+        return user
+
+    login("me", token="hush", retries=3).result()
+    login("me", retries=3).result()
+    one, two = (row["options"] for row in dfk.results(login))
+    assert type(one) is Abbreviated and "hush" not in one
+    assert two == {"retries": 3}
+
+
 def test_without_previews_no_argument_is_told(config):
     with pc.load(config(previews=False)) as dfk:
         simulate(0.5).result()
