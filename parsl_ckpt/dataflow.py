@@ -133,7 +133,7 @@ class DataFlowKernel(Questions):
             for executor in (*self._executors, internal):
                 executor.start()
                 undo.callback(executor.shutdown, 0.0)
-            undo.pop_all()
+            begun = undo.pop_all()
         leases = None
         if config.checkpoint_mode == "task_exit" and named is None and not remote:
             leases = Leases(store.catalog.backend, absolute, self.run_id)
@@ -161,10 +161,14 @@ class DataFlowKernel(Questions):
         self.kernel.storage_access = staging.of_run(self, config, self._executors)
         self.events = self.kernel.events
         self.kernel.owner = self
-        self.memoizer = attach(
-            self.kernel, config.memoizer, run_dir=self.run_dir, config_run_dir=configured,
-            save=self.checkpoint,
-        )  # fmt: skip
+        try:
+            self.memoizer = attach(
+                self.kernel, config.memoizer, run_dir=self.run_dir, config_run_dir=configured,
+                save=self.checkpoint,
+            )  # fmt: skip
+        except BaseException:  # the user's
+            begun.close()
+            raise
         self.kernel.explain = lambda future: self._asking.future(future)
         self._diary = Diary(self.kernel, record)
         self._ending = Ending(self.kernel, [*self._executors, internal], self._diary.end)

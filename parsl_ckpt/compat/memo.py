@@ -93,6 +93,7 @@ class BasicMemoizer(memoizer.BasicMemoizer):
         **options: Any,
     ) -> None:
         options.setdefault("memoize_exceptions", True)
+        options.setdefault("parsl_keys", True)  # who has come may want to go back
         super().__init__(
             checkpoint_files=checkpoint_files, checkpoint_period=checkpoint_period,
             checkpoint_mode=checkpoint_mode, memoize=memoize, **options,

@@ -334,6 +334,7 @@ def test_a_run_that_cannot_begin_with_its_memoizer_lets_go_of_it(runs: Path) -> 
     for _ in range(2):
         with pytest.raises(OSError, match="not there"):
             load(runs, memoizer)
+    assert list(runs.iterdir()) == []  # nor is anything left of the run
 
 
 # --- what Parsl's has -----------------------------------------------------------------------------
