@@ -51,6 +51,8 @@ class Results:
     one column for each of its fields. A field that is named as a parameter is has ``value.`` before
     its name. A call whose value cannot be read has a column ``call.error`` in place of it.
 
+    A table has what was recorded when it was first looked at; ask for another one later.
+
     Made by :meth:`~parsl_ckpt.dataflow.DataFlowKernel.results` and :func:`results`.
 
     Args:

@@ -130,7 +130,7 @@ PROGRAMS = {
         hello(1)  # error
         """,
     "the original way is typed": """
-        @pc.App("python", cache=True)
+        @pc.App(apptype="python", cache=True)
         def triple(x: int) -> int:
             return 3 * x
 
