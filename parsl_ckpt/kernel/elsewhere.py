@@ -13,13 +13,16 @@ Parsl's memoizers are written so, and so is what was carried over from Parsl's c
 checkpoint before its future is done, like any outcome.  No exception and no wrong answer of who is
 asked fails a call: it is told once, and the call is computed.  Of equal calls one is asked about.
 
-*Assumptions.*  ``check_memo`` may take its time: unless it is said to be quick, it is called on a
-thread of its own.  ``ask`` is called out of turn, for tasks that the memo table knows.
+*Assumptions.*  ``check_memo`` may take its time: unless it is said to be quick, it is called on one
+of a few threads of its own.  It does not wait for calls that it would itself be asked about.
+``ask`` is called out of turn, for tasks that the memo table knows.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
 
 logger = logging.getLogger(__name__)
+
+THREADS = 16  # on which a source is asked at once
 
 
 class CallRecord(dict[str, Any]):
@@ -109,13 +114,12 @@ class Elsewhere:
         self._source = source
         self._quick = quick
         self._identify = identify
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._free = threading.Semaphore(THREADS)
 
     def ask(self, task: Task) -> None:
         """Ask about a task; it goes on by itself, as a hit or as a miss."""
-        if self._quick:
-            self._ask(task)
-        else:
-            self._kernel.errands.run(lambda: self._ask(task))
+        self._call(lambda: self._ask(task))
 
     def succeeded(self, task: Task, value: Any) -> None:
         """A task has come to a value, which is not recorded yet; called where it ran."""
@@ -135,10 +139,31 @@ class Elsewhere:
             self._tell(task, lambda record: self._source.update_memo_exception(record, error))
             self._kernel.strand.post((self._kernel.fail, task, error, states.FAILED))
 
+        self._call(tell)
+
+    def _call(self, call: Callable[[], object]) -> None:
+        """Make a call that may take its time, a bounded number of them at once."""
         if self._quick:
-            tell()
-        else:
-            self._kernel.errands.run(tell)
+            call()
+            return
+        self._waiting.append(call)
+        self._serve()
+
+    def _serve(self) -> None:
+        if self._waiting and self._free.acquire(blocking=False):
+            self._kernel.errands.run(self._work)
+
+    def _work(self) -> None:
+        try:
+            while True:
+                try:
+                    call = self._waiting.popleft()
+                except IndexError:
+                    break
+                call()
+        finally:
+            self._free.release()
+            self._serve()  # for what came between the last look and the release
 
     # -- asking ------------------------------------------------------------------------------------
 

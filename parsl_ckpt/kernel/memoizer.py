@@ -35,8 +35,8 @@ class Memoizer(metaclass=ABCMeta):
     The kernel calls these methods, for cached apps only: ``start`` when the run begins,
     ``check_memo`` before such a call is computed, one of ``update_memo_result`` and
     ``update_memo_exception`` when it has come to something and before its future is done, and
-    ``close`` at the end.  They may be called by several threads at once, and may take their time.
-    What they raise is told once, and the call is computed.
+    ``close`` at the end.  They may be called by several threads at once, and may take their time,
+    but not wait for calls of the same run.  What they raise is told once, and the call is computed.
     """
 
     @abstractmethod

@@ -265,6 +265,24 @@ def test_a_memoizer_without_answers_costs_nothing(runs: Path) -> None:
             assert isinstance(dfk.memoizer, pc.BasicMemoizer)
 
 
+def test_few_threads_ask_however_many_calls_wait(runs: Path) -> None:
+    gate, lock, asking, most = threading.Event(), threading.Lock(), [0], [0]
+
+    def answer(task: Any) -> None:
+        with lock:
+            asking[0] += 1
+            most[0] = max(most[0], asking[0])
+        assert gate.wait(DEADLINE)
+        with lock:
+            asking[0] -= 1
+
+    with load(runs, Asked(answer)):
+        futures = [double(n) for n in range(200)]
+        gate.set()
+        assert [future.result(DEADLINE) for future in futures] == [2 * n for n in range(200)]
+    assert 1 <= most[0] <= 16
+
+
 # --- who is told ----------------------------------------------------------------------------------
 
 
