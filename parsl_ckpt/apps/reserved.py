@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from parsl_ckpt.apps.files import File
 from parsl_ckpt.errors import RequestError
+from parsl_ckpt.kernel.outputs import here
 from parsl_ckpt.kernel.request import Request
 
 LIMITS = frozenset({"walltime", "parsl_resource_specification"})
@@ -43,8 +46,8 @@ class Reserved:
         uncounted: names that do not count in addresses, among those that the function can take.
     """
 
-    __slots__ = ("_app", "_bash", "_defaults", "_names", "_places", "_taken", "declared",
-                 "optional", "uncounted")  # fmt: skip
+    __slots__ = ("_app", "_bash", "_defaults", "_later", "_names", "_places", "_taken",
+                 "declared", "optional", "uncounted")  # fmt: skip
 
     def __init__(
         self, fn: Callable[..., Any], name: str, kind: str, walltime: float | None = None
@@ -64,7 +67,12 @@ class Reserved:
         self._taken = self._names if takes_any else frozenset(own)
         if walltime is not None and self._defaults.get("walltime") is None:
             self._defaults["walltime"] = walltime
-        self.declared = bool(own) or walltime is not None
+        self._later = {
+            one: (places.index(one) if one in places else sys.maxsize, p.default)
+            for one, p in parameters.items()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and _comes_later(p.default)
+        }
+        self.declared = bool(own) or walltime is not None or bool(self._later)
         self.optional = False
         self.uncounted = tuple(sorted(self._taken & (LIMITS | STREAMS)))
 
@@ -84,6 +92,9 @@ class Reserved:
         spare = self._names - self._taken - {"outputs"}  # an output must count, so it must be taken
         if not spare.isdisjoint(kwargs):
             kwargs = {name: value for name, value in kwargs.items() if name not in spare}
+        for name, (place, value) in self._later.items():
+            if name not in kwargs and place >= len(args):
+                kwargs = {**kwargs, name: value}
         request = self._request(asked)
         return request, args, kwargs
 
@@ -153,6 +164,15 @@ class Reserved:
             app=self._app,
             parameter=parameter.partition("[")[0],
         )
+
+
+def _comes_later(default: Any) -> bool:
+    """Whether a default has a future in it, or a file to be fetched: each call then gives it."""
+    if isinstance(default, (list, tuple, set, frozenset)):
+        return any(map(_comes_later, default))
+    if isinstance(default, dict):
+        return any(map(_comes_later, default.values()))
+    return isinstance(default, Future) or not here(default)
 
 
 _FILES = "Give a list of File objects: the files that the call is to write."

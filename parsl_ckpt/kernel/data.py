@@ -202,7 +202,8 @@ def stream_of(future: AppFuture[Any], name: str) -> Any:
     """Where a stream of a call is; see :attr:`AppFuture.stdout`."""
     request = getattr(future, "_request", None)
     spec = None if request is None else request.stream(name)
-    if request is not None and request.streams and isinstance(spec, outputs.FileObject):
+    original = future._restored and name in getattr(request, "logs", ())
+    if request is not None and isinstance(spec, outputs.FileObject) and not original:
         index = request.outputs.index(spec, len(request.outputs) - request.streams)
         return future.__dict__.setdefault(f"_{name}", DataFuture(future, spec, future.tid, index))
     if future._restored and future._record:

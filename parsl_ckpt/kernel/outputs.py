@@ -141,13 +141,14 @@ def spoiled(noted: Outputs | None, files: Sequence[Any]) -> tuple[str, Outputs |
     """What is wrong with output files, compared with what was noted.
 
     Returns:
-        A few words, empty if nothing is; and a note that takes the place of the one there was, if
-        it lets the next look be cheaper.
+        A few words, empty if nothing is (nor if files were noted that are not asked for); and a
+        note that takes the place of the one there was, if it lets the next look be cheaper.
     """
-    if noted is None or len(noted.files) != len(files):
+    if noted is None or len(noted.files) < len(files):
         return "what its output files were is not recorded", None
+    known, others = noted.files[: len(files)], noted.files[len(files) :]
     fresh = []
-    for file, was in zip(files, noted.files, strict=True):
+    for file, was in zip(files, known, strict=True):
         try:
             if not was.digest and file.exists():
                 return f"its output file {file} has appeared", None
@@ -160,9 +161,9 @@ def spoiled(noted: Outputs | None, files: Sequence[Any]) -> tuple[str, Outputs |
         except (ParslCkptError, OSError) as error:
             return f"its output file {file} cannot be read ({error})", None
         fresh.append(Made(was.name, was.size, was.digest, stamp))
-    if all(now.stamp == was.stamp for now, was in zip(fresh, noted.files, strict=True)):
+    if all(now.stamp == was.stamp for now, was in zip(fresh, known, strict=True)):
         return "", None
-    return "", Outputs(tuple(fresh), noted.stdout, noted.stderr)
+    return "", Outputs((*fresh, *others), noted.stdout, noted.stderr)
 
 
 class Holding:
@@ -207,9 +208,10 @@ def validity(
     kernel: Kernel, spec: Spec, request: Request | None
 ) -> Callable[[Stored], bool] | None:
     """Whether a record may be used for a call; None for always."""
-    if request is None or not request.outputs:
-        return spec.valid
-    return Holding(kernel, request.outputs, spec.valid)
+    files = () if request is None else request.outputs
+    if request is not None and request.named:  # by the run: those of an earlier one are others
+        files = files[: -request.named]
+    return Holding(kernel, files, spec.valid) if files else spec.valid
 
 
 def remember(valid: Callable[[Stored], bool] | None, future: AppFuture) -> None:

@@ -26,6 +26,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
         resources: what an executor is to provide for it; None for nothing in particular.
         logs: where the streams go whose files the run names.
         streams: how many files at the end of ``outputs`` are those of streams.
+        named: how many of these the run has named.
         optional: its output files need not be written.
         fetches: there are files among its arguments that a worker has to fetch.
     """
@@ -37,6 +38,7 @@ class Request(Struct, frozen=True, eq=False, gc=False):
     resources: Mapping[str, Any] | None = None
     logs: Mapping[str, Any] = {}
     streams: int = 0
+    named: int = 0
     optional: bool = False
     fetches: bool = False
 

@@ -65,11 +65,11 @@ def place_of(app: str, stream: str, spec: Any) -> tuple[str, str]:
 
 
 def path_of(spec: Any) -> str:
-    """The path of a stream; empty if it has none."""
+    """The path of a stream, or the URL of a file elsewhere; empty if it has none."""
     try:
         return place_of("", "", spec)[0]
     except BadStdStreamFile:
-        return ""
+        return str(getattr(spec, "url", ""))
 
 
 class LogNames:
@@ -119,7 +119,8 @@ class LogNames:
                 stream=stream,
                 path=None,
             ) from error
-        place_of(record["func_name"], stream, spec)
+        if not path_of(spec):
+            place_of(record["func_name"], stream, spec)  # which says what is wrong
         return spec
 
 

@@ -132,7 +132,11 @@ class Submission:
                   "kwargs": kwargs}  # fmt: skip
         streams = [name for name in STREAMS if getattr(request, name) is AUTO_LOGNAME]
         logs = {name: self._kernel.log_name(record, name) for name in streams}
-        return msgspec.structs.replace(request, logs=logs)
+        files = [one for one in logs.values() if isinstance(one, FileObject)]
+        return msgspec.structs.replace(
+            request, logs=logs, outputs=(*request.outputs, *files),
+            streams=request.streams + len(files), named=len(files),
+        )  # fmt: skip
 
     def rehearse(self, spec: Spec, arguments: Arguments) -> AppFuture:
         """Run a call once more, beside what is recorded and without recording it."""

@@ -311,6 +311,25 @@ def test_futures_among_its_arguments_are_waited_for(anywhere, here):
     assert (here / "out").read_text() == "name2, name1!\n"
 
 
+def test_futures_among_its_defaults_are_waited_for(run, here):
+    run()
+
+    @pc.bash_app(cache=True)
+    def total(inputs=[double(1), double(2)], *, more=(double(3),), stdout=None):  # noqa: B006, B008
+        return f"echo {sum(inputs) + sum(more)}"
+
+    assert total(stdout="o").result() == 0 == total([1], stdout="p").result()
+    assert total(inputs=[], more=[4], stdout="q").result() == 0
+    assert [(here / name).read_text() for name in "opq"] == ["12\n", "7\n", "4\n"]
+    again = total(stdout="r")
+    assert again.result() == 0 and again.from_memo
+
+
+@pc.python_app(cache=True)
+def double(x):
+    return 2 * x
+
+
 def test_its_outputs_are_futures_that_other_apps_take(run):
     run()
     future = greet("World", outputs=[pc.File("out")])

@@ -231,6 +231,30 @@ def test_std_autopath_names_them(run, here):
     assert asked == [(0, "say", {"text": "x", "stdout": AUTO_LOGNAME}, "stdout")]
 
 
+def test_std_autopath_may_name_files_elsewhere(run, here):
+    import zipfile
+
+    run(std_autopath=lambda record, stream: pc.File(f"zip:logs.zip/{record['id']}.{stream}"))
+    future = logged()
+    assert future.result() == 0 and future.outputs == []
+    assert future.stdout.result().url == "zip:logs.zip/0.stdout"
+    with zipfile.ZipFile(here / "logs.zip") as archive:
+        assert archive.namelist() == ["0.stdout", "0.stderr"]
+
+
+def test_a_hit_points_at_the_original_of_those_as_well(run, here):
+    run(std_autopath=lambda record, stream: pc.File(f"{record['id']}.{stream}"))
+
+    @pc.bash_app(cache=True)
+    def cached(stdout=AUTO_LOGNAME):
+        return "echo x"
+
+    first = cached()
+    assert first.result() == 0 and first.stdout.filepath == "0.stdout"
+    hit = cached()
+    assert hit.from_memo and (hit.result(), hit.stdout) == (0, "0.stdout")
+
+
 def test_a_std_autopath_that_fails_is_a_failure_of_the_call_with_its_cause(run):
     run(std_autopath=lambda record, stream: record["colour"])
     error = say(stdout=AUTO_LOGNAME).exception()
