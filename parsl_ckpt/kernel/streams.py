@@ -90,7 +90,8 @@ class LogNames:
         """Where a stream of a call goes.
 
         Args:
-            record: ``id``, ``func_name``, ``args`` and ``kwargs`` of the call.
+            record: of the call, as Parsl has it: ``id``, ``func_name``, ``func``, ``args``, ``kwargs``,
+                ``memoize``, ``try_id``, ``fail_count``.
             stream: ``"stdout"`` or ``"stderr"``.
 
         Raises:

@@ -128,8 +128,10 @@ class Submission:
         self, request: Request, tid: int, spec: Spec, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Request:
         """The request of a call, with files for the streams that it leaves to the run."""
-        record = {"id": tid, "func_name": spec.name, "func": spec.fn, "args": args,
-                  "kwargs": kwargs}  # fmt: skip
+        record = {
+            "id": tid, "func_name": spec.name, "func": spec.source or spec.fn, "args": args,
+            "kwargs": kwargs, "memoize": spec.cache, "try_id": 0, "fail_count": 0,
+        }  # fmt: skip
         streams = [name for name in STREAMS if getattr(request, name) is AUTO_LOGNAME]
         logs = {name: self._kernel.log_name(record, name) for name in streams}
         files = [one for one in logs.values() if isinstance(one, FileObject)]

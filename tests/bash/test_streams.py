@@ -221,6 +221,8 @@ def test_std_autopath_names_them(run, here):
     asked = []
 
     def name(record, stream):
+        assert (record["try_id"], record["fail_count"], record["memoize"]) == (0, 0, False)
+        assert record["func"].__name__ == "say"
         asked.append((record["id"], record["func_name"], record["kwargs"], stream))
         return f"logs/{record['func_name']}-{stream}", "w"
 
