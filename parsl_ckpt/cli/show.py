@@ -82,8 +82,9 @@ def _tell(found: list[Item], store: Store, whole: bool) -> dict[str, Any]:
         },
     }  # fmt: skip
     if isinstance(record, Result):
-        told["parents"] = [_parent(store, key) for key, _ in record.parents]
+        told["parents"] = [_parent(store, key) for key, _ in dict.fromkeys(record.parents)]
         told["reads"] = [str(one) for one in _undeclared(store, item.record_id)]
+        told["left"] = _outputs(store, item.record_id)
         told["codec"] = CODECS.get(record.codec & 0x3F, str(record.codec))
         told["value"] = _value(store, item, record, whole)
     else:
@@ -97,6 +98,25 @@ def _undeclared(store: Store, record_id: bytes) -> list[Any]:
 
     note = store.note(record_id, watching.UNDECLARED)
     return [] if note is None else watching.decode(note)
+
+
+def _outputs(store: Store, record_id: bytes) -> list[str]:
+    """What the call left behind beside its value."""
+    from parsl_ckpt.kernel import outputs
+
+    noted = outputs.decode(store.note(record_id, outputs.OUTPUTS))
+    if noted is None:
+        return []
+    files = [
+        f"{file.name} ({_common.amount(file.size)})"
+        if file.digest
+        else f"{file.name} (not written)"
+        for file in noted.files
+    ]
+    streams = [
+        f"{name} in {path}" for name in ("stdout", "stderr") if (path := getattr(noted, name))
+    ]
+    return files + streams
 
 
 def _value(store: Store, item: Item, record: Any, whole: bool) -> str:
@@ -149,6 +169,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
         app = parent["app"] or "(no longer recorded)"
         lines.append(f"  input      {parent['key'].hex()[:16]} {app}")
     lines += [f"  reads      {one}" for one in told.get("reads", ())]
+    lines += [f"  left       {one}" for one in told.get("left", ())]
     blobs = f", of it {_common.plural(told['blobs'], 'blob')}" if told["blobs"] else ""
     codec = f", {told['codec']}" if "codec" in told else ""
     lines.append(f"  size       {_common.amount(told['size'])}{blobs}{codec}")

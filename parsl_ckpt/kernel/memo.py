@@ -15,6 +15,7 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.store import Store, Stored
 from parsl_ckpt.identity.walk import Known
+from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.resolving import Resolving
 from parsl_ckpt.kernel.task import Task
@@ -149,9 +150,14 @@ def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...]
     """
     parents = []
     for future in inputs:
-        if not isinstance(future, AppFuture) or future._key is None or not future._record:
+        if not isinstance(future, AppFuture):
             return None
-        parents.append((future._key, future._record))
+        # The record of a file is that of the call that wrote it.
+        key = future.parent._key if isinstance(future, DataFuture) else future._key
+        record = future._record
+        if key is None or not record:
+            return None
+        parents.append((key, record))
     return tuple(parents)
 
 

@@ -675,3 +675,23 @@ def test_under_parsls_names_only_a_command_has_to_write_its_outputs(tmp_path, mo
         with pytest.raises(MissingOutputs):
             command(outputs=[parsl.File(str(tmp_path / "b"))]).result()
     parsl.clear()
+
+
+# -- what is told of them --------------------------------------------------------------------------
+
+
+def test_a_record_is_shown_with_the_files_that_it_left_and_the_calls_it_took_files_of(
+    run, tmp_path, capsys
+):
+    from parsl_ckpt.cli import main
+
+    with run():
+        one = write("abc", outputs=[pc.File(tmp_path / "a"), pc.File(tmp_path / "b")])
+        two = count(inputs=one.outputs)
+        two.result(DEADLINE)
+        keys = [future._value_key.hex() for future in (one, two)]
+    for key in keys:
+        assert main(["show", "--run-dir", str(tmp_path / "runs"), key]) == 0
+    shown = capsys.readouterr().out
+    assert f"left       {tmp_path / 'a'} (3 B)\n" in shown and f"{tmp_path / 'b'} (3 B)" in shown
+    assert shown.count("input      ") == 1 and f"input      {keys[0][:16]} write" in shown
