@@ -363,3 +363,66 @@ def test_cleaning_up_again_does_nothing(load):
     dfk = load()
     dfk.cleanup()
     dfk.cleanup()
+
+
+def test_a_memoizer_of_ones_own_is_asked_where_nothing_is_recorded(load):
+    asked = []
+
+    class Mine(parsl.dataflow.memoization.BasicMemoizer):
+        def check_memo(self, task):
+            asked.append(task["args"])
+            return super().check_memo(task)
+
+    with load(memoizer=Mine()):
+        app = parsl.python_app(same, cache=True)
+        assert [app(1).result(), app(1).result(), app(2).result()] == [1, 1, 2]
+    assert asked == [(1,), (2,)]
+
+
+def test_a_retry_handler_is_not_asked_about_inputs_that_failed(load):
+    def broken():
+        raise KeyError("first")
+
+    asked = []
+
+    def handler(error, task):
+        asked.append((type(error), task["func_name"]))
+        return 1
+
+    with load(retries=1, retry_handler=handler):
+        app = parsl.python_app(same)
+        assert app(parsl.python_app(broken)()).exception() is not None
+    assert asked == [(KeyError, "broken")] * 2
+
+
+def test_an_executor_that_is_not_there_is_refused_at_the_call(load):
+    with load(), pytest.raises(ValueError, match="nobody"):
+        parsl.python_app(same, executors=["nobody"])(1)
+
+
+def test_a_generator_function_is_refused_by_the_decorator():
+    def generate():
+        yield 1
+
+    with pytest.raises(ValueError, match="generator"):
+        parsl.python_app(generate)
+
+
+def test_results_of_other_apps_may_be_of_any_type(load):
+    with load():
+        made = parsl.python_app(lambda: {1, 2}, cache=True)()
+        assert parsl.python_app(same, cache=True)(made).result() == {1, 2}
+
+
+def test_a_file_counts_by_its_content(load, tmp_path):
+    def read(file):
+        with open(file) as opened:
+            return opened.read()
+
+    with load():
+        app = parsl.python_app(read, cache=True)
+        values = []
+        for text in ("one", "one", "two"):
+            (tmp_path / "a").write_text(text)
+            values.append(app(parsl.File(tmp_path / "a")).result())
+    assert values == ["one", "one", "two"]
