@@ -90,8 +90,8 @@ class LogNames:
         """Where a stream of a call goes.
 
         Args:
-            record: of the call, as Parsl has it: ``id``, ``func_name``, ``func``, ``args``, ``kwargs``,
-                ``memoize``, ``try_id``, ``fail_count``.
+            record: of the call, by Parsl's names: ``id``, ``func_name``, ``func``, ``args``,
+                ``kwargs``, ``memoize``, ``try_id``, ``fail_count``.
             stream: ``"stdout"`` or ``"stderr"``.
 
         Raises:
