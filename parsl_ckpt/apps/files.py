@@ -85,7 +85,8 @@ class File(FileObject, os.PathLike[str]):
 
     @property
     def filename(self) -> str:
-        return os.path.basename(self.path) or self.netloc
+        name = os.path.basename(self.path) or self.netloc
+        return "" if name in (os.curdir, os.pardir) else name
 
     @property
     def elsewhere(self) -> bool:

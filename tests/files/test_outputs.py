@@ -398,11 +398,12 @@ def test_two_calls_under_way_that_write_one_file_are_told_of(run, tmp_path):
 
     file = pc.File(tmp_path / "a")
     warned = pytest.warns(pc.CheckpointWarning, match="Two calls under way.*one; tasks 0 and 1")
-    with run(executors=[pc.ThreadPoolExecutor(max_workers=2)]), warned:
+    with run(executors=[pc.ThreadPoolExecutor(max_workers=2)]) as dfk, warned:
         calls = [one(text, outputs=[file]) for text in "xy"]
         gate.set()
         for call in calls:
             call.result(DEADLINE)
+        assert dfk.kernel.execution._writing == {}
 
 
 def test_calls_that_write_one_file_after_each_other_run_again_and_are_right(run, tmp_path, recwarn):

@@ -190,6 +190,24 @@ def test_a_provider_that_raises_fails_the_attempt_and_names_the_file(run, tmp_pa
         assert plain(pc.File("shelf://a.txt")).result(DEADLINE) == "abc"
 
 
+def test_what_cannot_be_delivered_fails_the_call_and_is_not_recorded(runs, shelf, tmp_path):
+    @pc.python_app(cache=True, code="function")
+    def directory(outputs=()):
+        import os
+
+        os.mkdir(outputs[0])
+
+    with runs(storage_access=[shelf]):
+        call = directory(outputs=[pc.File("shelf://b")])
+        with pytest.raises(StagingError, match=r"shelf://b could not be delivered: IsADirectory"):
+            call.result(DEADLINE)
+        assert directory.peek(outputs=[pc.File("shelf://b")]) is None
+
+
+def test_a_name_that_leads_elsewhere_is_no_name_of_a_local_file():
+    assert pc.File("shelf://host/..").filename == pc.File("shelf://host/.").filename == ""
+
+
 def test_providers_are_checked_where_they_are_named():
     with pytest.raises(ConfigurationError, match=r"Config\.storage_access"):
         pc.Config(storage_access=[3])
