@@ -13,11 +13,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from parsl_ckpt.errors import ArchiveError, FormatError, ParslCkptError, StoreWriteError
 from parsl_ckpt.identity.keys import KeySource
+from parsl_ckpt.identity.parsl_forms import forms_of
+from parsl_ckpt.identity.parsl_key import PROTOCOLS, ParslApp
 
 from . import codec as codecs
 from . import format as fmt
@@ -29,6 +32,9 @@ from .store import Store
 from .trust import Trust
 from .where import reading
 
+App = tuple[Callable[..., Any], Sequence[str], bool]
+"""The user's function; names of the parameters that do not count; whether it is a bash app."""
+
 _SHOWN = 5  # reasons that are told one by one
 
 
@@ -39,7 +45,7 @@ class Exported:
     Attributes:
         path: the file.
         records: results in it.
-        unknown: results of which Parsl's key was not noted when they were recorded.
+        unknown: results of which Parsl's key is not known.
         unwritten: results whose values cannot be written here: app, and why; the first of them.
         failed: how many those are.
     """
@@ -56,21 +62,24 @@ def export_parsl(
     target: str | os.PathLike[str],
     *,
     only: Sequence[str] | None = None,
+    apps: Mapping[str, App] | None = None,
     trust: Trust = "owner",
     signing_key: KeySource | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write results as a checkpoint of Parsl's: those of which Parsl's keys are known.
 
-    These are the results of runs with ``BasicMemoizer(parsl_keys=True)``, and those that were
-    carried over from Parsl.  Values that are not pickled here are decoded, which may import
-    modules.
+    These are the results of runs with ``BasicMemoizer(parsl_keys=True)``, those that were carried
+    over from Parsl, and those of ``apps`` whose arguments are short enough to stand in the record:
+    for these, every way to write the call is worked out.  Values that are not pickled here are
+    decoded, which may import modules.
 
     Args:
         run_dir: the run directory, or a single checkpoint.
         target: the directory that is to hold ``tasks.pkl``; what is given to Parsl as one of its
             ``checkpoint_files``.
         only: names of runs; all by default.
+        apps: apps by name.
         trust, signing_key: as for :meth:`Store.open`.
         progress: called with the number of bytes written since the last call.
 
@@ -102,7 +111,7 @@ def export_parsl(
             ) as store,  # fmt: skip
             open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
         ):
-            for data in _exported(store, done):
+            for data in _exported(store, done, apps or {}):
                 file.write(data)
                 if progress is not None:
                     progress(len(data))
@@ -121,7 +130,7 @@ def export_parsl(
     return done
 
 
-def _exported(store: Store, done: Exported) -> Iterator[bytes]:
+def _exported(store: Store, done: Exported, apps: Mapping[str, App]) -> Iterator[bytes]:
     """The records for Parsl, from the oldest on: of several for one key Parsl takes the last."""
     noted = {
         record.record_id: record.leaf
@@ -133,16 +142,31 @@ def _exported(store: Store, done: Exported) -> Iterator[bytes]:
             continue
         stored = Stored(record, record_id, record.parents, directory)
         note = noted.get(record_id)
-        if note is None and record.app != PARSL:
+        keys = [note] if note is not None else _keys(record, apps)
+        if not keys and record.app != PARSL:
             done.unknown += 1
             continue
         try:
-            yield _as_it_was(store, stored) if note is None else _dumped(store, stored, note)
+            if keys:
+                yield b"".join([_dumped(store, stored, key) for key in keys])
+            else:
+                yield _as_it_was(store, stored)
             done.records += 1
         except Exception as error:  # of the user's classes
             done.failed += 1
             if len(done.unwritten) < _SHOWN:
                 done.unwritten.append((record.app, f"{type(error).__name__}: {error}"))
+
+
+def _keys(record: fmt.Result, apps: Mapping[str, App]) -> list[bytes]:
+    """Protocol and Parsl's key for each way in which a recorded call may have been written."""
+    app = apps.get(record.app)
+    known = ParslApp.of(*app) if app is not None else None
+    if app is None or known is None:
+        return []
+    forms = forms_of(app[0], record.names, record.leaves, app[1])
+    keys = dict.fromkeys(known.key(args, kwargs) for args, kwargs in forms)
+    return [bytes([PROTOCOLS[0]]) + key for key in keys if key is not None]
 
 
 def _as_it_was(store: Store, stored: Stored) -> bytes:

@@ -1,10 +1,11 @@
 """Write results as a checkpoint of Parsl's, for programs that go back to it.
 
 Parsl finds a result by its own key of the call. That is known of what was carried over from Parsl,
-and of what was recorded with Config(memoizer=BasicMemoizer(parsl_keys=True)); other results are
+and of what was recorded with Config(memoizer=BasicMemoizer(parsl_keys=True)). Other results are
 left out, which is told. Give DIR to Parsl as one of its checkpoint_files.
 
-Values of classes that a script itself defines take the script: --script work.py. It is run as if it
+--script work.py names the script: values of classes that it defines itself take that, and Parsl's
+keys are then worked out for calls of its apps, too, whose arguments are short. It is run as if it
 were imported: what is to run only as a script must stand under 'if __name__ == "__main__":'.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from parsl_ckpt.cli import _common
@@ -30,18 +32,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from parsl_ckpt.checkpoint.returning import export_parsl
 
-    with (
-        _common.progress("exporting", None) as progress,
-        _main(options.script) if options.script else contextlib.nullcontext(),
-    ):
+    with _common.progress("exporting", None) as progress, _main(options.script) as apps:
         done = export_parsl(
-            options.run_dir, options.output, only=options.runs or None, progress=progress
-        )
+            options.run_dir, options.output, only=options.runs or None, apps=apps,
+            progress=progress,
+        )  # fmt: skip
     print(f"{done.path}: {_common.plural(done.records, 'result')}.")
     if done.unknown:
         print(
-            f"{_common.plural(done.unknown, 'result')} left out: Parsl's keys of their calls were "
-            "not noted (BasicMemoizer(parsl_keys=True))."
+            f"{_common.plural(done.unknown, 'result')} left out: Parsl's keys of their calls are "
+            "not known (BasicMemoizer(parsl_keys=True) notes them)."
         )
     for app, why in done.unwritten:
         print(f"A result of {app} cannot be written: {why}")
@@ -51,14 +51,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _main(path: str) -> Iterator[None]:
-    """Have what a script defines be that of ``__main__``, under which values name it."""
+def _main(path: str | None) -> Iterator[dict[str, Any]]:
+    """Have what a script defines be that of ``__main__``, under which values name it; its apps."""
     import os
     import sys
     import types
 
     from parsl_ckpt.errors import ArchiveError
 
+    if path is None:
+        yield {}
+        return
     module, ours = types.ModuleType("__parsl_ckpt_script__"), sys.modules["__main__"]
     module.__file__ = os.path.abspath(path)
     sys.path.insert(0, os.path.dirname(module.__file__))
@@ -77,13 +80,26 @@ def _main(path: str) -> Iterator[None]:
     module.__name__ = "__main__"
     sys.modules["__main__"] = module
     try:
-        yield
+        yield _apps(module)
     finally:
         sys.modules["__main__"] = ours
 
 
+def _apps(module: ModuleType) -> dict[str, Any]:
+    from parsl_ckpt.apps.app import AppBase
+
+    return {
+        app._name: (app.__wrapped__, tuple(app._options.ignore_for_cache or ()), app.kind == "bash")
+        for app in vars(module).values()
+        if isinstance(app, AppBase)
+    }
+
+
 def _rename(names: dict[str, Any], module: str) -> None:
     for value in list(names.values()):
-        if isinstance(value, type) and value.__module__ == module:
-            value.__module__ = "__main__"
-            _rename(dict(vars(value)), module)
+        function = getattr(value, "__wrapped__", value)  # of an app
+        if getattr(function, "__module__", None) == module:
+            with contextlib.suppress(AttributeError, TypeError):
+                function.__module__ = "__main__"
+                if isinstance(value, type):
+                    _rename(dict(vars(value)), module)

@@ -413,6 +413,28 @@ def test_what_goes_back_has_parsls_keys(runs: Path, tmp_path: Path) -> None:
     assert loaded(tmp_path / "back") == {key_of(21): 42, key_of(big, y=1): big}
 
 
+def test_keys_that_were_not_noted_are_worked_out_where_that_can_be(
+    runs: Path, tmp_path: Path
+) -> None:
+    """Each way to write a call, since a record does not say which it was."""
+    numpy = pytest.importorskip("numpy")
+    with pc.load(config(runs)):
+        app(21).result()
+        app(3, y=4).result()
+        app("x" * 50).result()  # only its digest is recorded
+        app(numpy.int64(5)).result()  # not the call with a plain 5
+    done = export_parsl(runs, tmp_path / "back", apps={"plain": (plain, (), False)})
+    assert (done.records, done.unknown) == (2, 2)
+    ways = [((21,), {}), ((21, 2), {}), ((), {"x": 21}), ((), {"x": 21, "y": 2}), ((21,), {"y": 2})]
+    others = [((3, 4), {}), ((3,), {"y": 4}), ((), {"x": 3, "y": 4})]
+    assert loaded(tmp_path / "back") == {
+        **{key_of(*args, **kwargs): 42 for args, kwargs in ways},
+        **{key_of(*args, **kwargs): 12 for args, kwargs in others},
+    }
+    other = {"plain": (lambda x, z: None, (), False)}  # the app has another signature by now
+    assert export_parsl(runs, tmp_path / "other", apps=other).records == 0
+
+
 def test_what_came_from_parsl_goes_back_as_it_was(
     runs: Path, tmp_path: Path, fixtures: Path
 ) -> None:

@@ -49,3 +49,18 @@ def test_what_goes_back_is_what_parsl_would_have_written(
     said = ours.command("export-parsl", "-o", str(tmp_path / "back"), "--script", str(WORK))
     assert "14 results" in said
     assert recorded(tmp_path / "back" / "tasks.pkl") == recorded(fixtures / "tasks.pkl")
+
+
+def test_without_notes_the_script_tells_the_keys(
+    ours: Side, tmp_path: Path, fixtures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WITHOUT_NOTES", "1")
+    assert ours.work() == CALLS
+    said = ours.command("export-parsl", "-o", str(tmp_path / "back"), "--script", str(WORK))
+    assert "13 results" in said
+    assert "1 result left out" in said
+    back, parsl = recorded(tmp_path / "back" / "tasks.pkl"), recorded(fixtures / "tasks.pkl")
+    assert [parsl[key] for key in parsl if key not in back] == [21]  # of a list: only its digest
+    assert all(back[key] == parsl[key] for key in parsl if key in back)
+    ours.command("export-parsl", "-o", str(tmp_path / "no-script"))
+    assert recorded(tmp_path / "no-script" / "tasks.pkl") == {}
