@@ -106,18 +106,19 @@ class BashRunner:
         """The arguments, with the names of files where the call left them to the run."""
         kwargs = dict(kwargs)
         parameters = inspect.signature(self.fn).parameters
-        if any(name in parameters for name in STREAMS):
-            places = list(parameters)
-            for name in STREAMS:
-                parameter, path = parameters.get(name), getattr(self, name)
-                if parameter is None or path is None:
-                    continue
-                place = places.index(name)
-                if place < len(args):
-                    if args[place] is AUTO_LOGNAME:
-                        args = (*args[:place], path, *args[place + 1 :])
-                elif kwargs.get(name, parameter.default) is AUTO_LOGNAME:
-                    kwargs[name] = path
+        places = list(parameters)
+        for name in STREAMS:
+            path = getattr(self, name)
+            if path is None:
+                continue
+            place = places.index(name) if name in parameters else len(args)
+            if kwargs.get(name) is AUTO_LOGNAME:
+                kwargs[name] = path
+            elif place < len(args):
+                if args[place] is AUTO_LOGNAME:
+                    args = (*args[:place], path, *args[place + 1 :])
+            elif name in parameters and parameters[name].default is AUTO_LOGNAME:
+                kwargs.setdefault(name, path)
         return args, kwargs
 
     def _line(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -204,6 +204,19 @@ def test_it_may_be_given_by_position_and_by_keyword(run):
         assert file.read() == "b\n"
 
 
+def test_a_function_that_takes_any_keyword_is_told_the_name(run):
+    run()
+
+    @pc.bash_app
+    def anything(**named):
+        return f"echo {named['stdout']}"
+
+    future = anything(stdout=AUTO_LOGNAME)
+    assert future.result() == 0
+    with open(future.stdout) as file:
+        assert file.read().strip() == future.stdout
+
+
 def test_the_name_is_known_before_it_runs(run, bell):
     run()
     path, ring = bell
