@@ -290,6 +290,7 @@ class AppBase:
             code_default=kernel.code_default,
             valid=self._validity(kernel),
             observed=options.observed,
+            keep_arguments=options.keep_arguments,
             source=fn,
             ignored=tuple(options.ignore_for_cache or ()),
         )
@@ -376,6 +377,7 @@ def python_app(
     undeclared: str = "warn",
     single_flight: str | None = None,
     walltime: Span | None = None,
+    keep_arguments: bool = False,
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -408,6 +410,8 @@ def python_app(
         walltime: how long a call may take, unless it says otherwise by a keyword of that name:
             seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. A longer one fails with
             :class:`~parsl_ckpt.errors.AppTimeout`; on an executor of processes it is stopped.
+        keep_arguments: keep the arguments beside the record of which that has digests only, up to
+            a megabyte each, so that ``dfk.results()`` has them; secret ones are never kept.
 
     Returns:
         An app: call it as the function, get a future.
@@ -423,7 +427,7 @@ def python_app(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
-        single_flight=single_flight, walltime=walltime,
+        single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
 

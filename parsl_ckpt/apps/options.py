@@ -36,6 +36,7 @@ class Options:
     undeclared: str = "warn"
     single_flight: str | None = None
     walltime: Span | None = None
+    keep_arguments: bool = False
 
     def check(self, fn: Callable[..., Any], name: str) -> None:
         """Whether these can be the options of a function.
@@ -58,7 +59,10 @@ class Options:
                 app=name,
                 parameter="valid_if",
             )
-        for option in ("valid_for", "valid_if", "check_mutation", "watch_inputs", "single_flight"):
+        for option in (
+            "valid_for", "valid_if", "check_mutation", "watch_inputs", "single_flight",
+            "keep_arguments",
+        ):  # fmt: skip
             if getattr(self, option) not in (None, False) and not self.cache:
                 raise AppDefinitionError(
                     f"{name}: {option} is about recorded outcomes, and the app is not cached.",

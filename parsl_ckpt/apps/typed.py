@@ -144,6 +144,7 @@ class PythonOptions(JoinOptions, total=False):
     check_mutation: bool
     watch_inputs: bool
     undeclared: str
+    keep_arguments: bool
 
 
 class BashOptions(JoinOptions, total=False):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.store import Entry
 from parsl_ckpt.errors import ConfigurationError
-from parsl_ckpt.kernel import outputs, watching
+from parsl_ckpt.kernel import keeping, outputs, watching
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import Attempt, Launcher
 from parsl_ckpt.kernel.delivery import Courier
@@ -250,6 +250,11 @@ class Execution:
             if specimen is not None:
                 note = kernel.store.stage_note(entry.record_id, ARGUMENTS, specimen)
                 kernel.writer.commit(None, note)
+            if task.spec.keep_arguments:
+                parameters = keeping.kept(kernel.store, task)
+                if parameters is not None:
+                    note = kernel.store.stage_note(entry.record_id, keeping.PARAMETERS, parameters)
+                    kernel.writer.commit(None, note)
             if task.remarks is not None and task.remarks.inputs:  # first: never without them
                 inputs = watching.encode(task.remarks.inputs)
                 note = kernel.store.stage_note(entry.record_id, watching.UNDECLARED, inputs)

@@ -85,6 +85,7 @@ class Spec:
         observed: ``fn`` is an :class:`~parsl_ckpt.kernel.watching.Observer`.
         code_default: the kernel's default for ``code``, under which this description was made.
         shared: equal calls of several processes wait for one of them; see :mod:`sharing`.
+        keep_arguments: arguments of which a record has digests are kept beside it.
         source: the user's function, where ``fn`` is something around it.
         ignored: names of parameters that do not count in addresses.
     """
@@ -103,6 +104,7 @@ class Spec:
     observed: bool = False
     source: Callable[..., Any] | None = None
     ignored: tuple[str, ...] = ()
+    keep_arguments: bool = False
 
 
 class Task:

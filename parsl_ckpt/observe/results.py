@@ -27,7 +27,8 @@ from parsl_ckpt.errors import (
     StoreError,
 )
 from parsl_ckpt.identity.outline import read_outline
-from parsl_ckpt.identity.recover import argument_of
+from parsl_ckpt.identity.recover import Abbreviated, argument_of
+from parsl_ckpt.kernel.keeping import arguments_kept
 from parsl_ckpt.kernel.problems import CheckpointWarning
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.observe.flatten import CALL, VALUE, columns_of, named
@@ -245,8 +246,14 @@ class Results:
         record = found.record
         row: Row = dict.fromkeys(self.parameters)
         outline = read_outline(record.outline)
+        kept: dict[int, Any] | None = None
         for at, (name, leaf) in enumerate(zip(record.names, record.leaves, strict=False)):
-            row[name] = argument_of(leaf, outline.get(at))
+            argument = argument_of(leaf, outline.get(at))
+            if type(argument) is Abbreviated:
+                if kept is None:
+                    kept = arguments_kept(self._store, found.record_id, record.leaves)
+                argument = kept.get(at, argument)
+            row[name] = argument
         return row
 
     def _add_value(self, row: Row, found: Found) -> None:

@@ -21,6 +21,7 @@ import pytest
 import parsl_ckpt as pc
 from parsl_ckpt.checkpoint import Store
 from parsl_ckpt.errors import (
+    AppDefinitionError,
     CacheKeyError,
     ConfigurationError,
     MissingLibraryError,
@@ -288,6 +289,49 @@ def test_what_was_too_large_is_an_abbreviation_that_tells_it_from_others(dfk, va
     one, two = (row["x"] for row in dfk.results(echo, flatten=False))
     assert type(one) is Abbreviated and one.startswith("<") and "#" in one
     assert len(one) < 100 and one != two and one.digest != two.digest
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_an_app_may_keep_its_arguments(config, tmp_path, kind):
+    @pc.python_app(cache=True, keep_arguments=True, secret={"token"})
+    def train(options, text, token, size=1):
+        options.clear()  # what a call does to its arguments is not what it was called with
+        return size
+
+    options = {f"option{i}": i / 3 for i in range(100)}
+    executor = pc.ProcessPoolExecutor if kind == "processes" else pc.ThreadPoolExecutor
+    fields = config()
+    fields.executors = [executor(max_workers=1)]
+    with pc.load(fields) as dfk:
+        train(dict(options), "x" * 5000, "hush" * 100).result()
+        (row,) = dfk.results(train)
+    assert row["text"] == "x" * 5000
+    assert row["token"].startswith("<secret #")
+    if kind == "processes":
+        assert row["options"] == options
+    else:  # the very object that was changed: it is not what the record says
+        assert type(row["options"]) is Abbreviated
+    assert [one["text"] for one in pc.results("train", tmp_path / "runinfo")] == ["x" * 5000]
+    store = b"".join(path.read_bytes() for path in tmp_path.rglob("*.seg"))
+    assert b"hush" not in store
+
+
+def test_what_is_kept_is_bounded_and_previews_come_first(config):
+    @pc.python_app(cache=True, keep_arguments=True)
+    def measure(text):
+        return len(text)
+
+    with pc.load(config()) as dfk:
+        measure("x" * (2 << 20)).result()
+        assert type(dfk.results(measure)[0]["text"]) is Abbreviated
+    with pc.load(config(previews=False)) as dfk:
+        measure("y" * 5000).result()
+        assert type(dfk.results(measure)[1]["text"]) is Abbreviated
+
+
+def test_keeping_arguments_is_about_recorded_calls():
+    with pytest.raises(AppDefinitionError, match="keep_arguments is about recorded outcomes"):
+        pc.python_app(keep_arguments=True)(abs)
 
 
 def test_secrets_are_not_told_and_told_apart(dfk):
