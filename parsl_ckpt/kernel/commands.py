@@ -106,12 +106,12 @@ class BashRunner:
         """The arguments, with the names of files where the call left them to the run."""
         kwargs = dict(kwargs)
         parameters = inspect.signature(self.fn).parameters
-        places = list(parameters)
+        places = [name for name, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
         for name in STREAMS:
             path = getattr(self, name)
             if path is None:
                 continue
-            place = places.index(name) if name in parameters else len(args)
+            place = places.index(name) if name in places else len(args)
             if kwargs.get(name) is AUTO_LOGNAME:
                 kwargs[name] = path
             elif place < len(args):

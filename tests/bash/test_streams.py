@@ -217,6 +217,19 @@ def test_a_function_that_takes_any_keyword_is_told_the_name(run):
         assert file.read().strip() == future.stdout
 
 
+def test_a_function_that_takes_any_number_of_arguments_is_told_the_name(run):
+    run()
+
+    @pc.bash_app
+    def anything(*numbers, stdout=AUTO_LOGNAME):
+        return f"echo {stdout}"
+
+    future = anything(1, 2, 3)
+    assert future.result() == 0
+    with open(future.stdout) as file:
+        assert file.read().strip() == future.stdout
+
+
 def test_the_name_is_known_before_it_runs(run, bell):
     run()
     path, ring = bell
