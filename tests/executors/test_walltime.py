@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import pickle
 import subprocess
-import sys
 import threading
 import time
 from random import Random
@@ -210,19 +208,14 @@ def append(path, n):
         file.write(f"{n}\n")
 
 
-def start_a_child(bell):  # noqa: F811
-    subprocess.Popen(
-        [sys.executable, "-c", f"open({bell!r}, 'w').write(str({os.getpid()}) + '\\n')"]
-    )
-    child = subprocess.Popen(["sleep", "3600"])
-    fd = os.open(bell, os.O_WRONLY)
-    os.write(fd, f"{child.pid}\n".encode())
-    child.wait()
+def start_children(bell):  # noqa: F811
+    script = f"sleep 3600 & echo $! > {bell}; echo $$ > {bell}; wait"
+    subprocess.Popen(["/bin/bash", "-c", script]).wait()
 
 
 def test_the_processes_that_it_started_are_stopped_too(processes, bell):  # noqa: F811
     path, ring = bell
-    attempt = launch(processes, 1.0, start_a_child, path)
+    attempt = launch(processes, 2.0, start_children, path)
     pids = {ring(), ring()}
     assert isinstance(error_of(processes, attempt), AppTimeout)
     until(lambda: not any(map(alive, pids)))
@@ -232,20 +225,20 @@ def test_the_time_before_its_turn_does_not_count(processes, gate, bell):  # noqa
     (path, open_gate), (began, ring) = gate, bell
     processes.run(nothing)
     processes.launch(wait_at, path, began)
-    limited = launch(processes, 0.05, nothing, app="queued")
+    limited = launch(processes, 0.5, nothing, app="queued")
     ring()
-    time.sleep(0.1)  # longer than its walltime
+    time.sleep(0.6)  # longer than its walltime
     open_gate()
     assert error_of(processes, limited) is None
 
 
 def test_a_limit_that_is_over_is_no_limit_of_the_next_call(processes, gate, bell):  # noqa: F811
     (path, open_gate), (began, ring) = gate, bell
-    launch(processes, 0.1, nothing)
+    launch(processes, 0.5, nothing)
     processes.wait()
     processes.launch(wait_at, path, began)
     ring()
-    time.sleep(0.15)  # beyond the limit of the call before
+    time.sleep(0.6)  # beyond the limit of the call before
     open_gate()
     assert all(error is None for _, _, error, _ in processes.wait())
 
