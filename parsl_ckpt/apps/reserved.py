@@ -24,7 +24,7 @@ STREAMS = frozenset({"stdout", "stderr"})
 
 _NAMES = {
     "python": LIMITS | {"outputs"},
-    "join": frozenset({"outputs", "walltime"}),
+    "join": LIMITS | {"outputs"},
     "bash": LIMITS | STREAMS | {"outputs"},
 }
 

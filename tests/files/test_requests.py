@@ -9,7 +9,7 @@ import pytest
 
 import parsl_ckpt as pc
 from parsl_ckpt.apps.reserved import Reserved
-from parsl_ckpt.errors import RequestError
+from parsl_ckpt.errors import AppTimeout, InvalidResourceSpecification, RequestError
 from parsl_ckpt.kernel.request import Request
 
 DEADLINE = 60
@@ -152,3 +152,29 @@ def test_a_key_can_be_asked_for_and_forgotten_with_what_is_reserved(dfk):
     app.fresh(3, walltime=5).result(DEADLINE)
     assert app.peek(3, walltime=6).result() == 3
     assert app.forget(3, walltime=7) == 1
+
+
+def test_a_join_apps_own_function_is_limited(dfk):
+    @pc.python_app
+    def one():
+        return 1
+
+    @pc.join_app
+    def late(seconds):
+        never = threading.Event()
+        while seconds and not never.wait(0.01):
+            pass  # a thread is stopped between two of its steps
+        return one()
+
+    assert late(0, walltime=DEADLINE).result(DEADLINE) == 1
+    with pytest.raises(AppTimeout, match="late"):
+        late(DEADLINE, walltime=0.05).result(DEADLINE)
+
+
+def test_resources_that_nobody_provides_are_refused_for_join_apps_too(dfk):
+    @pc.join_app
+    def joined():
+        return []
+
+    with pytest.raises(InvalidResourceSpecification, match="gpus"):
+        joined(parsl_resource_specification={"gpus": 1}).result(DEADLINE)
