@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.memoizer import BasicMemoizer, Memoizer
     from parsl_ckpt.kernel.problems import CheckpointWarning
     from parsl_ckpt.kernel.randomness import task_rng
-    from parsl_ckpt.observe.results import results
     from parsl_ckpt.kernel.streams import AUTO_LOGNAME
+    from parsl_ckpt.observe.results import results
 
 __version__ = "0.1.0"
 

@@ -2,9 +2,9 @@
 
     kernel ──► emit ──► queue ──► observer thread ──► listeners
 
-*Guarantees.*  With no listener, or none for tasks, an event of a task costs one test.  Listeners are
-called one after another on one thread, in the order of the events; one that raises is logged once
-and called on.
+*Guarantees.*  With no listener, or none for tasks, an event of a task costs one test.  Listeners
+are called one after another on one thread, in the order of the events; one that raises is logged
+once and called on.
 
 *Assumptions.*  A listener that blocks delays other listeners, never the run.
 """
