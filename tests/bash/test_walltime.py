@@ -108,7 +108,7 @@ def test_a_keyword_goes_before_the_option_and_need_not_be_a_parameter(run):
 
 def test_tried_again_it_has_its_time_again(run, here):
     run(retries=2, executors=[pc.ProcessPoolExecutor(max_workers=1)])
-    assert type(turn_round("tries").exception()) is AppTimeout
+    assert type(turn_round("tries", walltime=0.5).exception()) is AppTimeout
     assert (here / "tries").read_text() == "xxx"
 
 
