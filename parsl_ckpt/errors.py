@@ -86,8 +86,26 @@ class PropagatedError(KernelError):
 
     @property
     def dependent_exceptions_tids(self) -> list[tuple[BaseException, str]]:
-        """Each failure with a description of what failed, as Parsl calls it."""
-        return [(error, name) for name, error in self.fields.get("causes", ())]
+        """Each failure with a description of what failed, as Parsl calls it.
+
+        A failure that came about by way of others is a DependencyError here too.
+        """
+        told = [(error, name) for name, error in self.fields.get("causes", ())]
+        chain = self.fields.get("chain", ())
+        if told and len(chain) > 1:
+            told[0] = _inner(chain[1:], told[0][0]), told[0][1]
+        return told
+
+
+def _inner(chain: tuple[str, ...], root: BaseException) -> DependencyError:
+    """The error in between, which is not kept: errors would grow along a chain of tasks."""
+    error = DependencyError(
+        f"A task was not run because its input {' <- '.join(chain)} failed.",
+        chain=chain,
+        causes=((chain[0], root),),
+    )
+    error.__cause__ = root
+    return error
 
 
 class DependencyError(PropagatedError):
@@ -197,7 +215,7 @@ class RemoteError(ExecutorError):
     """Stands for an exception of a task that could not travel; ``kind`` is its type's name."""
 
 
-class UnidentifiableValueError(ParslCkptError):
+class UnidentifiableValueError(ParslCkptError, ValueError):
     """A value has no identity that holds in another process; fields: ``path``, ``type_name``."""
 
 

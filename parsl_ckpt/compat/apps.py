@@ -24,10 +24,9 @@ class ParslApp(AppBase):
         """Make a task of this call; see :meth:`parsl_ckpt.apps.app.AppBase.__call__`."""
         try:
             future = super().__call__(*args, **kwargs)
-        except KernelClosedError as error:
-            raise NoDataFlowKernelError(
-                "Cannot submit to a DFK that has been cleaned up.", hint=error.hint, app=self._name
-            ) from None
+        except KernelClosedError:
+            text = "Cannot submit to a DFK that has been cleaned up"
+            raise NoDataFlowKernelError(text, app=self._name) from None
         record = future.task_record  # from here on it is noted what happens, as in Parsl
         keep = getattr(future._kernel.owner, "keep", None)
         if keep is not None:
@@ -40,9 +39,7 @@ class ParslApp(AppBase):
         except NestedAppError:
             raise
         except NoDataFlowKernelError:
-            raise NoDataFlowKernelError(
-                "Must first load config.", hint="Call parsl.load() first.", app=self._name
-            ) from None
+            raise NoDataFlowKernelError("Must first load config", app=self._name) from None
 
 
 def python_app(

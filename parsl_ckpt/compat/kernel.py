@@ -1,4 +1,7 @@
-"""Parsl's ``DataFlowKernel`` and its loader."""
+"""Parsl's ``DataFlowKernel`` and its loader.
+
+What they say when they refuse is what Parsl says, to the letter, because scripts compare it.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +60,22 @@ class DataFlowKernel(dataflow.DataFlowKernel):
                 asks for it.
         """
         if not self.cleanup_called:
-            self.cleanup_called = True
             self.wait_for_current_tasks()
         super().cleanup()
 
+    def _end(self, grace: float | None) -> list[BaseException]:
+        self.cleanup_called = True
+        return super()._end(grace)
 
-class DataFlowKernelLoader:
+
+class _Loader(type):
+    @property
+    def _dfk(cls) -> Any:
+        """The loaded kernel, or None: scripts and tests look here too."""
+        return dataflow.loaded()
+
+
+class DataFlowKernelLoader(metaclass=_Loader):
     """The kernel that apps run on."""
 
     @classmethod
@@ -73,10 +86,7 @@ class DataFlowKernelLoader:
             ConfigurationError: one is loaded already, or the configuration is wrong.
         """
         if dataflow.loaded() is not None:
-            raise ConfigurationError(
-                "Config has already been loaded.",
-                hint="Call parsl.dfk().cleanup() and parsl.clear() before loading another.",
-            )
+            raise ConfigurationError("Config has already been loaded")
         kernel = DataFlowKernel(Config() if config is None else config)
         dataflow.use(kernel)
         return kernel
@@ -90,7 +100,7 @@ class DataFlowKernelLoader:
         """
         kernel = dataflow.loaded()
         if kernel is None:
-            raise NoDataFlowKernelError("Must first load config.", hint="Call parsl.load() first.")
+            raise NoDataFlowKernelError("Must first load config")
         return kernel
 
     @classmethod

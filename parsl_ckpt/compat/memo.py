@@ -18,7 +18,7 @@ _KNOWN = (str, int, float, type(None), FunctionType, Known, File)
 _CONTAINERS = (list, tuple, dict)
 
 
-class UnknownTypeError(UnidentifiableValueError, ValueError):
+class UnknownTypeError(UnidentifiableValueError):
     """An argument is of a type that Parsl does not memoize; field: ``type_name``."""
 
 

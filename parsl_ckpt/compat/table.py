@@ -84,9 +84,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "executors": _EXECUTORS,
     "executors.base": ("compat.executors: ParslExecutor",),
-    "executors.errors": (
-        "errors: ExecutorError, InvalidResourceSpecification",
-    ),
+    "executors.errors": ("errors: ExecutorError, InvalidResourceSpecification",),
     "executors.high_throughput": (),
     "executors.high_throughput.errors": ("errors: WorkerLost=WorkerLostError",),
     "executors.high_throughput.executor": ("compat.executors: HighThroughputExecutor",),

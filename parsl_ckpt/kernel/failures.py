@@ -29,7 +29,11 @@ def dependency_error(
 ) -> DependencyError:
     """The error of a task that cannot run, with the chain of causes down to the first."""
     future, error = failed[0]
-    name = f"task {future.tid}" if isinstance(future, AppFuture) else "a future of another library"
+    name = (
+        f"task {future.tid}"
+        if isinstance(future, AppFuture)
+        else f"a future of another library ({name_of(future)})"
+    )
     root = _root(error)
     if isinstance(error, DependencyError):
         tail = error.fields["chain"]
@@ -57,7 +61,12 @@ def _root(error: BaseException) -> BaseException:
 
 def name_of(future: Future[Any]) -> str:
     """What a failed input is called in an error."""
-    return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
+    if isinstance(future, AppFuture):
+        return f"task {future.tid}"
+    try:
+        return repr(future)
+    except Exception:
+        return type(future).__name__
 
 
 def one_line(error: BaseException) -> str:
