@@ -26,6 +26,10 @@ __all__ = ["Call", "WorkerProcess"]
 _DEFINITIONS = 512  # that a worker keeps at once
 _MANY_BYTES = 1 << 20  # a worker that has this much before it is given no more than the next call
 
+#: Modules that every worker imports before anything else, because what it imports later depends on
+#: them as it does in this process.
+IMPORTED_FIRST: list[str] = []
+
 
 class Call:
     """An attempt in the pool's hands; it is claimed when it has a parcel."""
@@ -259,8 +263,9 @@ def _joined(parts: list[Any]) -> list[memoryview]:
 def _spawn(stream: int, tokens: int, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a fresh interpreter that can import what this one can."""
     path = [entry or os.getcwd() for entry in sys.path]
+    first = "".join(f"import {module}; " for module in IMPORTED_FIRST)
     program = (
-        f"import sys; sys.path[:] = {path!r}; "
+        f"import sys; sys.path[:] = {path!r}; {first}"
         "from parsl_ckpt.executors.worker import main; "
         f"main({stream}, {tokens}, {os.getpid()}, {sys.argv!r})"
     )

@@ -95,6 +95,26 @@ def test_the_name_is_not_taken_from_parsl_once_that_is_imported():
     assert "ConfigurationError: Parsl itself has been imported already." in done.stderr
 
 
+def test_modules_of_apps_that_import_parsl_are_imported_by_workers_too(tmp_path):
+    (tmp_path / "apps_of_mine.py").write_text(
+        "import parsl\n"
+        "from parsl.data_provider.files import File\n"
+        "@parsl.python_app\n"
+        "def double(x):\n"
+        "    return 2 * x\n"
+    )
+    done = program(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import parsl_ckpt.compat.as_parsl\n"
+        "import parsl, apps_of_mine\n"
+        "from parsl.executors import HighThroughputExecutor\n"
+        "executors = [HighThroughputExecutor(max_workers_per_node=1)]\n"
+        f"with parsl.load(parsl.Config(executors, run_dir={str(tmp_path / 'runs')!r})):\n"
+        "    print(apps_of_mine.double(4).result())\n"
+    )
+    assert done.stdout == "8\n", done.stderr
+
+
 def test_importing_the_library_does_not_import_this():
     done = program(
         "import parsl_ckpt, sys; parsl_ckpt.python_app; parsl_ckpt.load\n"
