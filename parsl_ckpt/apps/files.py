@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 import urllib.parse
 from typing import Any, get_args
 
 from parsl_ckpt.apps.staging import registry
 from parsl_ckpt.errors import FileIdentityError, StagingError
-from parsl_ckpt.identity.files import YOUNG_NS, FileMode, content_digest, file_leaf
+from parsl_ckpt.identity.files import FileMode, content_digest, file_leaf
+from parsl_ckpt.identity.grain import FINE_NS, settles_in
 from parsl_ckpt.identity.values import id_for_memo
 from parsl_ckpt.kernel.outputs import FileObject
 
 MODES = get_args(FileMode)
+
+LARGE = 16 << 20
+"""Bytes; to read so many takes about as long as it takes a file to settle on a local disk."""
 
 
 class File(FileObject, os.PathLike[str]):
@@ -132,20 +137,32 @@ class File(FileObject, os.PathLike[str]):
     def stamp(self) -> bytes:
         """What changes whenever the file does; empty if nothing can be trusted to.
 
-        A time is trusted only when the file is older than the clock's grain.
+        A time is trusted only when the file is older than the clock's grain.  Take it before the
+        content is read, never after.
         """
         if self.elsewhere:
-            stamp: bytes = registry.reader_of(self).stamp(self)
-            return stamp
+            known: bytes = registry.reader_of(self).stamp(self)
+            return known
         try:
             found = os.stat(self.filepath)
         except OSError:
             return b""
-        changed = max(found.st_mtime_ns, found.st_ctime_ns)
-        if os.path.isdir(self.filepath) or changed > time.time_ns() - YOUNG_NS:
+        if stat.S_ISDIR(found.st_mode) or settles_in(found):
             return b""
         facts = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         return b"%d:%d:%d:%d:%d" % facts
+
+    def settle(self) -> None:
+        """Wait until there can be a stamp, if that is soon and spares a later run much reading."""
+        if self.elsewhere:
+            return
+        try:
+            found = os.stat(self.filepath)
+        except OSError:
+            return
+        left = settles_in(found) if found.st_size >= LARGE and stat.S_ISREG(found.st_mode) else 0
+        if 0 < left <= FINE_NS:
+            time.sleep(left / 1e9)
 
     # -- a value -----------------------------------------------------------------------------------
 

@@ -111,7 +111,9 @@ def made(file: Any) -> Made:
     """
     if not file.exists():  # it need not be written
         return Made(file.url, 0, b"")
-    return Made(file.url, file.size(), file.content(), file.stamp())
+    file.settle()
+    stamp = file.stamp()  # first: what changes it while it is read, or later, changes that
+    return Made(file.url, file.size(), file.content(), stamp)
 
 
 def all_made(files: Sequence[Any], one: Callable[[Any], Made]) -> tuple[Made, ...] | ParslCkptError:

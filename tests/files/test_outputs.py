@@ -445,14 +445,16 @@ def test_a_large_output_is_digested_once_where_it_was_written(runs, tmp_path, re
 
 
 def test_an_old_output_is_read_once_more_and_never_again(run, tmp_path, reads, monkeypatch):
-    from parsl_ckpt.apps import files
     from parsl_ckpt.identity import files as identity
+    from parsl_ckpt.identity import grain
 
     path = tmp_path / "a"
+    monkeypatch.setattr(grain, "_is_fine", lambda device: False)
+    monkeypatch.setattr(grain, "_grains", {})
     with run():
         write("abc", outputs=[pc.File(path)]).result(DEADLINE)
-    for module in (files, identity):  # as if time had passed
-        monkeypatch.setattr(module, "YOUNG_NS", 0)
+    monkeypatch.setattr(grain, "_grains", {os.stat(path).st_dev: 0})  # as if time had passed
+    monkeypatch.setattr(identity, "YOUNG_NS", 0)
     for expected in ([str(path)], []):
         reads.clear()
         identity._digests.clear()
@@ -466,6 +468,66 @@ def test_an_old_output_is_read_once_more_and_never_again(run, tmp_path, reads, m
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     with run():
         assert outcome(write("abc", outputs=[pc.File(path)])) == (3, False)
+
+
+def test_a_large_output_on_a_local_disk_is_read_by_no_later_run(run, tmp_path, reads, monkeypatch):
+    from parsl_ckpt.apps import files
+    from parsl_ckpt.identity import grain
+
+    path = tmp_path / "a"
+    monkeypatch.setattr(files, "LARGE", 3)
+    monkeypatch.setattr(grain, "_grains", {os.stat(tmp_path).st_dev: grain.FINE_NS})
+    with run():
+        write("abc", outputs=[pc.File(path)]).result(DEADLINE)
+    assert reads == [str(path)]
+    with run():
+        assert outcome(write("abc", outputs=[pc.File(path)])) == (3, True)
+    assert reads == [str(path)]
+    # not even a change that keeps size and time goes unnoticed
+    times = os.stat(path)
+    path.write_text("abd")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with run():
+        assert outcome(write("abc", outputs=[pc.File(path)])) == (3, False)
+
+
+def test_where_a_files_time_says_little_nobody_waits_for_it(tmp_path, monkeypatch):
+    from parsl_ckpt.apps import files
+    from parsl_ckpt.identity import grain
+
+    (tmp_path / "a").write_text("abc")
+    monkeypatch.setattr(files, "LARGE", 0)
+    monkeypatch.setattr(grain, "_grains", {os.stat(tmp_path).st_dev: grain.COARSE_NS})
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: pytest.fail("it waits"))
+    for name in ("a", ".", "none"):
+        file = pc.File(tmp_path / name)
+        file.settle()
+        assert file.stamp() == b""
+
+
+def test_the_stamp_of_an_output_is_older_than_its_digest(monkeypatch):
+    from parsl_ckpt.kernel import outputs
+
+    class Changing:
+        url, version = "x", 1
+
+        def exists(self):
+            return True
+
+        def size(self):
+            return 1
+
+        def settle(self):
+            pass
+
+        def content(self):
+            digest, self.version = b"%d" % self.version, self.version + 1  # it is changed then
+            return digest
+
+        def stamp(self):
+            return b"stamp %d" % self.version
+
+    assert outputs.made(Changing()) == outputs.Made("x", 1, b"1", b"stamp 1")
 
 
 def test_a_call_without_outputs_leaves_no_note(run, tmp_path):
