@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import stat
 import time
 import urllib.parse
@@ -45,7 +46,8 @@ class File(FileObject, os.PathLike[str]):
         identity: what counts.
 
     Raises:
-        FileIdentityError: it is a ``file:`` URL of another machine, or ``identity`` is not known.
+        FileIdentityError: it is no path or URL, or a ``file:`` URL of another machine; or
+            ``identity`` is not known.
 
     >>> File("data/a.csv").filename, os.fspath(File("file:///data/b.csv"))
     ('a.csv', '/data/b.csv')
@@ -56,7 +58,7 @@ class File(FileObject, os.PathLike[str]):
     __slots__ = ("_known", "identity", "local_path", "netloc", "path", "scheme", "url")
 
     def __init__(self, url: str | os.PathLike[str], identity: FileMode = "content") -> None:
-        self.url = os.fspath(url)
+        self.url = _name(url)
         if identity not in MODES:
             raise FileIdentityError(
                 f"File({self.url!r}, identity={identity!r}): that is not known.",
@@ -205,12 +207,27 @@ def _(file: File, output_ref: bool = False) -> bytes:
     return b"U" + stamp + b" " + os.fsencode(file.url)
 
 
+def _name(url: Any) -> str:
+    """A path or URL as a text."""
+    try:
+        name = os.fsdecode(url)
+    except TypeError:
+        name = ""
+    if name and "\0" not in name:
+        return name
+    raise FileIdentityError(
+        f"File({reprlib.repr(url)}): that is no path or URL.",
+        hint="Give a text, or a pathlib.Path.",
+        path=name,
+    )
+
+
 def _parts(url: str) -> tuple[str, str, str]:
     """Scheme, host and path."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "zip":
         return "zip", parts.netloc, url[len("zip:") :] if not parts.netloc else parts.path
-    if "://" not in url and parts.scheme != "file":
+    if not parts.scheme or ("://" not in url and parts.scheme != "file"):
         return "file", "", url
     if parts.scheme != "file":
         return parts.scheme, parts.netloc, parts.path

@@ -6,6 +6,7 @@ a logger up at the level DEBUG gets a line for each step of each task.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pathlib
@@ -88,12 +89,59 @@ class FileLogging(LogConfig):
         return set_file_logger(path, level=self.level, format_string=self.format_string)
 
 
-def _attach(handler: logging.Handler, name: str, level: int, form: str) -> Callable[[], None]:
+class JSONLogging(LogConfig):
+    """A file of JSON objects, one for each thing that is logged.
+
+    Args:
+        level: of what is written.
+    """
+
+    def __init__(self, *, level: int = logging.DEBUG) -> None:
+        self.level = level
+
+    def initialize_logging(self, *, log_dir: pathlib.Path, log_name: str) -> Callable[[], None]:
+        """Open the file, beside what else is in the directory of the run."""
+        log_dir.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(log_dir / f"{log_name}.jsonlog")
+        return _attach(handler, "parsl", self.level, "", _JSONFormatter())
+
+
+class NoopLogging(LogConfig):
+    """No log at all."""
+
+    def initialize_logging(self, *, log_dir: pathlib.Path, log_name: str) -> Callable[[], None]:
+        """Do nothing."""
+        return lambda: None
+
+
+class _JSONFormatter(logging.Formatter):
+    """A line that is an object, with Parsl's names."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said: dict[str, object] = {
+            name: getattr(record, name)
+            for name in ("created", "process", "processName", "thread", "threadName", "name")
+        }
+        said["lineno"] = record.lineno
+        said["funcname"] = record.funcName
+        said["levelname"] = record.levelname
+        said["msg"] = str(record.msg)
+        said["formatted"] = super().format(record)
+        return json.dumps(said)
+
+
+def _attach(
+    handler: logging.Handler,
+    name: str,
+    level: int,
+    form: str,
+    formatter: logging.Formatter | None = None,
+) -> Callable[[], None]:
     if name == "parsl" or name.startswith("parsl."):
         name = name.replace("parsl", "parsl_ckpt", 1)
     logger = logging.getLogger(name)
     handler.setLevel(level)
-    handler.setFormatter(logging.Formatter(form, datefmt=_DATES))
+    handler.setFormatter(formatter or logging.Formatter(form, datefmt=_DATES))
     before = logger.level
     logger.setLevel(min(before or level, level))
     loggers = [logger, logging.getLogger("concurrent.futures")]  # callbacks that raise

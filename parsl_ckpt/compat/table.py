@@ -12,7 +12,7 @@ _ERRORS = (
     "MissingOutputs, BadStdStreamFile, ParslError=ParslCkptError"
 )
 _MEMO = (
-    "compat.memo: BasicMemoizer",
+    "compat.memo: BasicMemoizer, id_for_memo_pickle",
     "kernel.memoizer: Memoizer",
     "identity.values: id_for_memo",
     "errors: BadCheckpoint=StoreError",
@@ -65,7 +65,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "apps.staging: HTTPInTaskStaging=FsspecStaging, HTTPSeparateTaskStaging=FsspecStaging",
     ),
     "data_provider.staging": ("apps.staging: Staging",),
-    "data_provider.zip": ("apps.staging: ZipFileStaging",),
+    "data_provider.zip": ("apps.staging.zipped: ZipFileStaging, ZipAuthorityError",),
     "dataflow": (),
     "dataflow.dependency_resolvers": _RESOLVERS,
     "dataflow.dflow": ("compat.kernel: DataFlowKernel, DataFlowKernelLoader",),
@@ -84,9 +84,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "executors": _EXECUTORS,
     "executors.base": ("compat.executors: ParslExecutor",),
-    "executors.errors": ("errors: ExecutorError, InvalidResourceSpecification",),
+    "executors.errors": (
+        "errors: ExecutorError, InvalidResourceSpecification, BadStateException=ExecutorError, "
+        "ScalingFailed=ExecutorError, UnsupportedFeatureError=InvalidResourceSpecification",
+    ),
     "executors.high_throughput": (),
-    "executors.high_throughput.errors": ("errors: WorkerLost=WorkerLostError",),
+    "executors.high_throughput.errors": (
+        "errors: WorkerLost=WorkerLostError, ManagerLost=WorkerLostError",
+    ),
     "executors.high_throughput.executor": ("compat.executors: HighThroughputExecutor",),
     "executors.threads": ("compat.executors: ThreadPoolExecutor",),
     "launchers": (
@@ -98,6 +103,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "logconfigs": (),
     "logconfigs.base": ("compat.logs: LogConfig",),
     "logconfigs.file": ("compat.logs: FileLogging",),
+    "logconfigs.json": ("compat.logs: JSONLogging",),
+    "logconfigs.noop": ("compat.logs: NoopLogging",),
     "monitoring": ("compat.elsewhere: MonitoringHub",),
     "monitoring.monitoring": ("compat.elsewhere: MonitoringHub",),
     "providers": (
@@ -108,6 +115,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "providers.local": (),
     "providers.local.local": ("compat.executors: LocalProvider",),
+    "serialize": (),
+    "serialize.errors": (
+        "errors: SerializationError=CallTransportError, DeserializationError=ResultTransportError",
+    ),
     "usage_tracking": (),
     "usage_tracking.levels": ("compat.ready: DISABLED, LEVEL_1, LEVEL_2, LEVEL_3",),
     "utils": (_RUNS,),

@@ -7,6 +7,7 @@ lines under Parsl 2026.10.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import threading
@@ -36,6 +37,11 @@ def load(tmp_path):
 
 def same(x):
     return x
+
+
+class Pickled:
+    def __init__(self, n):
+        self.n = n
 
 
 # -- defaults that are Parsl's ---------------------------------------------------------------------
@@ -111,6 +117,34 @@ def test_a_type_is_taken_once_it_is_registered(load):
         check(Point())
     parsl.dataflow.memoization.id_for_memo.register(Point, lambda point, output_ref=False: b"p")
     check(Point())
+
+
+def test_a_type_may_count_by_its_pickle(load):
+    memo = parsl.dataflow.memoization
+    memo.id_for_memo.register(Pickled, memo.id_for_memo_pickle)
+    with load():
+        app = parsl.python_app(same, cache=True)
+        app(Pickled(1)).result()
+        calls = [app(Pickled(1)), app(Pickled(2))]
+        for call in calls:
+            call.result()
+        assert [call.from_memo for call in calls] == [True, False]
+    with pytest.raises(ValueError, match="references"):
+        memo.id_for_memo_pickle(Pickled(1), output_ref=True)
+
+
+def test_what_does_not_travel_is_a_serialization_error(load):
+    from parsl_ckpt.compat.parsl.serialize.errors import SerializationError
+
+    with load(executors=[parsl.HighThroughputExecutor(max_workers_per_node=1)]):
+        error = parsl.python_app(same)(n for n in range(3)).exception()
+    assert isinstance(error, SerializationError)
+
+
+@pytest.mark.parametrize("path", ["some weird :// url", "", "a", "/a b/c"])
+def test_what_is_no_url_is_a_path(path):
+    file = parsl.File(path)
+    assert (file.scheme, file.netloc, file.path, file.url) == ("file", "", path, path)
 
 
 def test_what_says_that_nothing_is_loaded():
@@ -309,6 +343,25 @@ def test_a_log_configuration_of_parsls(load):
         parsl.python_app(same)(1).result()
     with open(os.path.join(dfk.run_dir, "parsl_ckpt.log")) as file:
         assert "Task 0 (same): exec_done\n" in file.read()
+
+
+def test_a_log_of_json_objects(load):
+    from parsl_ckpt.compat.parsl.logconfigs.json import JSONLogging
+
+    with load(initialize_logging=JSONLogging()) as dfk:
+        parsl.python_app(same)(1).result()
+    with open(os.path.join(dfk.run_dir, "parsl_ckpt.jsonlog")) as file:
+        said = [json.loads(line) for line in file]
+    assert "Task 0 (same): exec_done" in [one["formatted"] for one in said]
+    assert {one["levelname"] for one in said} >= {"DEBUG", "INFO"}
+
+
+def test_no_log(load):
+    from parsl_ckpt.compat.parsl.logconfigs.noop import NoopLogging
+
+    with load(initialize_logging=NoopLogging()) as dfk:
+        parsl.python_app(same)(1).result()
+    assert not [name for name in os.listdir(dfk.run_dir) if "log" in name]
 
 
 # -- where compat keeps to ours: see the table -----------------------------------------------------

@@ -48,7 +48,7 @@ def test_a_star_gives_what_parsls_gives():
     assert {"python_app", "bash_app", "join_app", "Config", "File", "AUTO_LOGNAME"} <= names.keys()
 
 
-@pytest.mark.parametrize("text", ["import {0}.serialize", "from {0}.config import Nonsense"])
+@pytest.mark.parametrize("text", ["import {0}.jobs", "from {0}.config import Nonsense"])
 def test_a_module_or_a_name_that_is_not_there_is_an_import_error(text):
     with pytest.raises(ImportError):
         exec(text.format(ROOT))
