@@ -212,13 +212,13 @@ def _name(url: Any) -> str:
     try:
         name = os.fsdecode(url)
     except TypeError:
-        name = ""
-    if name and "\0" not in name:
+        name = "\0"
+    if "\0" not in name:
         return name
     raise FileIdentityError(
         f"File({reprlib.repr(url)}): that is no path or URL.",
         hint="Give a text, or a pathlib.Path.",
-        path=name,
+        path=name.strip("\0"),
     )
 
 

@@ -23,6 +23,7 @@ import contextlib
 import functools
 import inspect
 import os
+import reprlib
 import select
 import signal
 import subprocess
@@ -140,7 +141,7 @@ class BashRunner:
             ) from error
         if not isinstance(line, str):
             raise BashAppNoReturn(
-                f"Bash app {self.app!r} returned no command line but {_shown(line)}.",
+                f"Bash app {self.app!r} returned {reprlib.repr(line)}, which is no command line.",
                 hint="Have it return the command as a string.",
                 app=self.app,
             )
@@ -236,10 +237,6 @@ class BashRunner:
         except OSError:
             return ""
         return f"The end of {path}:\n{words}" if words else f"It wrote nothing to {path}."
-
-
-def _shown(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _script(line: str, pipe: int, stack: contextlib.ExitStack) -> tuple[str, tuple[int, ...]]:

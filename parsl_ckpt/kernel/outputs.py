@@ -93,7 +93,7 @@ def check(app: str, files: Sequence[Any]) -> None:
     """
     missing = [file for file in files if not file.exists()]
     if missing:
-        names = ", ".join(str(file) for file in missing[:5])
+        names = ", ".join(str(file) or "''" for file in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise MissingOutputs(
             f"{app} succeeded and did not write {names}{more}.",

@@ -107,6 +107,16 @@ def test_urls():
     assert (file.scheme, file.netloc, file.path, file.filename) == ("s3", "bucket", "/a/key", "key")
 
 
+@pytest.mark.parametrize("name", ["a\0b", None, 3, ["a"]])
+def test_what_names_no_file_is_refused(name):
+    with pytest.raises(FileIdentityError, match=r"File\(.*\): that is no path or URL.*pathlib"):
+        pc.File(name)
+
+
+def test_a_name_may_be_bytes():
+    assert pc.File(b"a") == pc.File("a")
+
+
 def test_an_unknown_identity_is_named():
     with pytest.raises(FileIdentityError, match="checksum"):
         pc.File("a", identity="checksum")

@@ -193,7 +193,19 @@ def a_number():
     return 12
 
 
-@pytest.mark.parametrize("app, what", [(nothing_at_all, "None"), (a_number, "a int")])
+@pc.bash_app
+def a_list():
+    return ["echo", *map(str, range(1000))]
+
+
+@pytest.mark.parametrize(
+    "app, what",
+    [
+        (nothing_at_all, "returned None, which"),
+        (a_number, "returned 12, which"),
+        (a_list, "returned ['echo', '0', '1', '2', '3', '4', ...], which"),
+    ],
+)
 def test_a_function_that_returns_no_string_is_told_so(run, app, what):
     run()
     error = app().exception()
