@@ -107,10 +107,15 @@ class _Fuse:
             try:
                 while not self._burnt:  # no lock: what is on its way may be raised right here
                     time.sleep(0)
-                _raise_in(self._thread, None)  # takes back what has not been raised yet
+                # In the place of what has not been raised yet.  Taking that back instead would
+                # leave the interpreter looking for it at every turn, until one is raised somewhere.
+                _raise_in(self._thread, ctypes.py_object(_Quenched))
+                while True:
+                    time.sleep(0)
             except AppTimeout:
                 continue
-            return False
+            except _Quenched:
+                return False
 
     def _take(self) -> bool:
         try:
@@ -118,6 +123,10 @@ class _Fuse:
         except IndexError:
             return False
         return True
+
+
+class _Quenched(BaseException):
+    """Raised, and caught, where nothing else is to be raised any more."""
 
 
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc

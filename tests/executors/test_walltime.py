@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import pickle
 import subprocess
+import sys
 import threading
 import time
 from random import Random
@@ -158,6 +159,44 @@ def test_no_timeout_reaches_what_follows():
         except AppTimeout as error:
             assert error.app == "app"  # ours, and it has left the call
     sum(range(100_000))
+
+
+TRACED = """
+import sys
+from queue import SimpleQueue
+from parsl_ckpt.errors import AppTimeout
+from parsl_ckpt.executors.limits import Limited
+
+def spin():
+    while True:
+        pass
+
+try:
+    Limited(spin, 0.02, "app")()
+except AppTimeout:
+    pass
+
+def trace(frame, event, arg):
+    frame.f_trace_opcodes = True
+    return trace
+
+def traced(queue):
+    queue.put("went on")
+
+queue = SimpleQueue()
+sys.settrace(trace)
+traced(queue)
+sys.settrace(None)
+print(queue.get())
+"""
+
+
+def test_the_interpreter_goes_on_as_before():
+    """If it went on looking for what is to be raised, a traced call would never come to an end."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.stdout == "went on\n", done.stderr
 
 
 def test_no_thread_is_left_behind():
