@@ -20,6 +20,26 @@ class ParslApp(AppBase):
         if self._binder is not None:
             self._binder = StrictBinder(fn, self._binder.ignored, self._name)
 
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function; this and the next three are attributes of Parsl's apps."""
+        return self.__wrapped__
+
+    @property
+    def cache(self) -> bool:
+        """Whether its calls are memoized."""
+        return self._options.cache
+
+    @property
+    def executors(self) -> Any:
+        """Labels of the executors that may run it, or ``"all"``."""
+        return self._options.executors
+
+    @property
+    def ignore_for_cache(self) -> Sequence[str] | None:
+        """Names of parameters that do not count in a call's address."""
+        return self._options.ignore_for_cache
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Make a task of this call; see :meth:`parsl_ckpt.apps.app.AppBase.__call__`."""
         try:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.executors import processes, threads
-from parsl_ckpt.executors.base import Executor
+from parsl_ckpt.executors.base import Executor, check_workers
 from parsl_ckpt.executors.cores import available_cores
 
 
@@ -45,8 +45,12 @@ class ThreadPoolExecutor(threads.ThreadPoolExecutor):
 
     @property
     def max_threads(self) -> int:
-        """How many tasks run at once."""
+        """How many tasks run at once; may be changed until a run has begun, as in Parsl."""
         return self.max_workers
+
+    @max_threads.setter
+    def max_threads(self, count: int) -> None:
+        self.max_workers = check_workers(type(self).__name__, count, None) or 1
 
 
 class SingleNodeLauncher:
@@ -139,15 +143,32 @@ class HighThroughputExecutor(processes.ProcessPoolExecutor):
         unknown = sorted(more.keys() - _UNUSED)
         if unknown:
             raise TypeError(f"HighThroughputExecutor() has no parameter {unknown[0]!r}")
-        fitting = max(1, math.floor(available_cores() / max(cores_per_worker, 1e-9)))
-        each = fitting if max_workers_per_node is None else min(max_workers_per_node, fitting)
-        super().__init__(
-            max_workers=each * provider.blocks, label=label, storage_access=storage_access,
-            working_dir=working_dir, available_accelerators=available_accelerators,
-        )  # fmt: skip
         self.provider = provider
         self.max_workers_per_node = max_workers_per_node
         self.cores_per_worker = cores_per_worker
+        super().__init__(
+            max_workers=self._wanted, label=label, storage_access=storage_access,
+            working_dir=working_dir, available_accelerators=available_accelerators,
+        )  # fmt: skip
+        self._made_for = self._wanted, self.label
+
+    @property
+    def _wanted(self) -> int:
+        """How many workers there are to be, by what the attributes say now."""
+        fitting = max(1, math.floor(available_cores() / max(self.cores_per_worker, 1e-9)))
+        asked = self.max_workers_per_node
+        each = fitting if asked is None else min(asked, fitting)
+        return int(each * self.provider.blocks)
+
+    def start(self) -> None:
+        """Get ready; attributes that scripts have changed since it was made count, as in Parsl."""
+        if self._made_for != (self._wanted, self.label):
+            super().__init__(
+                max_workers=self._wanted, label=self.label, storage_access=self.storage_access,
+                working_dir=self.working_dir, available_accelerators=self.available_accelerators,
+            )  # fmt: skip
+            self._made_for = self._wanted, self.label
+        super().start()
 
 
 _UNUSED = {

@@ -301,6 +301,34 @@ def test_blocks_are_workers():
     assert (htex.label, htex.max_workers) == ("HighThroughputExecutor", 3)
 
 
+def test_executors_may_be_changed_until_a_run_begins(load):
+    gate = threading.Barrier(3, timeout=DEADLINE)
+    threads = parsl.ThreadPoolExecutor()
+    threads.max_threads = 3
+    processes = parsl.HighThroughputExecutor(max_workers_per_node=1)
+    processes.max_workers_per_node, processes.provider.max_blocks = None, 3
+    processes.label = "renamed"
+    with load(executors=[threads, processes]) as dfk:
+        met = [parsl.python_app(gate.wait, executors=["threads"])() for _ in range(3)]
+        assert sorted(call.result() for call in met) == [0, 1, 2]
+        assert parsl.python_app(same, executors=["renamed"])(1).result() == 1
+        assert dfk.executors["renamed"].max_workers >= 3
+
+
+def test_the_number_of_threads_must_be_one():
+    with pytest.raises(ConfigurationError, match="max_"):
+        parsl.ThreadPoolExecutor().max_threads = 0
+
+
+def test_apps_have_parsls_attributes():
+    app = parsl.python_app(same, cache=True, executors=["a"], ignore_for_cache=["x"])
+    assert (app.func, app.cache, list(app.executors), list(app.ignore_for_cache)) == (
+        same, True, ["a"], ["x"],
+    )  # fmt: skip
+    plain = parsl.join_app(same)
+    assert (plain.cache, plain.executors, plain.ignore_for_cache) == (False, "all", None)
+
+
 def test_ready_made_configurations_are_made_anew():
     from parsl_ckpt.compat.parsl.configs.local_threads import config
 
