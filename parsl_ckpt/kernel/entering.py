@@ -16,6 +16,7 @@ from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
 from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
 from parsl_ckpt.kernel.outputs import remember, validity
+from parsl_ckpt.kernel.steady import look_at_futures
 from parsl_ckpt.kernel.task import Task, arguments_of
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class Entering:
         recorded only if all inputs are.
         """
         spec = task.spec
+        task.files = look_at_futures(task.inputs)  # before they are read
         try:
             leaves = (
                 {future: self._kernel.inputs.leaf(future) for future in task.inputs}

@@ -22,6 +22,7 @@ from parsl_ckpt.kernel.delivery import Courier
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.outputs import OUTPUTS, Delivered
 from parsl_ckpt.kernel.specimens import ARGUMENTS
+from parsl_ckpt.kernel.steady import changed, look_at_arguments
 from parsl_ckpt.kernel.streams import STREAMS, path_of
 from parsl_ckpt.kernel.task import Task
 from parsl_ckpt.kernel.watching import Observed
@@ -178,6 +179,7 @@ class Execution:
     def _guard(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Notice arguments that changed between the call and the launch: nothing is filed then."""
         spec = task.spec
+        task.files += look_at_arguments(args, kwargs)  # before they are read again
         try:
             bound = spec.binder.bind(args, kwargs)  # type: ignore[union-attr, arg-type]
             same = spec.addresser.address(bound).key == task.key  # type: ignore[union-attr]
@@ -240,6 +242,8 @@ class Execution:
         kernel = self._kernel
         if kernel.elsewhere is not None:
             kernel.elsewhere.succeeded(task, value)
+        if task.files and task.pristine and kernel.memo.record:
+            self._look_again(task)
         if not (kernel.memo.record and task.pristine):
             kernel.strand.post((kernel.done, task, value))
             return
@@ -268,6 +272,19 @@ class Execution:
             kernel.strand.post((kernel.done, task, value))
         else:
             kernel.writer.commit(task, entry)
+
+    def _look_again(self, task: Task) -> None:
+        """Notice input files that changed since the call: nobody knows what the function read."""
+        files = changed(task.files, task.request.outputs if task.request else ())
+        if files:
+            task.pristine = False
+            self._kernel.problems.warn_once(
+                f"input {task.spec.name}",
+                task.spec.name,
+                f"{files[0]}, an input file of {task.spec.name} (task {task.tid}), was written to "
+                "between the call and its end, so the result is not recorded. Have whatever writes "
+                "it done before, or write another file.",
+            )
 
     def look_at_outputs(self, task: Task) -> BaseException | None:
         """What is in the output files of a join app, whose function does not write them itself."""

@@ -32,11 +32,13 @@ class FileObject:
     """What :class:`parsl_ckpt.apps.files.File` is to the kernel.
 
     Attributes:
-        any_elsewhere: a file that is not on this machine has been spoken of in this process.
+        any_made: a file has been spoken of in this process.
+        any_elsewhere: one that is not on this machine.
         elsewhere: it has to be fetched before it is read, and delivered after it is written.
     """
 
     __slots__ = ()
+    any_made: ClassVar[bool] = False
     any_elsewhere: ClassVar[bool] = False
 
     @property

@@ -136,6 +136,7 @@ class Task:
         pristine: what it gets are values as recorded, so that its outcome may be filed.
         remarks: what an observer has seen while it ran, or None.
         made: what is in its output files, in order, once it has run; or why it cannot be told.
+        files: its input files, and how they were before its address was made of them.
         ends: the state in which it succeeds: ``memo_done`` if its value came from elsewhere.
         told: what a memoizer was told of it, or None; see :mod:`elsewhere`.
         request: what it asks for beside its arguments, or None.
@@ -144,7 +145,7 @@ class Task:
 
     __slots__ = (
         "address", "alone", "args", "attempt", "claim", "cost", "dependants", "ends", "error",
-        "future", "history", "inputs", "joined", "key", "kwargs", "launched", "lineage",
+        "files", "future", "history", "inputs", "joined", "key", "kwargs", "launched", "lineage",
         "linked", "made", "merged", "missing", "opaque", "pristine", "record_id", "refresh",
         "remarks", "request", "spec", "state", "stored", "tid", "told", "tries", "value",
     )  # fmt: skip
@@ -182,6 +183,7 @@ class Task:
         self.pristine = True
         self.remarks: Any = None
         self.made: tuple[Any, ...] | BaseException = ()
+        self.files: tuple[tuple[Any, bytes], ...] = ()
         self.ends = EXEC_DONE
         self.told: Any = None
         self.value: Any = None
