@@ -382,3 +382,50 @@ class TableError(ParslCkptError, ValueError):
 
 class MissingLibraryError(ParslCkptError, ImportError):
     """What was asked for takes a library that is not installed; ``library`` is its name."""
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+class PlanError(ParslCkptError, ValueError):
+    """Base of what can be wrong with a job or a plan; ``tasks`` has the names of the tasks."""
+
+
+class JobFormatError(PlanError):
+    """What should describe a job does not: a name is no string, a JSON text has another form."""
+
+
+class DuplicateTaskError(PlanError):
+    """Two tasks have one name."""
+
+
+class UnknownTaskError(PlanError, LookupError):
+    """A task is named that the job does not have."""
+
+
+class UnknownOutputError(PlanError, LookupError):
+    """An output is named that its task does not have; field: ``output``."""
+
+
+class UnknownParameterError(PlanError, LookupError):
+    """An edge goes to a parameter that its task does not have; field: ``parameter``."""
+
+
+class UnknownWantError(PlanError, LookupError):
+    """What is wanted is not in the plan."""
+
+
+class MissingArgumentError(PlanError):
+    """No edge gives what a task must have; field: ``parameters``, the names."""
+
+
+class GroupError(PlanError):
+    """A task is in two groups."""
+
+
+class PlanCycleError(PlanError):
+    """Tasks wait for one another; ``tasks`` has them in the order of the cycle."""
+
+
+class ForecastError(PlanError):
+    """Durations or a number of workers from which no time can be forecast."""
