@@ -105,6 +105,7 @@ class Ending:
             self._flush,
             self._let_go,
             self._last,
+            kernel.writer.close,
             lambda: kernel.store.close(publish=kernel.writer.saves_at_end),
             self._close,
         )

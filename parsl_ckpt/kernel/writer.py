@@ -85,6 +85,7 @@ class Writer:
         self._held = 0  # results that wait for the next flush
         self.lost = 0  # results that could not even be held
         self.saves_at_end = mode is not None
+        self._closed = False
         if mode == "periodic":
             clock.call_later(period, self._tick)
 
@@ -98,6 +99,10 @@ class Writer:
         self._strand.post(request)
         return request
 
+    def close(self) -> None:
+        """Take nothing for the store any more; what ends later is no news, its run is over."""
+        self._closed = True
+
     @property
     def unsaved(self) -> int:
         """Number of results that are held because the store could not write them."""
@@ -109,14 +114,14 @@ class Writer:
         committed = [item for item in batch if not isinstance(item, Flush)]
         requests = [item for item in batch if isinstance(item, Flush)]
         effects: list[Effect] = []  # first what is told, then whose turn it is to go on
-        if committed:
+        if committed and not self._closed:
             if self._through():
                 self._append(committed, effects)
             else:
                 if self._failure is not None:  # the batch that failed may not have told of it yet
                     self._tell(NOT_WRITTEN, self._failure, effects)
                 self._hold(committed, effects)
-        if not self._through() and self._due(requests):
+        if not self._closed and not self._through() and self._due(requests):
             self._publish(effects)
         if committed:
             effects.append(lambda: self._committed(committed))

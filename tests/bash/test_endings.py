@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -14,6 +15,8 @@ import parsl_ckpt as pc
 from parsl_ckpt.kernel.guardian import Guardian
 from tests.executors.helpers import environment
 from tests.executors.test_processes import alive, until
+
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -162,3 +165,34 @@ def test_a_forked_child_leaves_the_commands_of_its_parent_alone(run, bell):
     with open(f"{path}2", "w") as file:
         file.write("go\n")
     assert future.result() == 0
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_ends_after_its_run_is_not_said_to_be_a_failure_of_the_checkpoint(
+    tmp_path, recwarn, fails
+):
+    gate, begun = threading.Event(), threading.Event()
+
+    @pc.python_app(cache=True)
+    def late(fails):
+        begun.set()
+        assert gate.wait(DEADLINE)
+        if fails:
+            raise ValueError
+        return 1
+
+    config = pc.Config(
+        run_dir=tmp_path / "runs", checkpoint_mode="task_exit", grace=0,
+        executors=[pc.ThreadPoolExecutor(max_workers=1)],
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt), pc.load(config) as dfk:
+        future = late(fails)
+        assert begun.wait(DEADLINE)
+        raise KeyboardInterrupt
+    gate.set()
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(DEADLINE)
+    assert dfk.kernel.writer.flush().done.wait(DEADLINE)
+    told = [str(one.message) for one in recwarn if one.category is pc.CheckpointWarning]
+    assert not [text for text in told if "could not be written" in text]
