@@ -418,6 +418,44 @@ def test_a_hit_is_a_copy(load):
         assert app([1]).result() == [1]
 
 
+def test_how_a_call_is_written_does_not_count(load):
+    def f(x, y=1, verbose=False):
+        return x
+
+    with load():
+        app = parsl.python_app(f, cache=True, ignore_for_cache=["verbose"])
+        app(1).result()
+        again = [app(x=1), app(1, 1), app(1, verbose=True), app(1, 1, True), app([1]), app((1,))]
+        for future in again:
+            future.result()
+        assert [future.from_memo for future in again] == [True] * 4 + [False] * 2
+
+
+def test_a_call_that_waits_is_cancelled_where_a_block_ends_by_an_exception(load):
+    with pytest.raises(KeyError), load(exit_mode="wait"):
+        waiting = parsl.python_app(same)(Future())
+        raise KeyError
+    assert waiting.cancelled()
+
+
+@pytest.mark.parametrize("kind", [IndexError, KeyError, AttributeError])
+def test_a_command_line_that_cannot_be_made_is_bad_formatting(load, kind):
+    def line():
+        raise kind("missing")
+
+    with load():
+        error = parsl.bash_app(line)().exception()
+    assert isinstance(error, parsl.app.errors.AppBadFormatting)
+    assert isinstance(error.__cause__, kind)
+
+
+@pytest.mark.parametrize("stdout", [["out", "w"], ("out", None), (42, "w"), ("out",)])
+def test_a_stream_of_a_wrong_type_is_named(load, stdout):
+    with load():
+        error = parsl.bash_app(lambda stdout=None: "true")(stdout=stdout).exception()
+    assert isinstance(error, parsl.app.errors.BadStdStreamFile) and "stdout" in str(error)
+
+
 def test_an_app_whose_code_was_edited_runs_again(load):
     def edition(n):
         names = {}
