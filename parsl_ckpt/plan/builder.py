@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from itertools import accumulate, islice
+from operator import le
 
 from .. import errors
 from . import validate
@@ -18,6 +20,9 @@ from .job import AFTER, RESULT, Edges, Job, Output, Shape, Tasks, shown
 Source = str | tuple[str, str]
 #: A task, for an edge that says "after", or a task and the name of a parameter.
 Target = str | tuple[str, str]
+
+#: Stands for "the only output" among the numbers of names.
+_ONLY = -1
 
 
 class JobBuilder:
@@ -41,11 +46,13 @@ class JobBuilder:
     def __init__(self) -> None:
         self._shapes: dict[Shape, int] = {}
         self._tasks: dict[str, int] = {}
-        # Names, resolved at the end; four lists, because a million tuples would be objects
-        self._sources: list[str] = []
-        self._outputs: list[str | None] = []
-        self._targets: list[str] = []
-        self._parameters: list[str] = []
+        # Edges: numbers of names, which are resolved at the end. Three million edges are mostly
+        # mentions of the same names, and equal strings need not be kept more than once.
+        self._mentioned: dict[str, int] = {}
+        self._sources = array("i")
+        self._outputs = array("i")
+        self._targets = array("i")
+        self._parameters = array("i")
         self._groups: list[tuple[str, ...]] = []
         self._wanted: list[tuple[str, str | None]] | None = None
 
@@ -102,10 +109,12 @@ class JobBuilder:
         """
         giver, output = (source, None) if isinstance(source, str) else _pair("source", source)
         taker, parameter = (target, AFTER) if isinstance(target, str) else _pair("target", target)
-        self._sources.append(giver)
-        self._outputs.append(output)
-        self._targets.append(taker)
-        self._parameters.append(parameter)
+        mentioned = self._mentioned
+        number = mentioned.setdefault
+        self._sources.append(number(giver, len(mentioned)))
+        self._outputs.append(_ONLY if output is None else number(output, len(mentioned)))
+        self._targets.append(number(taker, len(mentioned)))
+        self._parameters.append(number(parameter, len(mentioned)))
 
     def group(self, *tasks: str) -> None:
         """Say that tasks must run together: all of them, or none."""
@@ -147,50 +156,52 @@ class JobBuilder:
         return job
 
     def _edges(self, tasks: Tasks) -> Edges:
-        try:
-            targets = array("i", map(tasks.number.__getitem__, self._targets))
-            sources = array("i", map(tasks.number.__getitem__, self._sources))
-        except KeyError:
-            raise validate.unknown_end(tasks, self._sources, self._targets) from None
-        single = all(len(shape.outputs) == 1 for shape in tasks.shapes)
-        if not single or any(output is not None for output in self._outputs):
-            sources = self._resolved(tasks, sources)
-        known = {name: at for at, name in enumerate(dict.fromkeys(self._parameters))}
-        parameter = array("i", map(known.__getitem__, self._parameters))
+        names = list(self._mentioned)
+        place = [tasks.number.get(name, -1) for name in names]
+        targets = array("i", map(place.__getitem__, self._targets))
+        givers = array("i", map(place.__getitem__, self._sources))
+        if -1 in targets or -1 in givers:
+            raise validate.unknown_end(
+                tasks,
+                map(names.__getitem__, self._sources),
+                map(names.__getitem__, self._targets),
+            )
+        sources = self._resolved(tasks, givers, names)
         counts = [0] * (len(tasks) + 1)
         for target in targets:
             counts[target + 1] += 1
-        for task in range(len(tasks)):
-            counts[task + 1] += counts[task]
-        first = array("i", counts)
-        order = sorted(range(len(targets)), key=targets.__getitem__)  # stable: as they were said
-        return Edges.make(
-            tasks,
-            first,
-            array("i", map(sources.__getitem__, order)),
-            array("i", map(parameter.__getitem__, order)),
-            list(known),
-        )
+        parameters = self._parameters
+        if not all(map(le, targets, islice(targets, 1, None))):
+            order = sorted(range(len(targets)), key=targets.__getitem__)  # stable: as they came
+            sources = array("i", map(sources.__getitem__, order))
+            parameters = array("i", map(parameters.__getitem__, order))
+        # a copy: a builder may go on, and what it has built does not change
+        return Edges.make(tasks, array("i", accumulate(counts)), sources, parameters[:], names)
 
-    def _resolved(self, tasks: Tasks, sources: array[int]) -> array[int]:
+    def _resolved(self, tasks: Tasks, givers: array[int], names: list[str]) -> array[int]:
         """Numbers of the outputs that edges name."""
-        places = [{name: at for at, name in enumerate(s.outputs)} for s in tasks.shapes]
-        for place in places:
-            if len(place) == 1:
-                place[None] = 0  # type: ignore[index]
         first, shape_of = tasks.first_output, tasks.shape_of
+        number = self._mentioned
+        places = [
+            {number[name]: at for at, name in enumerate(shape.outputs) if name in number}
+            for shape in tasks.shapes
+        ]
+        for place, shape in zip(places, tasks.shapes, strict=True):
+            if len(shape.outputs) == 1:
+                place[_ONLY] = 0
         try:
             return array(
                 "i",
                 [
-                    first[task] + places[shape_of[task]][output]  # type: ignore[index]
-                    for task, output in zip(sources, self._outputs, strict=True)
+                    first[task] + places[shape_of[task]][output]
+                    for task, output in zip(givers, self._outputs, strict=True)
                 ],
             )
         except KeyError:
-            raise validate.unknown_output(
-                tasks, zip(sources, self._outputs, self._targets, strict=True)
-            ) from None
+            outputs = (None if at == _ONLY else names[at] for at in self._outputs)
+            targets = map(names.__getitem__, self._targets)
+            edges = zip(givers, outputs, targets, strict=True)
+            raise validate.unknown_output(tasks, edges) from None
 
     def _requested(self, job: Job) -> tuple[Output, ...]:
         if self._wanted is None:

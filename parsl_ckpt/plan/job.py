@@ -68,6 +68,8 @@ _T = TypeVar("_T")
 
 def by_first_use(numbers: array[int], values: Sequence[_T]) -> tuple[array[int], tuple[_T, ...]]:
     """The values that are used, in the order of their first use, and numbers to suit."""
+    if len(values) == 1 and numbers:
+        return numbers, tuple(values)
     used = list(dict.fromkeys(numbers))
     if used == list(range(len(used))):
         return numbers, tuple(values[: len(used)])
@@ -92,7 +94,7 @@ class Tasks(Sequence[str]):
         names = tuple(names)
         shape_of, shapes = by_first_use(shape_of, shapes)
         sizes = [len(shape.outputs) for shape in shapes]
-        if sizes in ([], [1]):
+        if set(sizes) <= {1}:  # then outputs have the numbers of their tasks
             first = array("i", range(len(names) + 1))
             owner = array("i", range(len(names)))
         else:

@@ -57,6 +57,18 @@ def test_sinks_are_wanted_with_all_their_outputs_unless_something_is():
     assert builder.build().requested == (("b", "x"), ("b", "y"))
 
 
+def test_a_builder_may_go_on_and_what_it_has_built_does_not_change():
+    builder = JobBuilder()
+    for name in "abc":
+        builder.task(name)
+    builder.edge("a", "b")
+    first = builder.build()
+    text = first.to_json()
+    builder.edge("b", ("c", "x"))
+    assert len(builder.build().edges) == 2
+    assert first.to_json() == text
+
+
 def test_equal_jobs_are_equal_and_hash_alike_and_others_are_not():
     assert pipeline() == pipeline()
     assert hash(pipeline()) == hash(pipeline())
