@@ -339,6 +339,8 @@ class DataFlowKernel(Questions):
             KernelError: it was called by a task of this run.
         """
         self._refuse_in_tasks("wait_for_current_tasks")
+        if self.kernel.forked and self.kernel.refusal is not None:
+            raise self.kernel.refusal
         self._ending.wait_for_tasks()
 
     def cleanup(self) -> None:
@@ -367,6 +369,9 @@ class DataFlowKernel(Questions):
 
     def _end(self, grace: float | None) -> list[BaseException]:
         """End once; further calls wait for the first, and have nothing to tell."""
+        if self.kernel.forked:  # it is the parent's to end
+            _let_go_of(self)
+            return []
         first = not self._ending.begun
         try:
             if first:
@@ -384,10 +389,7 @@ class DataFlowKernel(Questions):
                 self._reporter.end()
         finally:
             shutdown.unregister(self)
-            if current.kernel is self.kernel:
-                current.kernel = None
-            if _Loaded.dfk is self:
-                _Loaded.dfk = None
+            _let_go_of(self)
         if first:
             error = self._not_saved(new=False) if self.config.checkpoint_mode is not None else None
             if error is None:
@@ -510,6 +512,13 @@ class _Loaded:
     dfk: DataFlowKernel | None = None
 
 
+def _let_go_of(dfk: DataFlowKernel) -> None:
+    if current.kernel is dfk.kernel:
+        current.kernel = None
+    if _Loaded.dfk is dfk:
+        _Loaded.dfk = None
+
+
 def load(
     config: Config | Mapping[str, Any] | None = None,
     *,
@@ -527,7 +536,7 @@ def load(
     Raises:
         ConfigurationError: one is loaded already, or the configuration is wrong.
     """
-    if _Loaded.dfk is not None:
+    if _Loaded.dfk is not None and not _Loaded.dfk.kernel.forked:
         raise ConfigurationError(
             f"A kernel is loaded already: {_Loaded.dfk.run_dir}.",
             hint="End it with parsl_ckpt.dfk().cleanup(), or let go of it with "

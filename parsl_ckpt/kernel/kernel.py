@@ -41,6 +41,7 @@ from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
 from parsl_ckpt.kernel.failures import not_started
+from parsl_ckpt.kernel.forked import watch
 from parsl_ckpt.kernel.futures import AppFuture, Callback
 from parsl_ckpt.kernel.hits import Hit, Inputs, Look, mark
 from parsl_ckpt.kernel.joining import await_joined
@@ -152,6 +153,7 @@ class Kernel:
         # What makes submission refuse; see ending.py.
         self.refusal: ParslCkptError | None = None
         self.failure: BaseException | None = None
+        self.forked = watch(self)  # whether this is a child of the process that has the threads
         self._lazy_errors = lazy_errors
         self._retry = retry or RetryPolicy()
         self.caching = lookup or record
