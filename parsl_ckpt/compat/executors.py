@@ -160,6 +160,10 @@ class HighThroughputExecutor(processes.ProcessPoolExecutor):
         each = fitting if asked is None else min(asked, fitting)
         return int(each * self.provider.blocks)
 
+    def _environment(self, slot: int) -> dict[str, str]:
+        pool = {"PARSL_WORKER_POOL_ID": self.label, "PARSL_WORKER_BLOCK_ID": "0"}
+        return {**pool, **super()._environment(slot)}
+
     def start(self) -> None:
         """Get ready; attributes that scripts have changed since it was made count, as in Parsl."""
         if self._made_for != (self._wanted, self.label):

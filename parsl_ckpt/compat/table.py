@@ -50,6 +50,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "app.errors": (_ERRORS,),
     "app.futures": ("kernel.data: DataFuture",),
     "app.python": ("compat.apps: PythonApp=ParslApp",),
+    "concurrent": ("compat.pool: ParslPoolExecutor",),
     "config": ("compat.config: Config",),
     "configs": (),
     "configs.htex_local": ("compat.ready: config=htex_local",),

@@ -336,6 +336,73 @@ def test_ready_made_configurations_are_made_anew():
     assert parsl.configs.local_threads.config is not config
 
 
+def test_workers_know_who_they_are(load):
+    names = ["RANK", "COUNT", "POOL_ID", "BLOCK_ID"]
+
+    def told():
+        return [os.environ[f"PARSL_WORKER_{name}"] for name in names]
+
+    with load(executors=[parsl.HighThroughputExecutor("htex", max_workers_per_node=1)]):
+        assert parsl.python_app(told)().result() == ["0", "1", "htex", "0"]
+
+
+# -- an executor of concurrent.futures -------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(tmp_path):
+    from parsl_ckpt.compat.parsl.concurrent import ParslPoolExecutor
+
+    with ParslPoolExecutor(parsl.Config(run_dir=str(tmp_path / "runinfo"))) as pool:
+        yield pool
+
+
+def test_a_pool_of_parsls_calls_functions(pool):
+    assert pool.submit(same, 1).result() == 1
+    assert list(pool.map(same, [1, 2, 3])) == [1, 2, 3]
+    assert list(pool.map(same, [1, 2, 3], timeout=DEADLINE)) == [1, 2, 3]
+    assert pool.submit(same, pool.submit(same, 4)).result() == 4
+    assert pool.app_count == 1
+
+
+def test_a_pool_that_was_shut_down_takes_no_calls(pool):
+    pool.shutdown()
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        pool.submit(same, 1)
+    with pytest.raises(NoDataFlowKernelError):
+        parsl.dfk()
+
+
+def test_a_pool_cancels_what_has_not_begun(pool):
+    waiting = pool.submit(same, Future())
+    pool.shutdown(cancel_futures=True)
+    assert waiting.cancelled()
+
+
+def test_a_pool_of_a_kernel_leaves_it_running(load):
+    from parsl_ckpt.compat.parsl.concurrent import ParslPoolExecutor
+
+    with load() as dfk:
+        with ParslPoolExecutor(dfk=dfk, executors=["threads"]) as pool:
+            assert pool.submit(same, 1).result() == 1
+            assert pool.get_app(same).executors == ["threads"]
+        assert parsl.python_app(same)(2).result() == 2
+        with pytest.raises(ValueError, match="only one"):
+            ParslPoolExecutor(parsl.Config(), dfk)
+    with pytest.raises(ValueError, match="one of"):
+        ParslPoolExecutor()
+
+
+def test_an_app_that_exits_gives_its_exit_and_the_worker_goes_on(load):
+    def leave():
+        raise SystemExit(3)
+
+    with load(executors=[parsl.HighThroughputExecutor(max_workers_per_node=1)]):
+        assert isinstance(parsl.python_app(leave)().exception(), SystemExit)
+        assert parsl.python_app(same)(1).result() == 1
+
+
 # -- logging ---------------------------------------------------------------------------------------
 
 
