@@ -18,7 +18,7 @@ from typing import Any
 from parsl_ckpt.errors import StagingError
 from parsl_ckpt.kernel.arguments import Copier
 from parsl_ckpt.kernel.commands import BashRunner
-from parsl_ckpt.kernel.outputs import Delivered, Made, all_made, check, here, made
+from parsl_ckpt.kernel.outputs import Delivered, Made, all_made, check, digest_of, here, made
 
 
 class Courier:
@@ -72,7 +72,7 @@ class Courier:
             return made(file)
         # What was delivered is digested from the copy that is here; its stamp is the other's.
         provider = self.provider(file, "out")
-        return Made(file.url, file.size(), file.content(), provider.stamp(file.cleancopy()))
+        return Made(file.url, file.size(), digest_of(file), provider.stamp(file.cleancopy()))
 
     def provider(self, file: Any, way: str) -> Any:
         """Who stages a file.

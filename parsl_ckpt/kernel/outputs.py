@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 OUTPUTS = "outputs"  # the note that keeps what was made
 
 
+_THERE = b"there"
+
+
 class FileObject:
     """What :class:`parsl_ckpt.apps.files.File` is to the kernel.
 
@@ -115,7 +118,13 @@ def made(file: Any) -> Made:
         return Made(file.url, 0, b"")
     file.settle()
     stamp = file.stamp()  # first: what changes it while it is read, or later, changes that
-    return Made(file.url, file.size(), file.content(), stamp)
+    return Made(file.url, file.size(), digest_of(file), stamp)
+
+
+def digest_of(file: Any) -> bytes:
+    """What is in a file; of one that counts by its path, that it is there."""
+    content: bytes = _THERE if file.identity == "path" else file.content()
+    return content
 
 
 def all_made(files: Sequence[Any], one: Callable[[Any], Made]) -> tuple[Made, ...] | ParslCkptError:
@@ -160,7 +169,7 @@ def spoiled(noted: Outputs | None, files: Sequence[Any]) -> tuple[str, Outputs |
             if was.digest and (not stamp or stamp != was.stamp):
                 if not file.exists():
                     return f"its output file {file} is gone", None
-                if file.content() != was.digest:
+                if digest_of(file) != was.digest:
                     return f"its output file {file} has changed", None
         except (ParslCkptError, OSError) as error:
             return f"its output file {file} cannot be read ({error})", None

@@ -349,6 +349,26 @@ def test_what_no_file_could_be_digested_of_is_not_recorded_and_said_so(run, tmp_
         assert pipe.peek(outputs=[pc.File(tmp_path / "pipe")]) is None
 
 
+def test_an_output_that_counts_by_its_path_only_has_to_be_there(runs, tmp_path):
+    @pc.python_app(cache=True, code="function")
+    def make(outputs=()):
+        os.mkfifo(outputs[0])
+
+    @pc.python_app(cache=True, code="function")
+    def name(file):
+        return os.path.basename(file)
+
+    pipe = pc.File(tmp_path / "pipe", identity="path")
+    for expected in (False, True):
+        with runs():
+            future = make(outputs=[pipe])
+            assert outcome(future) == (None, expected)
+            assert outcome(name(future.outputs[0])) == ("pipe", expected)
+    os.remove(pipe)
+    with runs():
+        assert outcome(make(outputs=[pipe])) == (None, False)
+
+
 def test_an_input_that_was_an_output_and_is_gone_fails_the_call(run, tmp_path):
     with run():
         one = write("abc", outputs=[pc.File(tmp_path / "a")])
@@ -509,7 +529,7 @@ def test_the_stamp_of_an_output_is_older_than_its_digest(monkeypatch):
     from parsl_ckpt.kernel import outputs
 
     class Changing:
-        url, version = "x", 1
+        url, version, identity = "x", 1, "content"
 
         def exists(self):
             return True
