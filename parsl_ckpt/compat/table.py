@@ -65,7 +65,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data_provider.http": (
         "apps.staging: HTTPInTaskStaging=FsspecStaging, HTTPSeparateTaskStaging=FsspecStaging",
     ),
-    "data_provider.staging": ("apps.staging: Staging",),
+    "data_provider.staging": ("compat.staging: Staging",),
     "data_provider.zip": ("apps.staging.zipped: ZipFileStaging, ZipAuthorityError",),
     "dataflow": (),
     "dataflow.dependency_resolvers": _RESOLVERS,

@@ -336,6 +336,43 @@ def test_ready_made_configurations_are_made_anew():
     assert parsl.configs.local_threads.config is not config
 
 
+def test_a_staging_provider_that_was_written_for_parsl_is_refused_when_it_is_made():
+    base = parsl.data_provider.staging.Staging
+
+    class Moves(base):
+        def stage_in(self, dm, executor, file, parent_fut):
+            return None
+
+    class Replaces(parsl.data_provider.file_noop.NoOpFileStaging):
+        def replace_task(self, dm, executor, file, func):
+            return func
+
+    for kind, method in ((Moves, "stage_in"), (Replaces, "replace_task")):
+        with pytest.raises(ConfigurationError, match=f"{kind.__name__}.{method}") as caught:
+            kind()
+        assert caught.value.field == method and "stage_out(self, file)" in caught.value.hint
+
+
+def test_a_staging_provider_moves_files_to_workers(load, tmp_path):
+    class Shelf(parsl.data_provider.staging.Staging):
+        schemes = ("shelf",)
+
+        def __init__(self, text):
+            self.text = text
+
+        def stage_in(self, file):
+            with open(file.local_path, "w") as written:
+                written.write(self.text + file.netloc)
+
+    def read(file):
+        with open(file) as opened:
+            return opened.read()
+
+    threads = parsl.ThreadPoolExecutor(storage_access=[Shelf("from the shelf: ")])
+    with load(executors=[threads]):
+        assert parsl.python_app(read)(parsl.File("shelf://a")).result() == "from the shelf: a"
+
+
 def test_workers_know_who_they_are(load):
     names = ["RANK", "COUNT", "POOL_ID", "BLOCK_ID"]
 
