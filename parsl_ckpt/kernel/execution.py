@@ -96,20 +96,24 @@ class Execution:
         return Courier(fn, spec.name, request.outputs, digest, request.optional)
 
     def _writes(self, task: Task, files: Sequence[Any]) -> None:
-        """Warn if another call under way writes to the same file: neither will have its own."""
+        """Warn if another call under way writes to the same file: neither will have its own.
+
+        So neither is recorded: the digest of one's file would be that of what the other wrote.
+        """
         for file in files:
             name = file.url if file.elsewhere else os.path.abspath(file.filepath)
             other = self._writing.setdefault(name, task)
             if other is task or other.state in states.FINAL_STATES:
                 self._writing[name] = task
                 continue
+            task.pristine = other.pristine = False
             both = " and ".join(sorted({task.spec.name, other.spec.name}))
             self._kernel.problems.warn_once(
                 f"same output {both}",
                 task.spec.name,
                 f"Two calls under way ({both}; tasks {other.tid} and {task.tid}) write {file}: "
-                "what is in it afterwards is not what one of them has written. Give each call "
-                "output files of its own.",
+                "what is in it afterwards may not be what one of them has written, so neither is "
+                "recorded. Give each call output files of its own.",
             )
 
     def _wrote(self, task: Task, files: Sequence[Any]) -> None:

@@ -426,6 +426,29 @@ def test_two_calls_under_way_that_write_one_file_are_told_of(run, tmp_path):
         assert dfk.kernel.execution._writing == {}
 
 
+def test_what_two_calls_write_to_one_file_at_once_is_filed_under_neither(run, tmp_path, recwarn):
+    wrote, go, path = threading.Event(), threading.Event(), tmp_path / "a"
+
+    @pc.python_app(cache=True, code="name")
+    def put(text, outputs=()):
+        with open(outputs[0], "w") as opened:
+            opened.write(text)
+        if text == "one":
+            wrote.set()
+            assert go.wait(DEADLINE)
+
+    with run():
+        one = put("one", outputs=[pc.File(path)])
+        assert wrote.wait(DEADLINE)
+        put("two", outputs=[pc.File(path)]).result(DEADLINE)
+        go.set()
+        one.result(DEADLINE)
+        assert path.read_text() == "two"
+    with run():
+        assert outcome(put("one", outputs=[pc.File(path)])) == (None, False)
+        assert path.read_text() == "one"
+
+
 def test_calls_that_write_one_file_after_each_other_run_again_and_are_right(run, tmp_path, recwarn):
     file = pc.File(tmp_path / "a")
     for _ in range(2):  # each spoils what the other has left
