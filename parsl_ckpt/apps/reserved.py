@@ -16,6 +16,7 @@ from typing import Any
 
 from parsl_ckpt.apps.files import File
 from parsl_ckpt.errors import RequestError
+from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.outputs import here
 from parsl_ckpt.kernel.request import Request
 
@@ -129,6 +130,13 @@ class Reserved:
         kinds = (File, os.PathLike, str) if self._bash else (File, os.PathLike)
         if isinstance(value, kinds):
             self._complain("outputs", value, "is one file, not a list", "Put it into a list: [...]")
+        if isinstance(value, (list, tuple)):
+            for position, one in enumerate(value):
+                if isinstance(one, DataFuture):
+                    self._complain(
+                        f"outputs[{position}]", one, "is a file that another call writes",
+                        "Give a File of its own; or its .file_obj, when that call is done.",
+                    )  # fmt: skip
         if not isinstance(value, (list, tuple)) or not any(isinstance(v, kinds) for v in value):
             if self._bash and value not in ((), []):
                 self._complain("outputs", value, "is no list of files", _FILES)

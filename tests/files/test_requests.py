@@ -97,6 +97,24 @@ def test_what_cannot_be_is_the_calls_failure_and_names_app_and_parameter(dfk, as
     assert (caught.value.app, caught.value.parameter) == ("work", *asked)
 
 
+@pytest.mark.parametrize("kind", [pc.python_app, pc.bash_app, pc.join_app])
+def test_a_file_that_another_call_writes_is_no_output_of_this_one(dfk, tmp_path, kind):
+    @pc.python_app
+    def make(outputs=()):
+        open(outputs[0], "w").close()
+
+    @kind
+    def again(outputs=()):
+        pytest.fail("it runs")
+
+    made = make(outputs=[pc.File(tmp_path / "a")])
+    says = r"again: outputs\[1\]=<DataFuture .*> is a file that another call writes.*\.file_obj"
+    with pytest.raises(RequestError, match=says):
+        again(outputs=[pc.File(tmp_path / "b"), made.outputs[0]]).result(DEADLINE)
+    with pytest.raises(RequestError, match=r"outputs\[0\]=<DataFuture"):
+        again(outputs=made.outputs).result(DEADLINE)
+
+
 def test_a_list_of_anything_else_is_refused_for_a_command():
     with pytest.raises(RequestError, match="is no list of files"):
         of(lambda outputs: "", [3], kind="bash")
