@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from tests.with_parsl import python_with_parsl  # noqa: E402
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job; the tests of Ctrl-C need it, here and in child processes.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,6 +56,12 @@ def _as_if_zstd_were_not_installed(
         monkeypatch.setattr(
             store, "codec_of", lambda how: codec_of("none" if how == "auto" else how)
         )
+
+
+@pytest.fixture(scope="session")
+def parsl_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python that has Parsl; may take a minute to make."""
+    return python_with_parsl(tmp_path_factory.mktemp("parsl"))
 
 
 @pytest.fixture

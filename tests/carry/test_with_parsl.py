@@ -6,13 +6,8 @@ It is the one of this Python if that has it, of the Python that the environment 
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
-import venv
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -23,33 +18,11 @@ from parsl_ckpt.identity.parsl_key import ParslApp
 from tests.carry.sides import CALLS, WORK, Side
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent.parent
-SOURCES = ("parsl_ckpt", "examples", "setup.cfg", "pyproject.toml", "README.rst")
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python with Parsl."""
-    if "PARSL_PYTHON" in os.environ:
-        return os.environ["PARSL_PYTHON"]
-    if importlib.util.find_spec("parsl") is not None:
-        return sys.executable
-    place = tmp_path_factory.mktemp("parsl")
-    (place / "tree").mkdir()
-    for name in SOURCES:
-        source, copy = ROOT / name, place / "tree" / name  # pip leaves things in the tree it builds
-        shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy)
-    venv.create(place / "venv", with_pip=True)
-    found = str(place / "venv" / "bin" / "python")
-    subprocess.run(
-        [found, "-m", "pip", "install", "-q", f"{place / 'tree'}[bench]"], check=True, timeout=800
-    )
-    return found
 
 
 @pytest.fixture
-def parsl(python: str, tmp_path: Path) -> Side:
-    return Side("parsl", tmp_path / "parsl", python)
+def parsl(parsl_python: str, tmp_path: Path) -> Side:
+    return Side("parsl", tmp_path / "parsl", parsl_python)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FORMER = {("", "App"), ("app.app", "App")}
 
 
-def program(text, **options):
+def program(text, python=sys.executable, **options):
     return subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False,
+        [python, "-c", text], capture_output=True, text=True, timeout=60, check=False,
         cwd=REPOSITORY, **options,
     )  # fmt: skip
 
@@ -124,8 +123,7 @@ def test_importing_the_library_does_not_import_this():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("parsl") is None, reason="Parsl is not installed (extra: bench)")
-def test_every_name_is_one_of_parsls():
+def test_every_name_is_one_of_parsls(parsl_python):
     lines = [f"{module}:{name}" for module in MODULES for name in names_of(module)]
     known = [line for line in lines if tuple(line.split(":")) not in FORMER]
     done = program(
@@ -134,6 +132,7 @@ def test_every_name_is_one_of_parsls():
         "    module, name = line.split(':')\n"
         "    found = importlib.import_module('parsl.' + module if module else 'parsl')\n"
         "    if not hasattr(found, name): print(line)\n",
+        python=parsl_python,
         input="\n".join(known),
     )
-    assert done.stdout == "", done.stdout + done.stderr
+    assert done.stdout == "" and done.returncode == 0, done.stdout + done.stderr

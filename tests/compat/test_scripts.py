@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,14 +39,14 @@ def moved(script):
     return "\n".join(lines)
 
 
-def run(tmp_path, *command):
+def run(tmp_path, *command, python=sys.executable):
     environment = dict(os.environ)
     where = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(where)
-    beside = os.path.dirname(sys.executable)  # Parsl starts programs of its own by name
+    beside = os.path.dirname(python)  # Parsl starts programs of its own by name
     environment["PATH"] = os.pathsep.join([beside, environment.get("PATH", os.defpath)])
     done = subprocess.run(
-        [sys.executable, *map(str, command)], cwd=tmp_path, env=environment, timeout=LIMIT,
+        [python, *map(str, command)], cwd=tmp_path, env=environment, timeout=LIMIT,
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -69,7 +68,6 @@ def test_a_script_runs_as_it_is_where_the_name_is_taken(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("parsl") is None, reason="Parsl is not installed (extra: bench)")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_parsl_prints_the_same(script, tmp_path):
-    assert run(tmp_path, script) == printed(script)
+def test_parsl_prints_the_same(script, tmp_path, parsl_python):
+    assert run(tmp_path, script, python=parsl_python) == printed(script)
