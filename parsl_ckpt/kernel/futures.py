@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from parsl_ckpt.errors import KernelError
 from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.strand import slices
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -240,21 +241,26 @@ class AppFuture(Future[R]):
         return outcome_of(self).__await__()
 
     def _await(self, timeout: float | None) -> None:
-        while self._state == PENDING:  # a hit that fails to decode is pending again, and waited for
-            waiting = self._waiting()
-            condition = waiting.condition
-            with _interruptible(), waiting.lock:
-                if self._phase == PENDING and self._lazy is None:
-                    pool = worker.pool
-                    if pool is None:
-                        notified = condition.wait(timeout)
-                    else:
-                        with pool.blocked():
-                            notified = condition.wait(timeout)
-                    if not notified:
-                        raise FuturesTimeoutError
+        if self._state == PENDING:
+            pool = worker.pool
+            if pool is None:
+                self._sleep_until(timeout)
+            else:
+                with pool.blocked():
+                    self._sleep_until(timeout)
+        if self._state == PENDING:
+            raise FuturesTimeoutError
         if self._phase == CANCELLED_AND_NOTIFIED:
             raise CancelledError
+
+    def _sleep_until(self, timeout: float | None) -> None:
+        waiting = self._waiting()
+        for seconds in slices(timeout):
+            with _interruptible(), waiting.lock:
+                if self._phase == PENDING and self._lazy is None:
+                    waiting.condition.wait(seconds)
+            if self._state != PENDING:  # a hit that does not decode is pending again
+                break
 
     def add_done_callback(self, fn: Callback) -> None:
         """Have ``fn(future)`` called when the outcome is known.

@@ -22,8 +22,9 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -178,6 +179,26 @@ def _make(call: Callable[..., object], args: tuple[Any, ...]) -> None:
         logger.exception("A kernel event failed; this is a bug in parsl_ckpt.")
 
 
+#: The longest that a thread of the user's sleeps at a stretch.  A signal that arrives in the last
+#: instant before it falls asleep is seen by Python only when it wakes.
+WAKE_SECONDS = 0.5
+
+
+def slices(timeout: float | None) -> Iterator[float]:
+    """How long to sleep, again and again, until ``timeout`` seconds are over; None is for ever.
+
+    >>> list(slices(0)), next(slices(None))
+    ([0], 0.5)
+    """
+    if timeout is None:
+        while True:
+            yield WAKE_SECONDS
+    ends = time.monotonic() + timeout
+    yield min(timeout, WAKE_SECONDS)
+    while (left := ends - time.monotonic()) > 0:
+        yield min(left, WAKE_SECONDS)
+
+
 class Signal:
     """An event for a thread that Ctrl-C may interrupt, set by one that must not be held up by it.
 
@@ -204,7 +225,9 @@ class Signal:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait, in one thread at a time; whether it has been set."""
-        if not self._set:
+        for seconds in slices(timeout):
+            if self._set:
+                break
             with contextlib.suppress(Empty):
-                self._queue.get(timeout=timeout)
+                self._queue.get(timeout=seconds)
         return self._set

@@ -19,6 +19,7 @@ from parsl_ckpt.errors import (
     RequestError,
 )
 from parsl_ckpt.kernel.commands import BashRunner
+from tests.executors.test_processes import until
 
 
 @pc.bash_app
@@ -130,6 +131,7 @@ def test_what_it_leaves_in_the_background_is_not_waited_for(run, here, bell):
     assert not (here / "o").exists()
     with open(path, "w") as file:
         file.write("go\n")
+    until((here / "o").exists)
 
 
 # --- how it fails ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from parsl_ckpt.errors import KernelError, UnreadableRecordError
+from parsl_ckpt.kernel.strand import WAKE_SECONDS
 from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of
 
 
@@ -73,6 +74,34 @@ def test_a_future_goes_from_pending_to_done(rig):
     assert future.done() and future.task_status() == "exec_done"
     assert future.result() == 4 and future.exception() is None
     assert not future.from_memo
+
+
+@pytest.mark.parametrize("wait", ["result", "exception"])
+def test_who_waits_wakes_now_and_then_to_see_a_signal_that_came_too_early(rig, monkeypatch, wait):
+    # Python notes a signal between two bytecodes; the last of these is before the thread sleeps.
+    future = rig.call(DOUBLE, 2)
+    asked = []
+
+    def fall_asleep(self, timeout=None):
+        asked.append(timeout)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(threading.Condition, "wait", fall_asleep)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(future, wait)()
+    assert asked == [WAKE_SECONDS] * 3
+    monkeypatch.undo()
+    rig.run()
+    assert future.result() == 4
+
+
+def test_a_wait_with_a_limit_ends_by_it(rig):
+    future = rig.call(DOUBLE, 2)
+    for limit in (0, -1, 0.01):
+        with pytest.raises(cf.TimeoutError):
+            future.result(limit)
 
 
 def test_an_error_is_raised_and_given(rig):

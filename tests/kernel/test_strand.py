@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import threading
+from queue import Empty
 
 import pytest
 
-from parsl_ckpt.kernel.strand import ROUNDS, Porter, Strand, Tally
+from parsl_ckpt.kernel.strand import ROUNDS, WAKE_SECONDS, Porter, Signal, Strand, Tally
 from tests.kernel.helpers import DEADLINE
 
 
@@ -249,3 +250,19 @@ def test_a_porter_keeps_nothing_alive_while_it_waits():
     assert done.wait(DEADLINE)
     assert gone.wait(DEADLINE)
     porter.close()
+
+
+def test_who_waits_for_a_signal_wakes_now_and_then_to_see_one_of_the_systems(monkeypatch):
+    signal, asked = Signal(), []
+
+    class Queue:
+        def get(self, timeout=None):
+            asked.append(timeout)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            raise Empty
+
+    monkeypatch.setattr(signal, "_queue", Queue())
+    with pytest.raises(KeyboardInterrupt):
+        signal.wait()
+    assert asked == [WAKE_SECONDS] * 3
