@@ -212,7 +212,12 @@ class ResultTransportError(ExecutorError, TypeError):
 
 
 class RemoteError(ExecutorError):
-    """Stands for an exception of a task that could not travel; ``kind`` is its type's name."""
+    """Stands for an exception of a task that could not travel.
+
+    Attributes:
+        kind: name of its type; empty if that is not known.
+        bases: names of the classes that it derives from.
+    """
 
 
 class UnidentifiableValueError(ParslCkptError, ValueError):
@@ -427,5 +432,99 @@ class PlanCycleError(PlanError):
     """Tasks wait for one another; ``tasks`` has them in the order of the cycle."""
 
 
+class PlanNotRunError(PlanError):
+    """A call in a plan was looked at, or waited for, before the plan was run."""
+
+
+class PlanUsedError(PlanError):
+    """A plan was asked for what it does only before it has run, or only afterwards."""
+
+
 class ForecastError(PlanError):
     """Durations or a number of workers from which no time can be forecast."""
+
+
+# --- pipelines ------------------------------------------------------------------------------------
+
+
+class PipelineError(ParslCkptError):
+    """Base of what can go wrong with a pipeline beside the failures of its components."""
+
+
+class PipelineConfigError(PipelineError, ConfigurationError):
+    """A pipeline is not described as it must be.
+
+    Attributes:
+        problems: all that is wrong, each with its ``place`` and ``text``.
+        path: the file, if it came from one.
+    """
+
+
+class ComponentError(PipelineError):
+    """A component cannot be made or run as it is configured; ``component`` is its name."""
+
+
+class MissingInputError(ComponentError, KeyError):
+    """A component asks for the value of another that has none that is known; ``name`` is whose."""
+
+    __str__ = ParslCkptError.__str__
+
+
+class ProgressError(PipelineError):
+    """The progress of a run cannot be recorded as was asked, so the run does not go on.
+
+    Hooks stop a run by raising this or a subclass; whatever else they raise is logged.
+    """
+
+
+# --- resilience -----------------------------------------------------------------------------------
+
+
+class CircuitBreakerOpenError(ParslCkptError):
+    """A call was not made, because what it calls has failed too often; no attempt is spent.
+
+    Attributes:
+        breaker: name of the circuit breaker.
+        state: ``"open"``, or ``"half_open"`` where as many probes as it lets through are under way.
+        time_until_reset: seconds until probes are let through.
+    """
+
+
+# --- loops that are stopped -----------------------------------------------------------------------
+
+
+class CheckpointedStop(ParslCkptError):
+    """A loop was stopped by a signal right after a commit (``stop_on_signal=True``).
+
+    Attributes:
+        signal: name of the signal.
+    """
+
+
+# --- restart sessions -----------------------------------------------------------------------------
+
+
+class CheckpointError(ParslCkptError):
+    """Base of what can be wrong with a restart session; ``checkpoint`` is its name."""
+
+
+class CheckpointStateCollision(CheckpointError):
+    """Two objects were bound as one state; ``state`` is its name."""
+
+
+class CheckpointSerializationError(CheckpointError, TypeError):
+    """Something is not carried by the codec, and nothing was written.
+
+    Fields: ``state`` and ``field``, or ``key`` of the metadata.
+    """
+
+
+class CheckpointStateSchemaError(CheckpointError):
+    """What was saved is not what the class is now.
+
+    Fields: ``state`` and ``changes``, a sentence for each field that was removed, added or retyped.
+    """
+
+
+class IncompleteRestore(CheckpointError):
+    """A session would go on with states that were not restored; ``missing`` are their names."""

@@ -115,12 +115,13 @@ def unpack_error(data: Any, stand_in: bool, app: str) -> BaseException:
     """The exception that was packed, or an error that stands for it."""
     try:
         if stand_in:
-            name, message, text, tb = pickle.loads(data)
+            name, bases, message, text, tb = pickle.loads(data)
             return RemoteError(
                 f"App {app!r} raised {name}: {message}",
                 hint="The exception itself does not pickle, so this stands for it.",
                 app=app,
                 kind=name,
+                bases=bases,
                 traceback_text=text,
             ).with_traceback(tb)
         error = pickle.loads(data)
@@ -143,7 +144,9 @@ def _dumps(obj: Any, pickler: type[pickle.Pickler]) -> bytes:
     return file.getvalue()
 
 
-def _what_is_known(error: BaseException) -> tuple[str, str, str, TracebackType | None]:
+def _what_is_known(
+    error: BaseException,
+) -> tuple[str, tuple[str, ...], str, str, TracebackType | None]:
     kind = type(error)
     builtin = kind.__module__ == "builtins"
     name = kind.__qualname__ if builtin else f"{kind.__module__}.{kind.__qualname__}"
@@ -155,4 +158,5 @@ def _what_is_known(error: BaseException) -> tuple[str, str, str, TracebackType |
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception:
         text = ""
-    return name, message, text, error.__traceback__
+    bases = tuple(base.__name__ for base in kind.__mro__[1:-1])
+    return name, bases, message, text, error.__traceback__
