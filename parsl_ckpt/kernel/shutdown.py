@@ -3,6 +3,9 @@
     SIGTERM ─► C-level handler ─► wake-up fd ─► watcher thread ─► end every kernel ─► die of it
                      └─► (main thread, when it gets there) ─► previous handler
 
+Companions (sessions of loops, ``restart/signals.py``) are told before the kernels end, and have the
+last word before the process dies.
+
 *Guarantees.*  A signal handler is installed from the main thread only, with the first kernel, and
 what was installed before is called afterwards, or its default taken.  A second SIGTERM ends at
 once. SIGINT is left as it was: it raises KeyboardInterrupt in the main thread.  A forked child
@@ -40,6 +43,19 @@ class Endable(Protocol):
 
     def end_at_exit(self, exceptional: bool) -> None:
         """End at the plain end of the program, or after an uncaught exception."""
+
+
+class Companion(Protocol):
+    """Who has a say, beside the kernels, when a signal ends the process."""
+
+    def told(self) -> None:
+        """A signal has come; the kernels are ended after this."""
+
+    def last_words(self) -> None:
+        """The kernels have ended; the process dies when this returns."""
+
+
+companions: list[Companion] = []
 
 
 class _Endings:
@@ -102,7 +118,7 @@ def _install(endings: _Endings) -> None:
     if previous is None or previous is signal.SIG_IGN:
         return  # not Python's to handle, or the user wants it ignored
     endings.previous = previous
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGTERM, on_sigterm)
     endings.installed = True
     _watch(endings)
 
@@ -111,7 +127,7 @@ def _uninstall(endings: _Endings) -> None:
     if not endings.installed:
         return
     endings.installed = False
-    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+    if signal.getsignal(signal.SIGTERM) is on_sigterm:
         signal.signal(signal.SIGTERM, endings.previous)
     if endings.sender is not None:
         sender, endings.sender = endings.sender, None
@@ -150,28 +166,46 @@ def _watcher(endings: _Endings, receiver: socket.socket) -> None:
                         _die(endings)
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
+def on_sigterm(number: int, frame: FrameType | None) -> None:
+    """The handler of SIGTERM."""
     endings = _endings
     if endings is None:
         return
-    if endings.sender is None:  # no watcher
-        endings.signals += 1
-        if endings.signals > 1:
-            _die(endings)
-        threading.Thread(target=_end_all, args=(endings,), daemon=True).start()
+    begin()
     endings.ended.wait()
     if callable(endings.previous):
         _uninstall(endings)
         endings.previous(number, frame)
 
 
+def begin() -> Any:
+    """Begin to end the kernels, for handlers of SIGTERM; the watcher, where there is one, does so.
+
+    Returns:
+        The handler that was there before the kernels.
+    """
+    endings = _endings
+    if endings is None:
+        return None
+    if endings.sender is None:  # no watcher
+        endings.signals += 1
+        if endings.signals > 1:
+            _die(endings)
+        threading.Thread(target=_end_all, args=(endings,), daemon=True).start()
+    return endings.previous
+
+
 def _end_all(endings: _Endings) -> None:
     if not endings.begun.acquire(blocking=False):
         return
     try:
-        for kernel in list(endings.kernels):
+        calls = [companion.told for companion in companions]
+        calls += [kernel.end_on_signal for kernel in list(endings.kernels)]
+        if not callable(endings.previous):
+            calls += [companion.last_words for companion in companions]
+        for call in calls:
             try:
-                kernel.end_on_signal()
+                call()
             except BaseException:
                 logger.exception("Ending a kernel on a signal failed.")
     finally:
@@ -209,7 +243,7 @@ def _after_fork() -> None:
         signal.set_wakeup_fd(-1)
         endings.sender.close()  # the parent's copy stays open
         endings.sender = None
-    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+    if signal.getsignal(signal.SIGTERM) is on_sigterm:
         signal.signal(signal.SIGTERM, endings.previous)
 
 

@@ -1,0 +1,1 @@
+"""Restart sessions: a long loop records where it is, and continues there."""
