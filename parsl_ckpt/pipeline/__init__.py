@@ -1,0 +1,86 @@
+"""Pipelines: configured components that run on the kernel and resume where they failed.
+
+Rule of this room: it is built from apps, and the kernel knows nothing of it. ``config`` and
+``result`` are values, ``hooks`` are told, ``runner`` conducts, ``checkpoints`` keep the progress.
+
+Names are imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parsl_ckpt.kernel.breaker import CircuitBreakerConfig, CircuitState
+    from parsl_ckpt.kernel.policies import ResiliencePolicy
+    from parsl_ckpt.kernel.retrying import RetryConfig
+    from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
+    from parsl_ckpt.pipeline.config import (
+        ComponentConfig,
+        ComponentType,
+        ExecutorConfig,
+        PipelineConfig,
+        Problem,
+    )
+    from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, PipelineHooks
+    from parsl_ckpt.pipeline.result import (
+        ComponentResult,
+        ComponentStatus,
+        PipelineResult,
+        PipelineResultStatus,
+    )
+    from parsl_ckpt.pipeline.watching import InMemoryRegistry, LoggingHooks, MetricsHooks
+
+__all__ = [
+    "CircuitBreakerConfig",
+    "CircuitState",
+    "CompletedComponents",
+    "ComponentConfig",
+    "ComponentResult",
+    "ComponentStatus",
+    "ComponentType",
+    "CompositeHooks",
+    "ExecutorConfig",
+    "InMemoryRegistry",
+    "LoggingHooks",
+    "MetricsHooks",
+    "NoOpHooks",
+    "PipelineConfig",
+    "PipelineHooks",
+    "PipelineResult",
+    "PipelineResultStatus",
+    "Problem",
+    "ResiliencePolicy",
+    "RetryConfig",
+    "RunStart",
+]
+
+_HOMES = {
+    "kernel.breaker": ("CircuitBreakerConfig", "CircuitState"),
+    "kernel.policies": ("ResiliencePolicy",),
+    "kernel.retrying": ("RetryConfig",),
+    "pipeline.completed": ("CompletedComponents", "RunStart"),
+    "pipeline.config": (
+        "ComponentConfig", "ComponentType", "ExecutorConfig", "PipelineConfig", "Problem",
+    ),
+    "pipeline.hooks": ("CompositeHooks", "NoOpHooks", "PipelineHooks"),
+    "pipeline.result": (
+        "ComponentResult", "ComponentStatus", "PipelineResult", "PipelineResultStatus",
+    ),
+    "pipeline.watching": ("InMemoryRegistry", "LoggingHooks", "MetricsHooks"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'parsl_ckpt.pipeline' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"parsl_ckpt.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
