@@ -6,7 +6,7 @@ once; where an answer needs to know what comes later, more is kept rather than l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 from . import format as fmt
 from .frames import Whole, decode
@@ -17,9 +17,10 @@ class Choice:
 
     def __init__(
         self, removed: set[bytes], named: set[bytes],
-        has_blobs: Callable[[Sequence[tuple[bytes, int]]], bool],
+        has_blobs: Callable[[Sequence[tuple[bytes, int]]], bool], pins: Set[bytes],
     ) -> None:  # fmt: skip
         self._removed = removed
+        self._pins = pins
         self._named = named
         self._has_blobs = has_blobs
         self._keys: set[bytes] = set()  # of results, 16 bytes of each
@@ -61,6 +62,13 @@ class Choice:
         if isinstance(record, fmt.Note):
             self.about = record.record_id
             return self._first("note", record.record_id, record.name)
+        if isinstance(record, fmt.Pin):
+            if frame.record_id not in self._pins:
+                self.superseded += 1
+                return False
+        elif isinstance(record, fmt.Unkept):
+            self.parents.update(parent for _, parent in record.parents)
+            return self._first("unkept", record.key)
         return self._first(frame.record_id)
 
     def _keeps_result(self, record_id: bytes, result: fmt.Result) -> bool:

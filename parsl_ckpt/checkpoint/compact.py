@@ -9,7 +9,8 @@
 Guarantees:
 
 * What is found under any key afterwards is what was found before: the newest whole result of each
-  key, the results that aliases name, and the tombstones that still speak of something.
+  key, the results that aliases and named sets name, and the tombstones that still speak of
+  something.
 * A crash at any instruction loses nothing: nothing is removed before all of it stands elsewhere, on
   the disk; what is then removed goes in an order in which no tombstone leaves before what it
   removes.
@@ -37,6 +38,7 @@ from .choice import Choice
 from .frames import Frames, Whole, decode
 from .inventory import Place
 from .items import removed_in
+from .pins import Census, census
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles, Segment, parse_name
 
@@ -102,7 +104,8 @@ def compact(
             if place.directory not in inside and place.foreign is None
         ]
         removed = removed_in(backend, others, signer)
-        work = _Group(backend, group, removed, progress or (lambda _: None), signer)
+        pinned = census(backend, others, removed, signer).targets
+        work = _Group(backend, group, removed, progress or (lambda _: None), signer, pinned)
         try:
             work.open()
             if work.begun():  # what was listed may have become another's, before or while
@@ -207,6 +210,7 @@ class _Group:
         removed: set[bytes],
         progress: Progress,
         signer: object,
+        pinned: frozenset[bytes],
     ) -> None:
         self.places = list(places)
         self.target = places[-1]
@@ -216,7 +220,8 @@ class _Group:
         self._signer = rewrite.chain_of_its_own(signer)
         self._opened: list[_Opened] = []
         self._removed = removed  # by others; and, once all is open, by these
-        self._named: set[bytes] = set()  # by aliases
+        self._named: set[bytes] = set(pinned)  # by aliases, and by names in sets
+        self._pins: frozenset[bytes] = frozenset()  # those that count
         self._extra: list[Entry] = []  # tombstones that stay, run records with their run's name
         self._blobs: dict[bytes, tuple[str, int]] = {}  # digest -> where it is, size
         self._wanted: set[bytes] = set()
@@ -235,13 +240,14 @@ class _Group:
                 digest = inventory.blob_digest(path)
                 if digest is not None:
                     self._blobs[digest] = (path, file.size)
+        pins: list[tuple[bytes, fmt.Pin]] = []
         for segment in self._segments():
             frames = Frames(segment, growing=False, signer=self._signer)
             one = _Opened(frames)
             self._opened.append(one)
             for offset, kind, _ in frames.walk(self._damaged):
                 one.offsets.append(offset)
-                if kind in (fmt.TOMBSTONE, fmt.ALIAS):
+                if kind in (fmt.TOMBSTONE, fmt.ALIAS, fmt.PIN):
                     frame = frames.read(offset)
                     record = decode(frame) if frame is not None else None
                     if isinstance(record, fmt.Tombstone):
@@ -249,6 +255,14 @@ class _Group:
                         self._removed.update(record.record_ids)
                     elif isinstance(record, fmt.Alias):
                         self._named.add(record.record_id)
+                    elif isinstance(record, fmt.Pin) and frame is not None:
+                        pins.append((frame.record_id, record))
+        seen = Census()
+        for record_id, pin in pins:
+            if record_id not in self._removed:
+                seen.see(record_id, pin)
+        self._pins = seen.current
+        self._named |= seen.targets
         self._named -= self._removed
 
     def begun(self) -> bool:
@@ -274,7 +288,7 @@ class _Group:
 
     def select(self) -> None:
         """Decide what is kept."""
-        choice = Choice(self._removed, self._named, self._has_blobs)
+        choice = Choice(self._removed, self._named, self._has_blobs, self._pins)
         placed: dict[bytes, _Opened] = {}  # where the targets of tombstones stand
         notes: list[tuple[_Opened, int, bytes]] = []
         removed, keeps = self._removed, choice.keeps

@@ -60,9 +60,10 @@ TAG_SIZE = 16
 SIGNATURE_SIZE = 2 * TAG_SIZE
 
 RESULT, FAILURE, ALIAS, NOTE, CODE, RUN, TOMBSTONE, PIN, SESSION, INDEX = range(1, 11)
+UNKEPT = 11
 KIND_NAMES = {
     RESULT: "result", FAILURE: "failure", ALIAS: "alias", NOTE: "note", CODE: "code", RUN: "run",
-    TOMBSTONE: "tombstone", PIN: "pin", SESSION: "session", INDEX: "index",
+    TOMBSTONE: "tombstone", PIN: "pin", SESSION: "session", INDEX: "index", UNKEPT: "unkept",
 }  # fmt: skip
 
 INLINE_LIMIT = 64 * 1024  # larger data is a part of its own, as large buffers are
@@ -246,11 +247,54 @@ class Tombstone(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reason: str = ""
 
 
-Record = Union[Result, Failure, Alias, Note, Code, Run, Tombstone]  # noqa: UP007 (runtime, 3.10)
+class Pin(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A name given to a result, in a set of such names.  The newest of a set and name counts.
+
+    Attributes:
+        set: the set, as bytes of any kind: UTF-8 with surrogates passed, where it was text.
+        name: the name, likewise.
+        key: the value key of the result.
+        record_id: the result.
+        at: what tells which is newest: nanoseconds since the epoch, or one more than that of the
+            pin that this one takes the place of.
+        lineage: the lineage key by which the result was found, or None.
+    """
+
+    set: bytes
+    name: bytes
+    key: bytes
+    record_id: bytes
+    at: int
+    lineage: bytes | None = None
+
+
+class Unkept(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A call that came to a value which was not kept; what was computed from it names this record.
+
+    Fields as those of a result; ``size`` is how many bytes the value would have taken, 0 if that is
+    not known.
+    """
+
+    key: bytes
+    lineage: bytes | None = None
+    app: str = ""
+    code: bytes = b""
+    parents: tuple[tuple[bytes, bytes], ...] = ()
+    began: float = 0.0
+    seconds: float = 0.0
+    tries: int = 1
+    worker: str = ""
+    tid: int = -1
+    size: int = 0
+
+
+Record = Union[  # noqa: UP007 (runtime, 3.10)
+    Result, Failure, Alias, Note, Code, Run, Tombstone, Pin, Unkept
+]
 
 KIND_OF: dict[type, int] = {
     Result: RESULT, Failure: FAILURE, Alias: ALIAS, Note: NOTE, Code: CODE, Run: RUN,
-    Tombstone: TOMBSTONE,
+    Tombstone: TOMBSTONE, Pin: PIN, Unkept: UNKEPT,
 }  # fmt: skip
 _DECODERS: dict[int, Any] = {
     kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()
@@ -290,7 +334,7 @@ def decode_record(kind: int, payload: bytes | memoryview) -> Record | None:
 
 def keys_of(record: Record) -> tuple[bytes, ...]:
     """What a record is indexed under: at most two keys, of which the first 8 bytes count."""
-    if isinstance(record, (Result, Failure)):
+    if isinstance(record, (Result, Failure, Unkept)):
         if not record.key:
             return ()  # the failure of a task that has no address
         if record.lineage is None or record.lineage == record.key:
@@ -304,7 +348,19 @@ def keys_of(record: Record) -> tuple[bytes, ...]:
         return (record.digest,)
     if isinstance(record, Run):
         return (RUN_KEY,)
+    if isinstance(record, Pin):
+        return (set_key(record.set), name_key(record.set, record.name))
     return ()
+
+
+def set_key(name: bytes) -> bytes:
+    """What all pins of a set are indexed under."""
+    return blake3(b"parsl_ckpt set " + name).digest()
+
+
+def name_key(of: bytes, name: bytes) -> bytes:
+    """What the pins of one name in a set are indexed under."""
+    return blake3(b"parsl_ckpt pin " + blake3(of).digest() + name).digest()
 
 
 def _escaped(value: Any) -> Any:

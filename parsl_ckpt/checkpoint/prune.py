@@ -10,7 +10,9 @@ leaves what it had not come to for the next time, when room is made for what wen
 run that lives is not touched, and no blob that one could be about to name is removed, because a run
 names blobs of its own directory only.
 
-What was computed from a pruned result stays valid: its tombstone leaves with it.
+What was computed from a pruned result stays valid: its tombstone leaves with it.  What a named set
+names is left alone, and of a run that has such a result, or the name itself, only the rest goes;
+what is removed by name is removed, and its runs hand on the names that they held.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from .compact import PRUNED
 from .frames import Frames, decode
 from .inventory import Place
 from .items import Filter, Item, items, removed_in
+from .pins import Census, census, pins_to_hand_on
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles
 
@@ -47,6 +50,7 @@ class Pruned:
         before, after: bytes of the run directory.
         left: runs that were left alone, with the reason.
         reclaimed: bytes of records removed earlier, the room of which was not free yet.
+        pinned: how many records were left because a named set names them.
     """
 
     records: int = 0
@@ -57,6 +61,7 @@ class Pruned:
     after: int = 0
     left: dict[str, str] = field(default_factory=dict)
     reclaimed: int = 0
+    pinned: int = 0
 
     def tell(self, chosen: Sequence[Item]) -> None:
         """Count records that go."""
@@ -108,8 +113,13 @@ def prune(
     done = Pruned(left={one.name: one.untouchable for one in places if one.untouchable})
     done.before = done.after = sum(inventory.size(backend, place) for place in places)
     rest = list(places)
+    held: list[Place] = []
+    pins = census(backend, places, removed_in(backend, places, signer), signer)
     if keep_runs is not None:
         victims = [one for one in places[: len(places) - keep_runs] if not one.untouchable]
+        held = [one for one in victims if _holds(backend, one, pins, signer)]
+        done.left.update(dict.fromkeys((one.name for one in held), "a named set needs it"))
+        victims = [one for one in victims if one not in held]
         rest = [one for one in places if one not in victims]
         done.runs = [place.name for place in victims]
         done.bytes += sum(inventory.size(backend, place) for place in victims)
@@ -124,10 +134,19 @@ def prune(
         rewrite.settle(backend, rest)
         done.reclaimed = reclaim(backend, quiet, signer)
     if only is not None or max_bytes is not None:
+        targets = pins.targets
         chosen = list(items(backend, quiet, only, signer, progress))
+        done.pinned = sum(item.record_id in targets for item in chosen)
+        chosen = [item for item in chosen if item.record_id not in targets]
+        chosen = [item for item in chosen if item.place not in held]
         if max_bytes is not None:
             excess = sum(inventory.size(backend, place) for place in rest) - max_bytes
             chosen = cheapest(chosen, excess)
+    for item in items(backend, held, None, signer):
+        if item.record_id in pins.targets:
+            done.pinned += 1
+        else:
+            chosen.append(item)
     done.tell(chosen)
     if not dry_run:
         remove_items(backend, chosen, progress=progress, signer=signer)
@@ -172,6 +191,21 @@ def cheapest(candidates: Sequence[Item], excess: int) -> list[Item]:
             if not users[blob]:
                 excess -= size  # nobody else names it
     return chosen
+
+
+def _holds(backend: Backend, place: Place, pins: Census, signer: object) -> bool:
+    """Whether a pin stands in a run that counts, or a result that one names."""
+    wanted = pins.current | pins.targets
+    if not wanted:
+        return False
+    for segment in inventory.segments(backend, [place], OpenFiles()):
+        try:
+            frames = Frames(segment, growing=False, signer=signer)
+            if any(frame.record_id in wanted for frame in frames.whole()):
+                return True
+        except (OSError, FormatError):
+            continue  # verify tells
+    return False
 
 
 def _cost(item: Item) -> tuple[float, float]:
@@ -373,6 +407,12 @@ def remove_runs(
     if heirs:
         chain = rewrite.chain_of_its_own(signer)
         _hand_on_tombstones(backend, trusted, heirs[-1], chain)
+        pins = pins_to_hand_on(backend, trusted, rest, signer)
+        if pins:
+            sequence = rewrite.next_sequence(backend, heirs[-1].directory)
+            rewrite.write_segment(
+                backend, heirs[-1].directory, sequence, map(entry_of, pins), chain
+            )
     for place in victims:
         remove_place(backend, place)
 

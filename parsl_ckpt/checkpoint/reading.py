@@ -235,6 +235,14 @@ class Reading:
         for _, _, record in self._at(key):
             yield record
 
+    def identified(self, key: bytes) -> Iterator[tuple[bytes, Record]]:
+        """(record id, record) of what :meth:`lookup` gives, without what is removed."""
+        for entry in self._writing.held_under(key):
+            if entry.record_id not in self.catalog.removed:
+                yield entry.record_id, entry.record
+        for _, record_id, record in self._at(key):
+            yield record_id, record
+
     def records(self) -> Iterator[tuple[str, bytes, Record]]:
         """(directory, record id, record) of everything whole, from the oldest on."""
         for segment, _, record_id, record in self._everything():

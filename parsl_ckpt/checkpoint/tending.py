@@ -121,7 +121,8 @@ class Tending(Removing):
         from . import inventory, prune
         from .compact import PRUNED
         from .exclusive import alone
-        from .items import items
+        from .items import items, removed_in
+        from .pins import census
 
         wanted = prune.wish(apps, older_than, larger_than, failures)
         if wanted is None and max_bytes is None:
@@ -141,9 +142,15 @@ class Tending(Removing):
                 return done  # nothing was ever written
             place = inventory.own_place(self._backend, path)
             with alone(self._backend, inventory.root_of(place)):
-                found = list(items(self._backend, [place], None, self.catalog.signer, progress))
+                signer = self.catalog.signer
+                around = inventory.around(self._backend, place)
+                removed = removed_in(self._backend, around, signer)
+                pins = census(self._backend, around, removed, signer).targets
+                found = list(items(self._backend, [place], None, signer, progress))
                 done.before = done.after = self._size(place, found)
                 chosen = found if wanted is None else [item for item in found if wanted(item)]
+                done.pinned = sum(item.record_id in pins for item in chosen)
+                chosen = [item for item in chosen if item.record_id not in pins]
                 if max_bytes is not None:
                     chosen = prune.cheapest(chosen, done.before - max_bytes)
                 done.tell(chosen)
