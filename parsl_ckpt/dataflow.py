@@ -49,6 +49,7 @@ from parsl_ckpt.observe.runlog import Reporter
 if TYPE_CHECKING:
     from parsl_ckpt.apps.blessing import Blessing
     from parsl_ckpt.checkpoint.budget import Budget
+    from parsl_ckpt.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -331,6 +332,22 @@ class DataFlowKernel(Questions):
         from parsl_ckpt.apps.blessing import revoke
 
         return revoke(self.kernel, app.spec_on(self.kernel))
+
+    def plan(self) -> Plan:
+        """Record calls of apps instead of making them, and then make those that are needed.
+
+        Returns:
+            A :class:`~parsl_ckpt.plan.plan.Plan`, to be used in a with statement.
+
+        >>> with dfk.plan() as plan:  # doctest: +SKIP
+        ...     model = fit([clean(read(file)) for file in files])
+        >>> plan.run().results()  # doctest: +SKIP
+
+        The idea is that of the graph-level restart of earthkit-workflows' *cascade*.
+        """
+        from parsl_ckpt.plan.plan import Plan
+
+        return Plan(self.kernel, self.kernel.desk, self._asking.planned)
 
     def wait_for_current_tasks(self) -> None:
         """Wait until no task is under way.

@@ -7,6 +7,7 @@ anew by the next record that needs it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -90,6 +91,25 @@ class Blobs:
             file.close()
         self._remember(path, stamp)
         return view
+
+    def glance(self, directory: str, digest: bytes, size: int) -> None:
+        """See that a blob is there and has its size, without reading it.
+
+        Raises:
+            UnreadableRecordError: it is missing, or has another size.
+        """
+        path = _path(directory, digest)
+        try:
+            with contextlib.closing(self._backend.open_under(directory, _name(digest))) as file:
+                found = file.size()
+        except OSError as error:
+            raise _unreadable(path, f"cannot be opened ({error})") from error
+        if found != size:
+            raise _unreadable(path, f"has {found} bytes in place of {size}")
+
+    def has(self, directory: str, digest: bytes, size: int) -> bool:
+        """Whether a good blob is there."""
+        return self._present(_path(directory, digest), digest, size)
 
     def discard(self, directory: str, digest: bytes) -> None:
         """Remove a blob that no record names."""

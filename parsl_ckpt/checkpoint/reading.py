@@ -248,6 +248,43 @@ class Reading:
         for segment, _, record_id, record in self._everything():
             yield segment.directory, record_id, record
 
+    def newest_of(self, kind: int) -> Iterator[Record]:
+        """Whole records of one kind, from the newest segment on."""
+        for segment in reversed(self._all_segments()):
+            try:
+                places = [place[0] for place in segment.walk().headers() if place[1] == kind]
+            except OSError as error:
+                self.catalog.report("directory", segment.path, f"{segment.path}: {error}.")
+                continue
+            for offset in reversed(places):
+                found = self._frame(segment, offset)
+                if found is not None:
+                    yield found[1]
+
+    def sound(self, stored: Stored, whole: bool = False) -> bool:
+        """Whether the value of a result seems to be there; if not, an older one is found from then on.
+
+        Args:
+            stored: the result.
+            whole: whether all of it is read and compared with its digests; else it is seen only
+                that its blobs are there and have their sizes.
+        """
+        result = stored.result
+        try:
+            if whole:
+                self._encoded(stored)
+            else:
+                for digest, size in result.blobs:
+                    self._blobs.glance(stored.directory, digest, size)
+        except (FormatError, UnreadableRecordError) as error:
+            if self._moved(stored) is not None:
+                return True
+            self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
+            if isinstance(error, FormatError) or _for_good(error):
+                self._lost.add(stored.record_id)
+            return False
+        return True
+
     @property
     def problems(self) -> list[Problem]:
         """What was found wrong and worked around."""

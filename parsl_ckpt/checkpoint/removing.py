@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .format import Record, Result, Tombstone
+from .format import TOMBSTONE, Record, Result, Tombstone
 from .mapping import Mapping
 
 if TYPE_CHECKING:
@@ -43,6 +43,18 @@ class Removing(Mapping):
         if found:
             self.remove(*found, reason="forgotten")
         return len(found)
+
+    def revoked(self) -> frozenset[bytes]:
+        """Ids of the records that were removed because they do not hold, and not to make room."""
+        from .compact import PRUNED
+
+        if not self.catalog.removed:
+            return frozenset()
+        found: set[bytes] = set()
+        for record in self.newest_of(TOMBSTONE):
+            if isinstance(record, Tombstone) and record.reason != PRUNED:
+                found.update(record.record_ids)
+        return frozenset(found)
 
     def invalidate(self, app: str, before: float | None = None) -> int:
         """Remove the results of some apps; how many records that were.

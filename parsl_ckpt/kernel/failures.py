@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import traceback
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import Any, NoReturn
 
-from parsl_ckpt.errors import DependencyError, NotStartedError
+from parsl_ckpt.errors import DependencyError, KernelError, NotStartedError
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.task import Task
 
@@ -96,4 +96,17 @@ def not_started(task: Task) -> NotStartedError:
         hint="Set lazyErrors to True to go on after failures.",
         app=task.spec.name,
         tid=task.tid,
+    )
+
+
+def unexplained(future: AppFuture) -> NoReturn:
+    """Why a call ran, of a kernel that nobody has told what could know.
+
+    Raises:
+        KernelError: always.
+    """
+    raise KernelError(
+        "This kernel cannot tell why a call ran.",
+        hint="Run it with DataFlowKernel or parsl_ckpt.load().",
+        tid=future.tid,
     )

@@ -23,7 +23,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from parsl_ckpt.errors import KernelError
 from parsl_ckpt.kernel import task as states
@@ -49,7 +49,10 @@ Callback = Callable[[Future[Any]], object]
 
 
 class Lazy(Protocol):
-    """Where the value of a hit comes from."""
+    """Where the value of a hit comes from, or of a call that nobody has begun."""
+
+    #: Whether nobody has begun it.
+    sleeps: ClassVar[bool]
 
     def load(self, future: AppFuture) -> bool:
         """Finish the future with its value; False if it cannot be had and is computed instead."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import msgspec
 
@@ -55,6 +55,8 @@ class Call(msgspec.Struct, gc=False, eq=False):
     kernel: Kernel
     spec: Spec
     arguments: Arguments
+
+    sleeps: ClassVar[bool] = False
 
     def load(self, future: AppFuture) -> bool:
         """Take the value into the future; where there is none, have the task run instead."""

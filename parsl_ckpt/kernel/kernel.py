@@ -29,7 +29,7 @@ from typing import Any
 
 from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.store import Entry, Store, Stored
-from parsl_ckpt.errors import DependencyError, KernelError, ParslCkptError
+from parsl_ckpt.errors import DependencyError, ParslCkptError
 from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.identity.privacy import Privacy
 from parsl_ckpt.kernel import task as states
@@ -40,13 +40,14 @@ from parsl_ckpt.kernel.elsewhere import Elsewhere
 from parsl_ckpt.kernel.entering import Entering
 from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.execution import Execution
-from parsl_ckpt.kernel.failures import not_started
+from parsl_ckpt.kernel.failures import not_started, unexplained
 from parsl_ckpt.kernel.forked import watch
 from parsl_ckpt.kernel.futures import AppFuture, Callback
 from parsl_ckpt.kernel.hits import Hit, Inputs, Look, mark
 from parsl_ckpt.kernel.joining import await_joined
 from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
+from parsl_ckpt.kernel.planning import Desk, awake
 from parsl_ckpt.kernel.problems import Problems
 from parsl_ckpt.kernel.records import History, record_of
 from parsl_ckpt.kernel.resilience import RetryPolicy
@@ -143,7 +144,7 @@ class Kernel:
         self._effects: list[Callable[[], None]] = []
         self._idle: list[Any] = []
         # What answers AppFuture.why(); set by who knows more than this room.
-        self.explain: Callable[[AppFuture], Any] | None = None
+        self.explain: Callable[[AppFuture], Any] = unexplained
         # Who fetches and delivers files of other schemes, for executors that do not say.
         self.storage_access: Sequence[Any] = ()
         # Who is asked about calls of which nothing is recorded, if anybody is.
@@ -161,9 +162,10 @@ class Kernel:
         self.privacy = privacy or Privacy()
         # The stages on both sides of the owner.
         self.execution = Execution(self, executors, internal)
-        self.submission = Submission(self, self.execution)
+        self.submission: Submission = Submission(self, self.execution)
         self.entering = Entering(self, self.execution)
         self.submit = self.submission.submit
+        self.desk = Desk(self)
         self.sharing = Sharing(self, leases) if leases is not None else None
         self._single_flight = single_flight
         self.calls = Calls(self)
@@ -210,6 +212,8 @@ class Kernel:
         self.tasks[task.tid] = task
         for future in task.inputs:
             if isinstance(future, AppFuture) and future._kernel is self:
+                if future._lazy is not None and not awake(future, task):
+                    return
                 producer = future._task
                 if producer is not None and producer.state not in states.FINAL_STATES:
                     task.missing += 1
@@ -552,16 +556,10 @@ class Kernel:
 
     def lift(self, future: AppFuture, kind: str, item: Any) -> AppFuture:
         """A future of an item or an attribute of another future's value."""
-        return self.submission.submit(lifted_spec(kind), (future, item), {})
+        return self.submit(lifted_spec(kind), (future, item), {})
 
     def why(self, future: AppFuture) -> Any:
         """Why the task of a future ran, or did not have to; see :meth:`AppFuture.why`."""
-        if self.explain is None:
-            raise KernelError(
-                "This kernel cannot tell why a call ran.",
-                hint="Run it with DataFlowKernel or parsl_ckpt.load().",
-                tid=future.tid,
-            )
         return self.explain(future)
 
     def state_counts(self) -> dict[str, int]:

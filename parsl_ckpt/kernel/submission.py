@@ -98,14 +98,7 @@ class Submission:
                 return self._submit_cached(spec, arguments, future, refresh)
         except Exception as error:
             return self._fail(spec, future, error)
-        if not self._resolving.by_lineage:  # else as the caller has them
-            args, kwargs = arguments.args, arguments.kwargs
-        task = Task(future.tid, spec, arguments, future)
-        future._task = task
-        self._execution.attempt(task, args, kwargs)
-        kernel.tasks[task.tid] = task
-        self._execution.launch(task)
-        return future
+        return self._submit_uncached(spec, arguments, future, args, kwargs)
 
     def fail(self, spec: Spec, error: Exception) -> AppFuture:
         """A future for a call that cannot be made.
@@ -147,6 +140,25 @@ class Submission:
         task.refresh = task.alone = True
         task.pristine = False
         return self._wait(task, future)
+
+    def _submit_uncached(
+        self,
+        spec: Spec,
+        arguments: Arguments,
+        future: AppFuture,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AppFuture:
+        """A call that is not cached and whose inputs are all known."""
+        if not self._resolving.by_lineage:  # else as the caller has them
+            args, kwargs = arguments.args, arguments.kwargs
+        kernel = self._kernel
+        task = Task(future.tid, spec, arguments, future)
+        future._task = task
+        self._execution.attempt(task, args, kwargs)
+        kernel.tasks[task.tid] = task
+        self._execution.launch(task)
+        return future
 
     def _submit_cached(
         self, spec: Spec, arguments: Arguments, future: AppFuture, refresh: bool

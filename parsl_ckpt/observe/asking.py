@@ -27,6 +27,7 @@ from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.identity.outlining import Outliner
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.outputs import Holding, validity
+from parsl_ckpt.kernel.planning import Planned
 from parsl_ckpt.kernel.task import Spec, Task
 from parsl_ckpt.observe.reasons import (
     Expired,
@@ -39,6 +40,7 @@ from parsl_ckpt.observe.reasons import (
     Waiting,
 )
 from parsl_ckpt.observe.why import Call, Why, call_of, restored, run_of
+from parsl_ckpt.plan.standing import HIT, Standing
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
@@ -97,6 +99,19 @@ class Asking:
             known = describe(self._kernel)
         with self._lock:
             return self._call(known[1], args, kwargs, request)
+
+    def planned(self, future: AppFuture, standing: Standing) -> Reason:
+        """Why a call of a plan would run, or where its outcome would come from."""
+        lazy = future._lazy
+        assert isinstance(lazy, Planned)
+        spec = lazy.spec
+        if standing.state == HIT and standing.stored is not None:
+            return restored(standing.stored)
+        if not spec.cache or spec.addresser is None:
+            return NotCached(spec.name, "because the app is not cached (cache=True)")
+        if not self._kernel.memo.lookup:
+            return NotCached(spec.name, self._off)
+        return Unknown(spec.name, standing.why)
 
     # --- futures ---
 

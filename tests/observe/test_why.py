@@ -21,6 +21,7 @@ from parsl_ckpt.errors import (
     UnidentifiableValueError,
 )
 from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.failures import unexplained
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.observe.reasons import (
     Again,
@@ -504,7 +505,7 @@ def test_what_cannot_be_explained(program: Program) -> None:
 
 def test_a_kernel_of_its_own_cannot_tell() -> None:
     class Owner:
-        explain = None
+        explain = staticmethod(unexplained)
         why = Kernel.why
 
     with pytest.raises(KernelError, match="cannot tell"):
