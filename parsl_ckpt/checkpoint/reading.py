@@ -262,7 +262,7 @@ class Reading:
                     yield found[1]
 
     def sound(self, stored: Stored, whole: bool = False) -> bool:
-        """Whether the value of a result seems to be there; if not, an older one is found from then on.
+        """Whether the value of a result seems to be there; if not, an older one is found from now.
 
         Args:
             stored: the result.

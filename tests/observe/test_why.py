@@ -20,8 +20,8 @@ from parsl_ckpt.errors import (
     NotAnAppError,
     UnidentifiableValueError,
 )
-from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.failures import unexplained
+from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.observe.reasons import (
     Again,

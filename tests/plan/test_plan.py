@@ -290,7 +290,7 @@ def test_futures_that_are_not_of_the_plan_are_arguments_like_any_other(run):
     outside, foreign = read("a"), cf.Future()
     assert outside.result() == "text of a"
     with dfk.plan() as plan:
-        first, second = clean(outside), clean(foreign)
+        clean(outside), clean(foreign)
     assert len(plan) == 2 and len(plan.look().run) == 2
     outcomes = plan.run()
     foreign.set_result("text of f")
@@ -489,7 +489,7 @@ def test_with_check_a_payload_with_a_wrong_byte_is_noticed_as_well(run, tmp_path
     for blob in blobs(tmp_path):
         if blob.stat().st_size == 300_000:
             spoil(blob)
-    plan, data, weight = weighed(run())
+    plan, _, weight = weighed(run())
     outcomes = plan.run(check=True)
     assert outcomes.trim.run == (plan.name(weight),)
     assert outcomes.results() == [bytes([1]) * 300_000] and ran() == [("weigh",)]
@@ -499,7 +499,7 @@ def test_damage_that_is_found_later_has_that_branch_computed_again(run, tmp_path
     weighed(run())[0].run().results()
     for blob in blobs(tmp_path):
         spoil(blob)
-    plan, data, weight = weighed(run())
+    plan, data, _ = weighed(run())
     outcomes = plan.run()
     assert outcomes.trim.run == ()
     with pytest.warns(pc.CheckpointWarning):
@@ -552,12 +552,11 @@ def test_a_plan_runs_once(run):
 
 def test_a_plan_is_not_run_while_it_is_recorded_nor_after_its_block_has_failed(run):
     dfk = run()
-    with pytest.raises(ZeroDivisionError):
-        with dfk.plan() as plan:
-            read("a")
-            with pytest.raises(PlanUsedError):
-                plan.run()
-            _ = 1 / 0
+    with pytest.raises(ZeroDivisionError), dfk.plan() as plan:
+        read("a")
+        with pytest.raises(PlanUsedError):
+            plan.run()
+        _ = 1 / 0
     with pytest.raises(PlanUsedError):
         plan.run()
     assert read("b").result() == "text of b"  # calls are made again
