@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.dataflow import DataFlowKernel, clear, dfk, load
     from parsl_ckpt.errors import (
         CheckpointNotSavedError,
+        CircuitBreakerOpenError,
         ConfigurationError,
         DependencyError,
         JoinError,
@@ -34,10 +35,18 @@ if TYPE_CHECKING:
     )
     from parsl_ckpt.executors import ProcessPoolExecutor, ThreadPoolExecutor, wrap
     from parsl_ckpt.identity.values import id_for_memo
+    from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
     from parsl_ckpt.kernel.futures import AppFuture
     from parsl_ckpt.kernel.memoizer import BasicMemoizer, Memoizer
+    from parsl_ckpt.kernel.policies import (
+        CircuitBreakerConfigs,
+        ResiliencePolicies,
+        ResiliencePolicy,
+        RetryPolicies,
+    )
     from parsl_ckpt.kernel.problems import CheckpointWarning
     from parsl_ckpt.kernel.randomness import task_rng
+    from parsl_ckpt.kernel.retrying import RetryConfig
     from parsl_ckpt.kernel.streams import AUTO_LOGNAME
     from parsl_ckpt.observe.results import results
 
@@ -50,6 +59,10 @@ __all__ = [
     "BasicMemoizer",
     "CheckpointNotSavedError",
     "CheckpointWarning",
+    "CircuitBreaker",
+    "CircuitBreakerConfig",
+    "CircuitBreakerConfigs",
+    "CircuitBreakerOpenError",
     "Config",
     "ConfigurationError",
     "DataFlowKernel",
@@ -61,6 +74,10 @@ __all__ = [
     "NoDataFlowKernelError",
     "ParslCkptError",
     "ProcessPoolExecutor",
+    "ResiliencePolicies",
+    "ResiliencePolicy",
+    "RetryConfig",
+    "RetryPolicies",
     "Store",
     "ThreadPoolExecutor",
     "TypedApp",
@@ -87,15 +104,21 @@ _HOMES = {
     "config": ("Config",),
     "dataflow": ("DataFlowKernel", "clear", "dfk", "load"),
     "errors": (
-        "CheckpointNotSavedError", "ConfigurationError", "DependencyError", "JoinError",
-        "KernelClosedError", "NoDataFlowKernelError", "ParslCkptError",
+        "CheckpointNotSavedError", "CircuitBreakerOpenError", "ConfigurationError",
+        "DependencyError", "JoinError", "KernelClosedError", "NoDataFlowKernelError",
+        "ParslCkptError",
     ),
     "executors": ("ProcessPoolExecutor", "ThreadPoolExecutor", "wrap"),
     "identity.values": ("id_for_memo",),
+    "kernel.breaker": ("CircuitBreaker", "CircuitBreakerConfig"),
     "kernel.futures": ("AppFuture",),
     "kernel.memoizer": ("BasicMemoizer", "Memoizer"),
+    "kernel.policies": (
+        "CircuitBreakerConfigs", "ResiliencePolicies", "ResiliencePolicy", "RetryPolicies",
+    ),
     "kernel.problems": ("CheckpointWarning",),
     "kernel.randomness": ("task_rng",),
+    "kernel.retrying": ("RetryConfig",),
     "observe.results": ("results",),
     "kernel.streams": ("AUTO_LOGNAME",),
 }  # fmt: skip

@@ -39,11 +39,14 @@ from parsl_ckpt.executors.pickling import ByValue
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.commands import BashRunner
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.policies import ResiliencePolicy
 from parsl_ckpt.kernel.request import RESERVED
+from parsl_ckpt.kernel.retrying import RetryConfig
 from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.kernel.validity import Recorded, Validity, seconds_valid
@@ -291,6 +294,11 @@ class AppBase:
             valid=self._validity(kernel),
             observed=options.observed,
             keep_arguments=options.keep_arguments,
+            resilience=kernel.retries.resolved(
+                self._name,
+                f"{self.__module__}.{getattr(fn, '__qualname__', self._name)}",
+                options.policy(self._name),
+            ),
             source=fn,
             ignored=tuple(options.ignore_for_cache or ()),
         )
@@ -378,6 +386,9 @@ def python_app(
     single_flight: str | None = None,
     walltime: Span | None = None,
     keep_arguments: bool = False,
+    retry: RetryConfig | None = None,
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
+    resilience: ResiliencePolicy | None = None,
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -412,6 +423,13 @@ def python_app(
             :class:`~parsl_ckpt.errors.AppTimeout`; on an executor of processes it is stopped.
         keep_arguments: keep the arguments beside the record of which that has digests only, up to
             a megabyte each, so that ``dfk.results()`` has them; secret ones are never kept.
+        retry: how a call that failed is tried again, in the place of the configuration's
+            ``retries`` and ``retry_handler``. While it waits for that it holds no worker.
+        circuit_breaker: when the app is left alone: a call that is not let through fails at once
+            with :class:`~parsl_ckpt.errors.CircuitBreakerOpenError` and costs no attempt. A
+            :class:`~parsl_ckpt.kernel.breaker.CircuitBreaker` in the place of a configuration is
+            shared by all apps that have it.
+        resilience: both, in the place of these two.
 
     Returns:
         An app: call it as the function, get a future.
@@ -428,6 +446,7 @@ def python_app(
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
         single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
+        retry=retry, circuit_breaker=circuit_breaker, resilience=resilience,
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from parsl_ckpt.apps.app import _decorate
 from parsl_ckpt.apps.options import Options
 from parsl_ckpt.apps.typed import BashDecorator, TypedApp
+from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
+from parsl_ckpt.kernel.policies import ResiliencePolicy
+from parsl_ckpt.kernel.retrying import RetryConfig
 from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.validity import Recorded
 
@@ -39,6 +42,9 @@ def bash_app(
     valid_if: Callable[[Recorded], object] | None = None,
     single_flight: str | None = None,
     walltime: Span | None = None,
+    retry: RetryConfig | None = None,
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
+    resilience: ResiliencePolicy | None = None,
 ) -> Any:
     """Make an app of a function that returns a command line for bash; with or without parentheses.
 
@@ -49,7 +55,7 @@ def bash_app(
 
     Args:
         function, data_flow_kernel, cache, executors, ignore_for_cache, version, code, lineage,
-            secret, valid_for, valid_if, single_flight: as for
+            secret, valid_for, valid_if, single_flight, retry, circuit_breaker, resilience: as for
             :func:`~parsl_ckpt.apps.app.python_app`.
         walltime: how long the command may take, unless the call says otherwise by a keyword of that
             name: seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. One that takes longer is
@@ -77,6 +83,7 @@ def bash_app(
     options = Options(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
-        single_flight=single_flight, walltime=walltime,
+        single_flight=single_flight, walltime=walltime, retry=retry,
+        circuit_breaker=circuit_breaker, resilience=resilience,
     )  # fmt: skip
     return _decorate("bash", function, options, data_flow_kernel)

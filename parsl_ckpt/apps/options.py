@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from parsl_ckpt.errors import AppDefinitionError
+from parsl_ckpt.errors import AppDefinitionError, ConfigurationError
 from parsl_ckpt.identity.code import Mode
+from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
+from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
+from parsl_ckpt.kernel.retrying import RetryConfig
 from parsl_ckpt.kernel.spans import Span, seconds_of
 from parsl_ckpt.kernel.validity import Recorded, seconds_valid
 
@@ -37,6 +40,9 @@ class Options:
     single_flight: str | None = None
     walltime: Span | None = None
     keep_arguments: bool = False
+    retry: RetryConfig | None = None
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None
+    resilience: ResiliencePolicy | None = None
 
     def check(self, fn: Callable[..., Any], name: str) -> None:
         """Whether these can be the options of a function.
@@ -52,6 +58,7 @@ class Options:
             seconds_valid(name, self.valid_for)
         if self.walltime is not None:
             self.check_walltime(name)
+        self.policy(name)
         if self.valid_if is not None and not callable(self.valid_if):
             raise AppDefinitionError(
                 f"{name}: valid_if={self.valid_if!r} is not a function.",
@@ -95,6 +102,22 @@ class Options:
                 parameter="walltime",
             )
         return seconds
+
+    def policy(self, name: str) -> ResiliencePolicy:
+        """How failures are met.
+
+        Raises:
+            AppDefinitionError: an option is no such thing, or says what another one says.
+        """
+        try:
+            return chosen(self.retry, self.circuit_breaker, self.resilience)
+        except ConfigurationError as error:
+            raise AppDefinitionError(
+                f"{name}: {error.message}",
+                hint=error.hint,
+                app=name,
+                parameter=error.fields["field"],
+            ) from None
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -29,6 +29,9 @@ from typing import (
 from parsl_ckpt.kernel.futures import AppFuture
 
 if TYPE_CHECKING:
+    from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
+    from parsl_ckpt.kernel.policies import ResiliencePolicy
+    from parsl_ckpt.kernel.retrying import RetryConfig
     from parsl_ckpt.kernel.spans import Span
     from parsl_ckpt.kernel.validity import Recorded
 
@@ -145,6 +148,9 @@ class PythonOptions(JoinOptions, total=False):
     watch_inputs: bool
     undeclared: str
     keep_arguments: bool
+    retry: RetryConfig | None
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None
+    resilience: ResiliencePolicy | None
 
 
 class BashOptions(JoinOptions, total=False):
@@ -152,6 +158,9 @@ class BashOptions(JoinOptions, total=False):
 
     executors: str | Sequence[str]
     walltime: Span | None
+    retry: RetryConfig | None
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None
+    resilience: ResiliencePolicy | None
 
 
 class PythonDecorator(Protocol):

@@ -170,16 +170,22 @@ def left(
 
 
 Listener = Callable[[str, CircuitState, CircuitState], object]
+Run = Callable[[Callable[[], None]], object]
+
+
+def _at_once(call: Callable[[], None]) -> None:
+    call()
 
 
 class Permit:
     """The right to make one call, which is told what the call came to; the first word counts."""
 
-    __slots__ = ("_breaker", "_era", "_given_back")
+    __slots__ = ("_breaker", "_era", "_given_back", "_run")
 
-    def __init__(self, breaker: CircuitBreaker, era: int) -> None:
+    def __init__(self, breaker: CircuitBreaker, era: int, run: Run) -> None:
         self._breaker = breaker
         self._era = era
+        self._run = run
         self._given_back = threading.Lock()  # taken by the first who says something
 
     def succeeded(self) -> None:
@@ -200,7 +206,7 @@ class Permit:
 
     def _give_back(self, good: bool | None) -> None:
         if self._given_back.acquire(False):
-            self._breaker._left(self._era, good)
+            self._breaker._left(self._era, good, self._run)
 
 
 class CircuitBreaker:
@@ -274,16 +280,20 @@ class CircuitBreaker:
 
         return unsubscribe
 
-    def try_acquire(self) -> Permit | None:
-        """The right to make one call; None if it is refused."""
+    def try_acquire(self, run: Run = _at_once) -> Permit | None:
+        """The right to make one call; None if it is refused.
+
+        Args:
+            run: makes the calls of listeners that this, or what the call comes to, brings about.
+        """
         with self._lock:
             now = self._clock()
             before = self._circuit
             circuit = looked_at(before, self.config, now)
             after = entered(circuit, self.config)
             self._set(after or circuit)
-            permit = None if after is None else Permit(self, after.era)
-        self._tell()
+            permit = None if after is None else Permit(self, after.era, run)
+        self._tell(run)
         return permit
 
     def acquire(self) -> Permit:
@@ -350,16 +360,13 @@ class CircuitBreaker:
         return f"<CircuitBreaker {self.name!r} {self._circuit.state}>"
 
     def _look(self) -> Circuit:
-        with self._lock:
-            self._set(looked_at(self._circuit, self.config, self._clock()))
-            circuit = self._circuit
-        self._tell()
-        return circuit
+        # Changes nothing, so that nobody is told at a look: the next call that is let in is.
+        return looked_at(self._circuit, self.config, self._clock())
 
-    def _left(self, era: int, good: bool | None) -> None:
+    def _left(self, era: int, good: bool | None, run: Run) -> None:
         with self._lock:
             self._set(left(self._circuit, self.config, era, good, self._clock()))
-        self._tell()
+        self._tell(run)
 
     def _set(self, circuit: Circuit) -> None:
         """*Locked.*"""
@@ -367,7 +374,11 @@ class CircuitBreaker:
         if circuit.era != before.era:
             self._news.append((before.state, circuit.state))
 
-    def _tell(self) -> None:
+    def _tell(self, run: Run = _at_once) -> None:
+        if self._news:
+            run(self._deliver)
+
+    def _deliver(self) -> None:
         """Tell the listeners, unless another thread (or a listener's own call) is at it."""
         while self._news and self._telling.acquire(False):
             try:

@@ -27,11 +27,12 @@ class Event(NamedTuple):
 
     Attributes:
         kind: ``"task"`` (a task changed its state), ``"failure"`` (a task failed, or an attempt of
-            it), ``"problem"`` (something is not saved, or could not be read), ``"end"``.
-        app: name of the app, or empty.
+            it), ``"problem"`` (something is not saved, or could not be read), ``"breaker"`` (a
+            circuit breaker changed its state), ``"end"``.
+        app: name of the app, or of the breaker, or empty.
         tid: number of the task, or -1.
-        state: the task's new state, or empty.
-        text: one sentence for a problem or a failure.
+        state: the new state, or empty.
+        text: one sentence for a problem, a failure or a breaker.
         error: what was raised, for a failure.
     """
 

@@ -143,13 +143,22 @@ class Execution:
         bound = spec.binder.bind(tuple(args), kwargs)  # type: ignore[union-attr]
         spec.addresser.outline(address, bound)  # type: ignore[union-attr]
 
-    def launch(self, task: Task) -> None:
-        """Hand the task's attempt to an executor; harmless if that has been done already."""
+    def launch(self, task: Task, admitted: bool = False) -> None:
+        """Hand the task's attempt to an executor; harmless if that has been done already.
+
+        Args:
+            task: the task.
+            admitted: its circuit breaker, if it has one, has let it through.
+        """
         attempt = task.attempt
         if attempt is None:  # it was launched before, by whoever joined it, and is over already
             self._kernel.post_safely(self._kernel.forget, task)
             return
         spec = task.spec
+        policy = spec.resilience
+        if policy is not None and policy.circuit_breaker is not None and not admitted:
+            self._kernel.post_safely(self._kernel.retries.admit, task, attempt)
+            return
         if self._kernel.events.listening:
             self._kernel.events.emit(Event("task", spec.name, task.tid, states.LAUNCHED))
         try:

@@ -49,9 +49,10 @@ from parsl_ckpt.kernel.lifting import lifted_spec, mark_part
 from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.kernel.planning import Desk, awake
 from parsl_ckpt.kernel.problems import Problems
-from parsl_ckpt.kernel.records import History, record_of
+from parsl_ckpt.kernel.records import History
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.resolving import DependencyResolver, resolving_of
+from parsl_ckpt.kernel.retries import Retries
 from parsl_ckpt.kernel.runtime import Runtime
 from parsl_ckpt.kernel.sharing import Sharing
 from parsl_ckpt.kernel.specimens import Specimens
@@ -65,6 +66,8 @@ from parsl_ckpt.kernel.writer import Writer
 logger = logging.getLogger(__name__)
 
 Post = tuple[Any, ...]  # (method, *arguments), to be called in turn
+# Of what is launched, or waits for its next attempt, the attempt tells whether it has begun.
+_UNBEGUN = (states.UNSCHED, states.PENDING, states.LAUNCHED, states.FAIL_RETRYABLE)
 
 
 class Kernel:
@@ -156,7 +159,8 @@ class Kernel:
         self.failure: BaseException | None = None
         self.forked = watch(self)  # whether this is a child of the process that has the threads
         self._lazy_errors = lazy_errors
-        self._retry = retry or RetryPolicy()
+        self.retries = Retries(self, retry or RetryPolicy())
+        self.attempt_failed = self.retries.failed
         self.caching = lookup or record
         self.code_default = code_default
         self.privacy = privacy or Privacy()
@@ -283,45 +287,6 @@ class Kernel:
                 except Exception as error:  # one bad task must not cost the others of its batch
                     self._abandon(task, error)
 
-    def attempt_failed(self, task: Task, error: BaseException) -> None:
-        """*In turn.* Have it decided whether there is another try; a handler may take its time."""
-        if task.history is not None:
-            task.history.fail(error)
-        if self._retry.handler is None:
-            self._effects.append(lambda: self._judge(task, error))
-        else:
-            self._effects.append(lambda: self.errands.run(lambda: self._judge(task, error)))
-
-    def _judge(self, task: Task, error: BaseException) -> None:
-        """Have the policy, which is the user's code, decide on another try."""
-        try:
-            cost = self._retry.cost(error, record_of(task, self))
-        except BaseException as handler_error:
-            handler_error.__cause__ = error
-            self.strand.post((self.fail, task, handler_error, states.FAILED))
-        else:
-            self.strand.post((self.retry_or_fail, task, error, cost))
-
-    def retry_or_fail(self, task: Task, error: BaseException, cost: float) -> None:
-        """*In turn.*"""
-        task.cost += cost
-        stopped = self.refusal is not None or (self.failure is not None)
-        if task.state in states.FINAL_STATES:
-            return
-        if stopped or not self._retry.allows(task.cost):
-            elsewhere = self.elsewhere
-            if elsewhere is not None and task.key is not None:
-                self._effects.append(lambda: elsewhere.failed(task, error))
-            else:
-                self.fail(task, error, states.FAILED)
-            return
-        previous = task.attempt
-        assert previous is not None
-        task.to(states.FAIL_RETRYABLE)
-        self.events.emit_failure(task.spec.name, task.tid, states.FAIL_RETRYABLE, error)
-        self.execution.attempt(task, previous.args, previous.kwargs)
-        self.start(task)
-
     def fail(self, task: Task, error: BaseException, state: str) -> None:
         """*In turn.*"""
         if task.state in states.FINAL_STATES:
@@ -357,7 +322,8 @@ class Kernel:
         """*In turn.* After the first failure with ``lazyErrors: False``: start nothing new."""
         for task in list(self.tasks.values()):
             if self._claim(task):
-                self.fail(task, not_started(task), states.FAILED)
+                error = self.retries.last_error(task) or not_started(task)
+                self.fail(task, error, states.FAILED)
 
     def joining(self, task: Task, value: Any) -> None:
         """*In turn.* A join app has returned what to wait for."""
@@ -449,6 +415,8 @@ class Kernel:
             self.memo.leave(task)
             if task.claim is not None and self.sharing is not None:
                 self.sharing.leave(task)
+        if task.spec.resilience is not None:
+            self.retries.leave(task)
         self.tasks.pop(task.tid, None)
         if not self.tasks and self._idle:
             for waiter in self._idle:
@@ -543,6 +511,10 @@ class Kernel:
         """*In turn.* Cancel a task that no worker has begun."""
         if not self._claim(task):
             return False
+        error = self.retries.last_error(task)
+        if error is not None and self.refusal is not None:  # the end, not a wish to cancel
+            self.fail(task, error, states.FAILED)
+            return True
         task.to(states.CANCELLED)
         task.error = CancelledError()
         self._close_task(task)
@@ -550,7 +522,7 @@ class Kernel:
 
     def _claim(self, task: Task) -> bool:
         """*In turn.* Keep a task from ever beginning, if it has not begun."""
-        if task.state not in (states.UNSCHED, states.PENDING, states.LAUNCHED):
+        if task.state not in _UNBEGUN:
             return False
         return task.attempt is None or task.attempt.claim()
 

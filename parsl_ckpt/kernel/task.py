@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.store import Stored
     from parsl_ckpt.identity.address import Addresser, Binder
     from parsl_ckpt.kernel.futures import AppFuture
+    from parsl_ckpt.kernel.policies import ResiliencePolicy
     from parsl_ckpt.kernel.records import History
 
 UNSCHED = "unsched"  # known, nothing done about it yet
@@ -88,6 +89,7 @@ class Spec:
         keep_arguments: arguments of which a record has digests are kept beside it.
         source: the user's function, where ``fn`` is something around it.
         ignored: names of parameters that do not count in addresses.
+        resilience: how its failures are met, where it has a say in that; a breaker in it is one.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Spec:
     source: Callable[..., Any] | None = None
     ignored: tuple[str, ...] = ()
     keep_arguments: bool = False
+    resilience: ResiliencePolicy | None = None
 
 
 class Task:

@@ -87,7 +87,7 @@ class RunLog:
         """Listen to the kernel."""
         if event.kind == "failure":
             self._hear_failure(event)
-        elif event.kind == "problem":
+        elif event.kind in ("problem", "breaker"):
             self.write(event.text, "WARNING")
 
     def _hear_failure(self, event: Event) -> None:
