@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PipelineConfig,
         Problem,
     )
+    from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
     from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, PipelineHooks
     from parsl_ckpt.pipeline.result import (
         ComponentResult,
@@ -54,6 +55,7 @@ __all__ = [
     "ResiliencePolicy",
     "RetryConfig",
     "RunStart",
+    "compute_pipeline_fingerprint",
 ]
 
 _HOMES = {
@@ -64,6 +66,7 @@ _HOMES = {
     "pipeline.config": (
         "ComponentConfig", "ComponentType", "ExecutorConfig", "PipelineConfig", "Problem",
     ),
+    "pipeline.fingerprint": ("compute_pipeline_fingerprint",),
     "pipeline.hooks": ("CompositeHooks", "NoOpHooks", "PipelineHooks"),
     "pipeline.result": (
         "ComponentResult", "ComponentStatus", "PipelineResult", "PipelineResultStatus",

@@ -1,0 +1,194 @@
+"""What a component is, and how one attempt of it runs, wherever that is.
+
+    class ─► made from its config ─► open ─► run ─► close ─► value
+                                       │       │      ▲
+                                       └───────┴──────┘  whatever they raise
+
+A component is a class with a method ``run``; anything else is optional:
+
+``from_config(config)``
+    a class method that makes one from what the configuration says; without it the configuration
+    gives the keywords of the class.
+
+``open()``, ``close()``
+    before and after ``run``. ``close`` is called in every case, also when ``open`` has failed.
+
+``run(inputs)``
+    instead of ``run()``: ``inputs["extract"]`` is what the component ``extract`` has returned, for
+    each component in ``depends_on``.
+
+Or it is an app: it is called with the configuration as keywords, and with what a dependency has
+returned for the parameter of that name, or for ``inputs``, if it has such parameters.
+
+Rule of this file: it runs in a worker, knows no kernel, and is imported by worker processes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from parsl_ckpt.errors import ComponentError, MissingInputError
+
+logger = logging.getLogger(__name__)
+
+
+class Component(Protocol):
+    """The least that a component is."""
+
+    def run(self) -> Any:
+        """Do the work; what it returns is given to the components that depend on this one."""
+
+
+class Inputs(dict[str, Any]):
+    """What the components that one depends on have returned, by their names.
+
+    Args:
+        values: those values that are known.
+        component: whose inputs these are.
+        unknown: dependencies that have succeeded and whose values are not known.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], component: str = "", unknown: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(values)
+        self._component = component
+        self._unknown = unknown
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._unknown:
+            raise MissingInputError(
+                f"What {name!r} has returned is not known any more: it succeeded in an earlier "
+                "run, and its value was not recorded there, or has been removed since.",
+                hint=f"Run the pipeline afresh, or have {name!r} write its result to a file that "
+                f"{self._component!r} reads.",
+                component=self._component,
+                name=name,
+            )
+        known = ", ".join(map(repr, self)) or "nothing"
+        raise MissingInputError(
+            f"{self._component!r} has no input {name!r}; it has {known}.",
+            hint="Name it in depends_on, and see that it is enabled.",
+            component=self._component,
+            name=name,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Inputs, (dict(self), self._component, self._unknown)
+
+
+class ComponentTask:
+    """The function of the app that stands for a component.
+
+    What it is called with beside the address does not count in the address of the call, because
+    the address has it already.
+
+    Args:
+        name: what records and messages call it.
+    """
+
+    __slots__ = ("__name__",)
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, address: str, call: Mapping[str, Any]) -> Any:
+        """Run one attempt.
+
+        Args:
+            address: of the component.
+            call: ``component``, the class; ``name``, ``config``, ``inputs`` and ``unknown``, see
+                :class:`Inputs`; ``spark``, the settings of a session.
+        """
+        made = make(call["component"], call["name"], call["config"])
+        if callable(give := getattr(made, "set_spark_session", None)):
+            from parsl_ckpt.pipeline.spark import session
+
+            give(session(call["spark"], call["name"]))
+        inputs = None
+        if takes_inputs(call["component"]):
+            inputs = Inputs(call["inputs"], call["name"], tuple(call["unknown"]))
+        return lived(made, inputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ComponentTask, (self.__name__,)
+
+
+def make(kind: Any, name: str, config: Mapping[str, Any]) -> Any:
+    """A component of a class.
+
+    Raises:
+        ComponentError: the configuration does not fit the class.
+        Exception: whatever the class raises when it is made.
+    """
+    from_config = getattr(kind, "from_config", None)
+    if callable(from_config):
+        return from_config(dict(config))
+    try:
+        inspect.signature(kind).bind(**config)
+    except TypeError as error:
+        raise ComponentError(
+            f"Component {name!r}: {kind.__name__} cannot be made from its configuration: {error}.",
+            hint="Its keywords are the keywords of the class; or give the class a class method "
+            "from_config(config).",
+            component=name,
+        ) from None
+    except ValueError:  # a class that does not tell what it takes
+        pass
+    return kind(**config)
+
+
+def lived(component: Any, inputs: Inputs | None) -> Any:
+    """Open a component, run it and close it in every case.
+
+    Raises:
+        BaseException: what ``open`` or ``run`` raised, or else ``close``.
+    """
+    try:
+        _optional(component, "open")
+        value = component.run() if inputs is None else component.run(inputs)
+    except BaseException:
+        try:
+            _optional(component, "close")
+        except Exception:  # what came first is what the user wants to know of
+            logger.exception("%s.close failed, after a failure.", type(component).__name__)
+        raise
+    _optional(component, "close")
+    return value
+
+
+def _optional(component: Any, method: str) -> None:
+    if callable(found := getattr(component, method, None)):
+        found()
+
+
+def takes_inputs(kind: Any) -> bool:
+    """Whether a class wants what the components have returned on which it depends."""
+    return "inputs" in _parameters(kind.run)
+
+
+def keywords_for(
+    function: Callable[..., Any], config: Mapping[str, Any], inputs: Inputs
+) -> dict[str, Any]:
+    """The keywords with which an app is called that is a component.
+
+    Args:
+        function: the function of the app.
+        config: goes before everything else.
+        inputs: what it is given if it has parameters for them.
+    """
+    parameters = _parameters(function)
+    keywords = {name: value for name, value in inputs.items() if name in parameters}
+    if "inputs" in parameters:
+        keywords["inputs"] = dict(inputs)
+    return {**keywords, **config}
+
+
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return frozenset()

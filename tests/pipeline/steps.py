@@ -1,0 +1,142 @@
+"""Components that the tests of pipelines name by their paths."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from parsl_ckpt import bash_app, join_app, python_app
+
+HERE = "tests.pipeline.steps"
+log: list[str] = []  # what happened in this process, in order
+
+
+class Value:
+    """Returns what it is configured with."""
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def run(self) -> Any:
+        log.append(f"run {self.value}")
+        return self.value
+
+
+class Double:
+    """Returns twice the sum of its inputs."""
+
+    def run(self, inputs: dict[str, int]) -> int:
+        return 2 * sum(inputs.values())
+
+
+class Collect:
+    """Returns its inputs."""
+
+    def run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return dict(inputs)
+
+
+class Ask:
+    """Asks for an input by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        return inputs[self.name]
+
+
+class Life:
+    """Notes each step of its life, and fails where it is told to."""
+
+    def __init__(self, fail: str = "") -> None:
+        self.fail = fail
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Life:
+        log.append("from_config")
+        return cls(**config)
+
+    def _step(self, name: str) -> None:
+        log.append(name)
+        if name in self.fail.split():
+            raise RuntimeError(f"{name} failed")
+
+    def open(self) -> None:
+        self._step("open")
+
+    def run(self) -> str:
+        self._step("run")
+        return "done"
+
+    def close(self) -> None:
+        self._step("close")
+
+
+class Count:
+    """Counts its runs in a file, one byte each, and fails the first ``failures`` times."""
+
+    def __init__(self, path: str, failures: int = 0, error: str = "OSError") -> None:
+        self.path, self.failures, self.error = path, failures, error
+
+    def run(self) -> int:
+        with open(self.path, "ab") as file:
+            file.write(b".")
+        runs = os.path.getsize(self.path)
+        if runs <= self.failures:
+            raise {"OSError": OSError, "ValueError": ValueError, "exit": SystemExit}[self.error](
+                f"run {runs}"
+            )
+        return runs
+
+
+class WhereItRuns:
+    """Returns the number of its process."""
+
+    def run(self) -> int:
+        return os.getpid()
+
+
+class NoRun:
+    """No component."""
+
+
+def plain(x: int) -> int:
+    """No component either."""
+    return x
+
+
+@python_app
+def add(extract: int, amount: int = 0) -> int:
+    """An app that takes the value of a dependency by its name."""
+    return extract + amount
+
+
+@python_app
+def total(inputs: dict[str, int]) -> int:
+    """An app that takes all inputs."""
+    return sum(inputs.values())
+
+
+@python_app
+def breaks(message: str = "broken") -> None:
+    """An app that fails."""
+    raise ValueError(message)
+
+
+@join_app
+def joined(extract: int) -> Any:
+    """An app that calls another."""
+    return add(extract, 100)
+
+
+@bash_app
+def touch(path: str) -> str:
+    """An app that runs a command."""
+    return f"echo hello > {path}"
+
+
+@python_app(executors="threads")
+def pid() -> int:
+    """An app with an executor of its own."""
+    return os.getpid()
