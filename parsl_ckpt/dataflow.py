@@ -37,6 +37,7 @@ from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.memoizer import attach, detach
+from parsl_ckpt.kernel.midway import Midway
 from parsl_ckpt.kernel.neighbours import Neighbours
 from parsl_ckpt.kernel.records import States, Tasks
 from parsl_ckpt.kernel.resilience import RetryPolicy
@@ -172,12 +173,16 @@ class DataFlowKernel(Questions):
             raise
         self.kernel.explain = lambda future: self._asking.future(future)
         self._diary = Diary(self.kernel, record)
-        self._ending = Ending(self.kernel, [*self._executors, internal], self._diary.end)
+        executors = [*self._executors, internal]
+        self._midway = midway = Midway(
+            self.kernel, executors, None if remote else absolute, config.checkpoint_mode is not None
+        )
+        self._ending = Ending(self.kernel, executors, midway.also(self._diary.end))
         self._budget = _budget(config, absolute, store) if record else None
         self._heart = Heartbeat(
             where.join(absolute, self.run_id), used=store.sources, backend=backend.if_remote(),
             period=heartbeat.REMOTE_PERIOD if remote else heartbeat.PERIOD,
-            each=self._budget.look if self._budget is not None else None,
+            each=midway.also(None if self._budget is None else self._budget.look),
         )  # fmt: skip
         self._heart.start()
         self._neighbours = Neighbours(self.kernel, self._heart.use, record)
@@ -298,6 +303,7 @@ class DataFlowKernel(Questions):
                 field="app",
             )
         self._ending.flush(modes.CHECKPOINT)
+        self._midway.sweep()  # while it can be told what is done with
         return self.kernel.store.invalidate("*" if app is None else app, before)
 
     def bless(self, app: Any, sample: int = 5, *, dry_run: bool = False) -> Blessing:

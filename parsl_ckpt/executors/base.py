@@ -55,11 +55,14 @@ class Executor(ABC):
         storage_access: who fetches and delivers the files of its tasks that are elsewhere; None
             for what the run says.
         working_dir: where those files lie meanwhile; None for the system's temporary directory.
+        sessions: directory of what its tasks commit in the middle (``task_checkpoint``); set by the
+            run before it starts the executor.
     """
 
     label: str
     storage_access: Sequence[Any] | None = None
     working_dir: str | None = None
+    sessions: str | None = None
 
     @property
     @abstractmethod

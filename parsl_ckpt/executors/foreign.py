@@ -27,8 +27,12 @@ class ForeignPacker:
         self._origin = uuid.uuid4().hex
         self._packer = Packer()
 
-    def pack(self, attempt: Attempt) -> bytes:
+    def pack(self, attempt: Attempt, sessions: str | None = None) -> bytes:
         """The call as bytes.
+
+        Args:
+            attempt: the call.
+            sessions: directory of what tasks commit in the middle.
 
         Raises:
             CallTransportError: something in it does not pickle.
@@ -37,7 +41,8 @@ class ForeignPacker:
         buffers = [pickle.PickleBuffer(buffer) for buffer in parcel.buffers]
         needs = [tuple(need) for need in parcel.needs]
         return pickle.dumps(
-            (self._origin, needs, parcel.function, parcel.data, buffers, attempt.encode), 5
+            (self._origin, needs, parcel.function, parcel.data, buffers, attempt.encode, sessions),
+            5,
         )
 
     @staticmethod
@@ -57,7 +62,7 @@ _unpackers: dict[str, Unpacker] = {}
 
 def run_packed(call: bytes) -> tuple[Any, ...]:
     """Run a packed call in the worker of a foreign executor; its packed outcome, and the times."""
-    origin, needs, function, data, buffers, encode = pickle.loads(call)
+    origin, needs, function, data, buffers, encode, worker.sessions = pickle.loads(call)
     unpacker = _unpackers.setdefault(origin, Unpacker())
     for serial, payload in needs:
         if not unpacker.has(serial):

@@ -47,7 +47,7 @@ from parsl_ckpt.executors.base import (
 )
 from parsl_ckpt.executors.cores import available_cores
 from parsl_ckpt.executors.pool import FAREWELL, Pool, Settings
-from parsl_ckpt.kernel.attempt import Attempt, Finished
+from parsl_ckpt.kernel.attempt import SESSIONS_VARIABLE, Attempt, Finished
 
 __all__ = ["ProcessPoolExecutor"]
 
@@ -186,6 +186,8 @@ class ProcessPoolExecutor(Executor):
         env = {name: threads for name in _THREAD_VARIABLES if name not in os.environ}
         env["PARSL_WORKER_RANK"] = str(slot)
         env["PARSL_WORKER_COUNT"] = str(self.max_workers)
+        if self.sessions is not None:
+            env[SESSIONS_VARIABLE] = self.sessions
         if self.available_accelerators:
             accelerator = self.available_accelerators[slot]
             env["CUDA_VISIBLE_DEVICES"] = accelerator

@@ -23,7 +23,7 @@ from typing import Any
 
 from parsl_ckpt.executors import outcomes, wire
 from parsl_ckpt.executors.transport import Unpacker
-from parsl_ckpt.kernel.attempt import Worker
+from parsl_ckpt.kernel.attempt import SESSIONS_VARIABLE, Worker
 
 __all__ = ["main"]
 
@@ -41,6 +41,7 @@ def main(stream: int, tokens: int, parent: int, argv: list[str]) -> None:
     _die_with(parent)
     sys.argv[:] = argv
     Worker.in_process_worker = True  # of the class: threads that a task starts are no kernel either
+    Worker.sessions = os.environ.get(SESSIONS_VARIABLE)
     sock = socket.socket(fileno=stream)
     os.register_at_fork(after_in_child=lambda: _let_go(sock, tokens))
     _Loop(sock, tokens).run()

@@ -216,7 +216,7 @@ class WrappedExecutor(Executor):
         """What to submit, and how to read what comes back."""
         if not self.crosses_processes:
             return (_run_here, attempt, self), _as_it_is
-        packed = self._packer.pack(attempt)
+        packed = self._packer.pack(attempt, self.sessions)
         if attempt.guard is not None:
             attempt.guard()  # now that the arguments are bytes
         return (run_packed, packed), self._packer.unpacker(attempt)

@@ -76,6 +76,10 @@ class Attempt(Struct, gc=False, eq=False):
         return self._begun.locked()
 
 
+#: Tells worker processes the directory of what tasks commit in the middle.
+SESSIONS_VARIABLE = "PARSL_CKPT_SESSIONS"
+
+
 class Finished(Protocol):
     """What an executor calls, exactly once for each claimed attempt, from any thread."""
 
@@ -106,11 +110,19 @@ class Worker(threading.local):
             makes up for the thread that waits.
         in_process_worker: this is a worker process, where there is no kernel.
         seed: of the task that this thread runs, or its random generators; see ``randomness.py``.
+        sessions: directory of what tasks commit in the middle, where there is no pool to ask.
     """
 
     pool: Any = None
     in_process_worker: bool = False
     seed: Any = b""
+    sessions: str | None = None
+
+    @property
+    def address(self) -> bytes:
+        """Of the task that this thread runs; empty where there is none, or it has none."""
+        seed = self.seed
+        return seed if type(seed) is bytes else bytes(seed.key)
 
 
 worker = Worker()

@@ -136,6 +136,8 @@ class Calls:
         """
         keys = self.keys(spec, args, kwargs)
         found = [address.key for address in keys if address is not None]
+        if self._kernel.execution.midway is not None:
+            self._kernel.execution.midway.drop(*found)
         return self._kernel.store.forget(*found)
 
     def _by_value(self, spec: Spec, arguments: Arguments) -> Address | None:

@@ -29,6 +29,7 @@ from parsl_ckpt.kernel.watching import Observed
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
+    from parsl_ckpt.kernel.midway import Midway
     from parsl_ckpt.kernel.request import Request
 
 
@@ -49,17 +50,21 @@ class Execution:
         self._everyone = itertools.cycle(self._executors.values())
         self._internal = internal
         self._writing: dict[str, Task] = {}  # output files of attempts under way
+        self.midway: Midway | None = None  # who sees to what tasks commit in the middle
+        self._afresh = not kernel.memo.lookup
 
     def attempt(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Make the next execution of a task; the same one may be launched again, it is run once."""
         spec = task.spec
         task.tries += 1
+        if task.refresh or self._afresh:
+            self._begin_anew(task)
         cached = task.key is not None
         fn = spec.fn if task.request is None else self._courier(task)
         attempt = Attempt(
             fn, args, kwargs, app=spec.name, tid=task.tid, number=task.tries,
             encode=cached and self._kernel.memo.record and self._kernel.store.pickle
-            and fn is spec.fn and not spec.observed,
+            and fn is spec.fn and not spec.observed and spec.persist is True,
             task=task, seed=task.key or b"",
         )  # fmt: skip
         if cached:
@@ -69,6 +74,11 @@ class Execution:
         task.attempt = attempt
         if task.state is states.UNSCHED:
             task.state = states.LAUNCHED  # nobody else has seen the task yet
+
+    def _begin_anew(self, task: Task) -> None:
+        """Have the first try of a call that must not use what is recorded begin at its beginning."""
+        if self.midway is not None and task.key is not None and task.tries == 1:
+            self.midway.drop(task.key)
 
     def found(
         self, task: Task, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -257,12 +267,20 @@ class Execution:
             kernel.elsewhere.succeeded(task, value)
         if task.files and task.pristine and kernel.memo.record:
             self._look_again(task)
+        if task.borrowed:
+            kernel.unkept.look_again(task)
         if not (kernel.memo.record and task.pristine):
             kernel.strand.post((kernel.done, task, value))
             return
+        make = kernel.inputs.entry
+        if task.spec.persist is not True:
+            if kernel.unkept.passes(task, value):
+                kernel.strand.post((kernel.done, task, value))
+                return
+            make = kernel.unkept.measured
         task.value = value
         try:
-            entry = kernel.inputs.entry(task, value, encoded)
+            entry = make(task, value, encoded)
             specimen = kernel.specimens.take(task)
             if specimen is not None:
                 note = kernel.store.stage_note(entry.record_id, ARGUMENTS, specimen)

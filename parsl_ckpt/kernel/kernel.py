@@ -61,6 +61,7 @@ from parsl_ckpt.kernel.streams import no_log_name
 from parsl_ckpt.kernel.submission import Submission
 from parsl_ckpt.kernel.task import Spec, Task, arguments_of
 from parsl_ckpt.kernel.timer import Clock
+from parsl_ckpt.kernel.unkept import Passing
 from parsl_ckpt.kernel.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Kernel:
         self.code_default = code_default
         self.privacy = privacy or Privacy()
         # The stages on both sides of the owner.
-        self.execution = Execution(self, executors, internal)
+        self.execution: Execution = Execution(self, executors, internal)
         self.submission: Submission = Submission(self, self.execution)
         self.entering = Entering(self, self.execution)
         self.submit = self.submission.submit
@@ -174,6 +175,7 @@ class Kernel:
         self._single_flight = single_flight
         self.calls = Calls(self)
         self.specimens = Specimens(store)
+        self.unkept = Passing(self)
         self.auditing = Auditing(self, audit_rate) if audit_rate else None
 
     def shares(self, app: str, wanted: str | None) -> bool:
@@ -438,6 +440,8 @@ class Kernel:
                 or task.request is not None
             ):
                 future._missed = task.address, task.spec, task.refresh
+                if task.spec.persist is not True:
+                    future._unkept, future._leaf = task.unkept or (None, None)
         if task.stored is not None:
             mark(future, task.stored)
             callbacks = []

@@ -53,6 +53,7 @@ class _Generators:
     """The generators of one task, made when they are asked for."""
 
     def __init__(self, key: bytes) -> None:
+        self.key = key
         self._seed = int.from_bytes(key, "big")
         self._made: dict[str, Any] = {}
 
