@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Union
 from parsl_ckpt.errors import ConfigurationError, StoreBusyError
 from parsl_ckpt.identity.keys import SIGNING, derive, signing_secret
 
-from . import archive, inventory
+from . import archive, inventory, sessions
 from . import compact as compacting
 from . import prune as pruning
 from . import repair as repairing
@@ -195,6 +195,8 @@ def prune(
 ) -> Pruned:
     """Remove what is not worth its room.  Live runs are left alone.
 
+    What tasks had committed in the middle goes as well, where their results are recorded.
+
     Args:
         run_dir, only, signing_key, progress, backend: as for :func:`verify`.
         apps: only records of these apps; ``*`` and ``?`` as in file names.
@@ -219,11 +221,14 @@ def prune(
     wanted = pruning.wish(apps, older_than, larger_than, failures)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
+        freed = 0 if dry_run else sessions.collect_in(run_dir, signing_key)  # while it can be told
         everything = inventory.find(where, run_dir)
-        return pruning.prune(
+        done = pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
             within=within, dry_run=dry_run, progress=progress, signer=signer,
         )  # fmt: skip
+        done.reclaimed += freed
+        return done
 
 
 def remove(

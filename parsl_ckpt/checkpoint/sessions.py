@@ -24,7 +24,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from .rundir import get_all_checkpoints
+
 if TYPE_CHECKING:
+    from parsl_ckpt.identity.keys import KeySource
+
     from .store import Store
 
 __all__ = ["IDLE_SECONDS", "NAME", "Sessions", "Turn", "collect", "place"]
@@ -183,6 +187,26 @@ def collect(
     with contextlib.suppress(OSError):
         os.rmdir(root)  # if it is empty now
     return freed
+
+
+def collect_in(run_dir: str | os.PathLike[str], signing_key: KeySource | None = None) -> int:
+    """Remove the sessions of a directory of runs whose results are recorded in one of them.
+
+    Args:
+        run_dir: where runs are kept; elsewhere than on this machine there are no sessions.
+        signing_key: what records are signed with.
+
+    Returns:
+        How many bytes they had.
+    """
+    root = os.path.join(os.fspath(run_dir), NAME)
+    if not os.path.isdir(root):
+        return 0
+    from .store import Store
+
+    runs = get_all_checkpoints(run_dir)
+    with Store.open(None, sources=runs, named=False, signing_key=signing_key) as store:
+        return collect(root, lambda key: recorded_at(store, key))
 
 
 def may_go(ended: float, newest: float, now: float) -> bool:

@@ -8,6 +8,7 @@ import os
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt.checkpoint.maintain import prune
 from parsl_ckpt.checkpoint.sessions import IDLE_SECONDS, Turn, collect, may_go, place
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import worker
@@ -98,6 +99,19 @@ def test_what_belongs_to_a_recorded_result_goes_and_nothing_else(tmp_path):
     assert dry == 3
     assert collect(root, ends.get, busy.__eq__, now=lambda: 120.0) == 3
     assert sorted(os.listdir(root)) == sorted(key.hex() for key in (unfinished, again, busy))
+
+
+def test_prune_removes_the_sessions_of_what_is_recorded(tmp_path):
+    with pc.DataFlowKernel(pc.Config(checkpoint_mode="task_exit", run_dir=str(tmp_path))) as dfk:
+        app = pc.python_app(len, cache=True, data_flow_kernel=dfk)
+        app("recorded").result()
+        keys = [bytes.fromhex(app.key(text)) for text in ("recorded", "not")]
+    for key in keys:
+        session(tmp_path / "sessions", key, 1.0)
+    prune(tmp_path, keep_runs=9, dry_run=True)
+    assert len(os.listdir(tmp_path / "sessions")) == 2
+    assert prune(tmp_path, keep_runs=9).reclaimed == 3
+    assert os.listdir(tmp_path / "sessions") == [keys[1].hex()]
 
 
 def test_an_idle_session_of_a_recorded_result_goes_whatever_the_clocks_of_hosts_say():
