@@ -289,7 +289,11 @@ class AppBase:
             binder=self._binder,
             addresser=addresser,
             lineage=options.lineage,
-            shared=options.cache and kernel.shares(self._name, options.single_flight),
+            shared=options.cache
+            and options.persist is not False
+            and kernel.shares(self._name, options.single_flight),
+            persist=options.persist,
+            tag=options.tag,
             code_default=kernel.code_default,
             valid=self._validity(kernel),
             observed=options.observed,
@@ -386,6 +390,8 @@ def python_app(
     single_flight: str | None = None,
     walltime: Span | None = None,
     keep_arguments: bool = False,
+    persist: bool | str = True,
+    tag: str | None = None,
     retry: RetryConfig | None = None,
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
     resilience: ResiliencePolicy | None = None,
@@ -421,6 +427,11 @@ def python_app(
         walltime: how long a call may take, unless it says otherwise by a keyword of that name:
             seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. A longer one fails with
             :class:`~parsl_ckpt.errors.AppTimeout`; on an executor of processes it is stopped.
+        persist: False for a bulky intermediate: its calls have addresses as those of a cached app
+            (``cache`` need not be given), and their outcomes are not recorded; a call runs again if
+            something that needs its value must run. ``"auto"``: an outcome is recorded if computing
+            it took longer than writing and reading one takes; the first one is, to measure that.
+        tag: any text, by which a :class:`~parsl_ckpt.plan.persist.PersistSpec` may choose apps.
         keep_arguments: keep the arguments beside the record of which that has digests only, up to
             a megabyte each, so that ``dfk.results()`` has them; secret ones are never kept.
         retry: how a call that failed is tried again, in the place of the configuration's
@@ -446,6 +457,7 @@ def python_app(
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
         single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
+        persist=persist, tag=tag,
         retry=retry, circuit_breaker=circuit_breaker, resilience=resilience,
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
@@ -476,6 +488,8 @@ def join_app(
     valid_for: Span | None = None,
     valid_if: Callable[[Recorded], object] | None = None,
     single_flight: str | None = None,
+    persist: bool | str = True,
+    tag: str | None = None,
 ) -> Any:
     """Make an app of a function that calls apps and returns a future or a list of futures.
 
@@ -483,7 +497,7 @@ def join_app(
 
     Args:
         function, data_flow_kernel, cache, ignore_for_cache, version, code, lineage, secret,
-            valid_for, valid_if, single_flight: as for :func:`python_app`.
+            valid_for, valid_if, single_flight, persist, tag: as for :func:`python_app`.
 
     >>> @join_app
     ... def total(n):
@@ -492,7 +506,7 @@ def join_app(
     options = Options(
         cache=bool(cache), ignore_for_cache=ignore_for_cache, version=version, code=code,
         lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
-        single_flight=single_flight,
+        single_flight=single_flight, persist=persist, tag=tag,
     )  # fmt: skip
     return _decorate("join", function, options, data_flow_kernel)
 

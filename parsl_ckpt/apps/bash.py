@@ -41,6 +41,8 @@ def bash_app(
     valid_for: Span | None = None,
     valid_if: Callable[[Recorded], object] | None = None,
     single_flight: str | None = None,
+    persist: bool | str = True,
+    tag: str | None = None,
     walltime: Span | None = None,
     retry: RetryConfig | None = None,
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
@@ -55,8 +57,8 @@ def bash_app(
 
     Args:
         function, data_flow_kernel, cache, executors, ignore_for_cache, version, code, lineage,
-            secret, valid_for, valid_if, single_flight, retry, circuit_breaker, resilience: as for
-            :func:`~parsl_ckpt.apps.app.python_app`.
+            secret, valid_for, valid_if, single_flight, persist, tag, retry, circuit_breaker,
+            resilience: as for :func:`~parsl_ckpt.apps.app.python_app`.
         walltime: how long the command may take, unless the call says otherwise by a keyword of that
             name: seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. One that takes longer is
             killed, with all that it has started.
@@ -83,7 +85,7 @@ def bash_app(
     options = Options(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
-        single_flight=single_flight, walltime=walltime, retry=retry,
+        single_flight=single_flight, persist=persist, tag=tag, walltime=walltime, retry=retry,
         circuit_breaker=circuit_breaker, resilience=resilience,
     )  # fmt: skip
     return _decorate("bash", function, options, data_flow_kernel)

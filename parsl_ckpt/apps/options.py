@@ -12,6 +12,7 @@ from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
+from parsl_ckpt.kernel.unkept import AUTO
 from parsl_ckpt.kernel.spans import Span, seconds_of
 from parsl_ckpt.kernel.validity import Recorded, seconds_valid
 
@@ -40,9 +41,15 @@ class Options:
     single_flight: str | None = None
     walltime: Span | None = None
     keep_arguments: bool = False
+    persist: bool | str = True
+    tag: str | None = None
     retry: RetryConfig | None = None
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None
     resilience: ResiliencePolicy | None = None
+
+    def __post_init__(self) -> None:
+        if self.persist is not True:  # what is not kept, or not always, has an address all the same
+            object.__setattr__(self, "cache", True)
 
     def check(self, fn: Callable[..., Any], name: str) -> None:
         """Whether these can be the options of a function.
@@ -53,6 +60,7 @@ class Options:
         _check_choice(name, "code", self.code, (None, *CODE_MODES))
         _check_choice(name, "undeclared", self.undeclared, UNDECLARED_MODES)
         _check_choice(name, "single_flight", self.single_flight, (None, *FLIGHTS))
+        self._check_persist(name)
         _check_secrets(fn, name, self.secrets)
         if self.valid_for is not None:
             seconds_valid(name, self.valid_for)
@@ -84,6 +92,32 @@ class Options:
                 app=name,
                 parameter="undeclared",
             )
+
+    def _check_persist(self, name: str) -> None:
+        if not isinstance(self.persist, bool) and self.persist != AUTO:
+            raise AppDefinitionError(
+                f"{name}: persist={self.persist!r} is not known.",
+                hint="Use True, False or 'auto'.",
+                app=name,
+                parameter="persist",
+            )
+        if not isinstance(self.tag, (str, type(None))):
+            raise AppDefinitionError(
+                f"{name}: tag={self.tag!r} is no text.",
+                hint="Give a string; any characters will do.",
+                app=name,
+                parameter="tag",
+            )
+        if self.persist is False:
+            for option in ("single_flight", "keep_arguments"):
+                if getattr(self, option) not in (None, False, "process"):
+                    raise AppDefinitionError(
+                        f"{name}: {option} is about recorded outcomes, and persist=False records "
+                        "none.",
+                        hint="Leave one of the two out, or use persist='auto'.",
+                        app=name,
+                        parameter=option,
+                    )
 
     def check_walltime(self, name: str) -> float | None:
         """The walltime in seconds; None for no limit.

@@ -137,6 +137,8 @@ class JoinOptions(TypedDict, total=False):
     valid_for: Span | None
     valid_if: Callable[[Recorded], object] | None
     single_flight: str | None
+    persist: bool | str
+    tag: str | None
 
 
 class PythonOptions(JoinOptions, total=False):

@@ -17,7 +17,7 @@ from . import codec as codecs
 from . import format as fmt
 from .blobs import Blobs
 from .catalog import Catalog, Problem
-from .format import Alias, Code, Failure, Note, Record, Result, Run
+from .format import Alias, Code, Failure, Note, Record, Result, Run, Unkept
 from .packing import gather
 from .segment import BadSignature, DamagedFrame, Entry, Segment
 from .writing import Writing
@@ -187,7 +187,7 @@ class Reading:
         return found
 
     def named(self, key: bytes) -> set[bytes]:
-        """Ids of all results under a key, those included that an alias leads to."""
+        """Ids of all results and unkept records under a key, and of what aliases lead to."""
         found = set()
         for entry in self._writing.held_under(key):
             found |= _results(entry.record_id, entry.record, key)
@@ -200,6 +200,17 @@ class Reading:
         for record in self.lookup(record_id):
             if type(record) is Note and record.record_id == record_id and record.name == name:
                 return record.leaf
+        return None
+
+    def unkept(self, key: bytes) -> tuple[bytes, Unkept] | None:
+        """What says that a call came to a value that was not kept: (record id, record).
+
+        Args:
+            key: its value key or its lineage key.
+        """
+        for record_id, record in self.identified(key):
+            if type(record) is Unkept and key in (record.key, record.lineage):
+                return record_id, record
         return None
 
     def code(self, digest: bytes) -> Code | None:
@@ -415,7 +426,7 @@ class Reading:
 
 
 def _results(record_id: bytes, record: Record, key: bytes) -> set[bytes]:
-    if isinstance(record, Result) and key in (record.key, record.lineage):
+    if isinstance(record, (Result, Unkept)) and key in (record.key, record.lineage):
         return {record_id}
     if isinstance(record, Alias) and record.key == key:
         return {record.record_id}

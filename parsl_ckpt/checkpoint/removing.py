@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .format import TOMBSTONE, Record, Result, Tombstone
+from .format import TOMBSTONE, Record, Result, Tombstone, Unkept
 from .mapping import Mapping
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Removing(Mapping):
         count = 0
         for _, record_id, record in self.records():
             if (
-                isinstance(record, Result)
+                isinstance(record, (Result, Unkept))
                 and record_id not in self.catalog.removed
                 and fnmatch.fnmatchcase(record.app, app)
                 and (before is None or record.began + record.seconds < before)

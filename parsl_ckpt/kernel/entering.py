@@ -14,7 +14,7 @@ from parsl_ckpt.kernel import task as states
 from parsl_ckpt.kernel.data import is_spoiled
 from parsl_ckpt.kernel.failures import dependency_error, failure_of, not_started
 from parsl_ckpt.kernel.hits import InputPending
-from parsl_ckpt.kernel.memo import lineage_leaves, parents_of
+from parsl_ckpt.kernel.memo import lineage_leaves, parents_of, unkept_id
 from parsl_ckpt.kernel.outputs import remember, validity
 from parsl_ckpt.kernel.steady import look_at_futures
 from parsl_ckpt.kernel.task import Task, arguments_of
@@ -145,6 +145,8 @@ class Entering:
                 raise
             leaves = lineage_leaves(task.inputs) or {}
             task.pristine = parents_of(task.inputs) is not None
+        if any(map(unkept_id, task.inputs)):
+            self._kernel.unkept.borrow(task)
         args, kwargs = self._resolving.substitute(task.args, task.kwargs, leaves)
         task.address = spec.addresser.address(spec.binder.bind(args, kwargs))  # type: ignore[union-attr]
         task.key = task.address.key
@@ -170,7 +172,8 @@ class Entering:
     def _alias(self, task: Task, stored: Stored) -> None:
         """File the record that was found by value under the task's lineage as well."""
         parents = parents_of(task.inputs)
-        if task.lineage is None or parents is None or not self._kernel.memo.record:
+        recorded = self._kernel.memo.record and task.pristine
+        if task.lineage is None or parents is None or not recorded:
             return
         if stored.result.lineage != task.lineage or stored.parents != parents:
             entry = self._kernel.store.stage_alias(

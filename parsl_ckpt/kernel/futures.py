@@ -102,16 +102,18 @@ class AppFuture(Future[R]):
     # `_record`, under which its value is recorded; `_path`, the way from that value to this one,
     # for a part of it; `_leaf`, the identity of its value; `_restored`, it comes from the store.
     # Each is None until known.  `_missed` is set only where nothing else would tell why it ran,
-    # `_request` only where the call asks for something, `_spec` once its task is over.
+    # `_request` only where the call asks for something, `_spec` once its task is over, `_unkept`
+    # only where its value is not recorded on purpose: the record that says so.
     __slots__ = (
         "_exception", "_kernel", "_key", "_lazy", "_leaf", "_missed", "_path", "_phase", "_record",
-        "_request", "_restored", "_result", "_spec", "_status", "_task", "_value_key", "_wait",
-        "from_memo", "tid",
+        "_request", "_restored", "_result", "_spec", "_status", "_task", "_unkept", "_value_key",
+        "_wait", "from_memo", "tid",
     )  # fmt: skip
 
     _missed: tuple[Any, Any, bool]  # address, app, whether it was asked to run anew
     _request: Request
     _spec: Spec
+    _unkept: bytes | None
 
     def __init__(self, kernel: Owner, tid: int) -> None:
         # Future.__init__ is not called: what it makes is made on first use.

@@ -154,7 +154,7 @@ def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...]
             return None
         # The record of a file is that of the call that wrote it.
         key = future.parent._key if isinstance(future, DataFuture) else future._key
-        record = future._record
+        record = future._record or unkept_id(future)
         if key is None or not record:
             return None
         parents.append((key, record))
@@ -162,7 +162,17 @@ def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...]
 
 
 def all_restored(inputs: Sequence[Future[Any]]) -> bool:
-    """Whether no input had to run, so that outcomes filed by lineage hold."""
+    """Whether no input had to run, so that outcomes filed by lineage hold.
+
+    One whose value is never recorded counts as well, if it came to a value from the same inputs.
+    """
     return all(
-        isinstance(future, AppFuture) and future._restored and future._record for future in inputs
+        isinstance(future, AppFuture)
+        and ((future._restored and future._record) or unkept_id(future))
+        for future in inputs
     )
+
+
+def unkept_id(future: Future[Any]) -> bytes | None:
+    """The record without a value that a future stands for; None for nearly all."""
+    return getattr(future, "_unkept", None)

@@ -180,6 +180,8 @@ class Submission:
             return self._hit(future, spec, arguments, stored)
         if request is not None:
             remember(valid, future)
+        if spec.persist is not True:
+            kernel.unkept.promise(future, key)
         task = Task(future.tid, spec, arguments, future)
         task.address = address
         task.key = key
@@ -230,6 +232,8 @@ class Submission:
                 stored = memo.find_by_lineage(task.lineage, task.inputs, valid)
                 if stored is not None:
                     return self._hit(future, spec, arguments, stored)
+                if spec.persist is not True:
+                    kernel.unkept.promise(future, task.lineage, task.inputs)
             future._task = task
             other = memo.enter(task.lineage, task)
             if other is not task:

@@ -89,6 +89,8 @@ class Spec:
         keep_arguments: arguments of which a record has digests are kept beside it.
         source: the user's function, where ``fn`` is something around it.
         ignored: names of parameters that do not count in addresses.
+        persist: whether outcomes are recorded; ``"auto"`` where that pays; see :mod:`unkept`.
+        tag: what the user calls apps of its kind.
         resilience: how its failures are met, where it has a say in that; a breaker in it is one.
     """
 
@@ -107,6 +109,8 @@ class Spec:
     source: Callable[..., Any] | None = None
     ignored: tuple[str, ...] = ()
     keep_arguments: bool = False
+    persist: bool | str = True
+    tag: str | None = None
     resilience: ResiliencePolicy | None = None
 
 
@@ -144,13 +148,16 @@ class Task:
         told: what a memoizer was told of it, or None; see :mod:`elsewhere`.
         request: what it asks for beside its arguments, or None.
         history: what is noted of it since somebody asked for its record; None before.
+        unkept: the record that stands for its value, and that one's identity, if it is not kept.
+        borrowed: inputs of which it gets the value itself, for want of a record.
     """
 
     __slots__ = (
-        "address", "alone", "args", "attempt", "claim", "cost", "dependants", "ends", "error",
+        "address", "alone", "args", "attempt", "borrowed", "claim", "cost", "dependants", "ends",
+        "error",
         "files", "future", "history", "inputs", "joined", "key", "kwargs", "launched", "lineage",
         "linked", "made", "merged", "missing", "opaque", "pristine", "record_id", "refresh",
-        "remarks", "request", "spec", "state", "stored", "tid", "told", "tries", "value",
+        "remarks", "request", "spec", "state", "stored", "tid", "told", "tries", "unkept", "value",
     )  # fmt: skip
 
     def __init__(
@@ -195,6 +202,8 @@ class Task:
         self.record_id = b""
         self.claim: Claim | None = None
         self.history: History | None = None
+        self.unkept: tuple[bytes, bytes] | None = None
+        self.borrowed: tuple[Future[Any], ...] = ()
 
     def to(self, state: str) -> None:
         """Go on to another state.
