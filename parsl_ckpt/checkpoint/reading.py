@@ -280,21 +280,24 @@ class Reading:
             whole: whether all of it is read and compared with its digests; else it is seen only
                 that its blobs are there and have their sizes.
         """
-        result = stored.result
         try:
-            if whole:
-                self._encoded(stored)
-            else:
-                for digest, size in result.blobs:
-                    self._blobs.glance(stored.directory, digest, size)
+            self._examine(stored, whole)
         except (FormatError, UnreadableRecordError) as error:
-            if self._moved(stored) is not None:
-                return True
+            moved = self._moved(stored)
+            if moved is not None and moved.directory != stored.directory:
+                return self.sound(moved, whole)
             self.catalog.report("blob", getattr(error, "path", stored.directory), str(error))
             if isinstance(error, FormatError) or _for_good(error):
                 self._lost.add(stored.record_id)
             return False
         return True
+
+    def _examine(self, stored: Stored, whole: bool) -> None:
+        if whole:
+            self._encoded(stored)
+        else:
+            for digest, size in stored.result.blobs:
+                self._blobs.glance(stored.directory, digest, size)
 
     @property
     def problems(self) -> list[Problem]:

@@ -56,6 +56,17 @@ class Removing(Mapping):
                 found.update(record.record_ids)
         return frozenset(found)
 
+    def newest_ever(self, key: bytes) -> bytes:
+        """Id of the newest result under a key, removed or not, of which the files still tell."""
+        if not self.catalog.removed:
+            return b""
+        for segment, offset in self._places(key):
+            found = self._frame(segment, offset)
+            if found is not None and isinstance(found[1], Result):
+                if key in (found[1].key, found[1].lineage):
+                    return found[0]
+        return b""
+
     def invalidate(self, app: str, before: float | None = None) -> int:
         """Remove the results of some apps; how many records that were.
 

@@ -14,7 +14,7 @@ loaded.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +42,7 @@ class Standing(NamedTuple):
         state: ``"hit"``, ``"absent"`` or ``"stale"``.
         why: why it is no hit, as the end of a sentence.
         stored: the record; for a hit, the one that is restored.
-        record: the record's name, for a hit.
+        record: the record's name; of one that is absent, that of the last that was pruned.
         ended: when the newest record at or behind it was computed, in seconds since the epoch.
         behind: what is recorded at or nearest behind it; None if that is too much to remember.
     """
@@ -106,29 +106,50 @@ class Standings:
         if stored is None:
             if valid is not None and (stored := memo.find(key)) is not None:
                 return Standing(STALE, "what is recorded does not hold any more", stored)
-            return _absent(inputs, "nothing is recorded of it")
-        if not self._holds(stored, lazy.arguments.futures, inputs):
+            if spec.persist is not True and (unkept := self._unkept(lazy, key, inputs)) is not None:
+                return unkept
+            removed = self._kernel.store.newest_ever(key)
+            if removed in self._revoked:
+                return Standing(STALE, "what was recorded has been forgotten")
+            return _absent(inputs, "nothing is recorded of it", removed)
+        if not self._holds(stored.parents, stored.result.began, lazy.arguments.futures, inputs):
             why = "what is recorded was computed from other outcomes of what it takes"
             return Standing(STALE, why, stored)
         result, record = stored.result, stored.record_id
         return Standing(HIT, "", stored, record, result.began + result.seconds, ((key, record),))
 
+    def _unkept(self, lazy: Planned, key: bytes, inputs: Sequence[Standing]) -> Standing | None:
+        """A call that came to a value which was not recorded, on purpose; None if none did."""
+        found = self._kernel.store.unkept(key) if self._kernel.memo.lookup else None
+        if found is None:
+            return None
+        record_id, record = found
+        if not self._holds(record.parents, record.began, lazy.arguments.futures, inputs):
+            return Standing(STALE, "its value, which is not kept, came from other outcomes")
+        ended = record.began + record.seconds
+        return Standing(
+            ABSENT, "its value is not kept", None, record_id, ended, ((key, record_id),)
+        )
+
     def _holds(
-        self, stored: Stored, futures: Sequence[Future[Any]], inputs: Sequence[Standing]
+        self,
+        parents: Named,
+        began: float,
+        futures: Sequence[Future[Any]],
+        inputs: Sequence[Standing],
     ) -> bool:
-        """Whether a record was computed from what its inputs stand for."""
+        """Whether a record of a call that began then was computed from what its inputs stand for."""
         if not futures:
             return True
-        named = dict(stored.parents)
+        named = dict(parents)
         for future, one in zip(futures, inputs, strict=True):
             record = named.get(_key(future), b"")
-            if one.state == HIT:
-                wrong = record != one.record
-            elif one.behind is not None and all(named.get(key) == name for key, name in one.behind):
-                wrong = record in self._revoked
-            else:
-                wrong = record in self._revoked or one.ended > stored.result.began
-            if wrong:
+            if one.state == HIT or (one.record and record):
+                if record != one.record:
+                    return False
+            elif record in self._revoked:
+                return False
+            if one.state != HIT and _newer(one, named, began):
                 return False
         return True
 
@@ -154,7 +175,7 @@ class Standings:
 _OUTSIDE = Standing(STALE, "it is not recorded yet")
 
 
-def _absent(inputs: Sequence[Standing], why: str) -> Standing:
+def _absent(inputs: Sequence[Standing], why: str, pruned: bytes = b"") -> Standing:
     """A call of which nothing is recorded."""
     behind: Named | None = ()
     for one in inputs:
@@ -162,7 +183,14 @@ def _absent(inputs: Sequence[Standing], why: str) -> Standing:
         if behind is not None and len(behind) > BEHIND:
             behind = None
     ended = max((one.ended for one in inputs), default=0.0)
-    return Standing(ABSENT, why, None, b"", ended, behind)
+    return Standing(ABSENT, why, None, pruned, ended, behind)
+
+
+def _newer(one: Standing, named: Mapping[bytes, bytes], began: float) -> bool:
+    """Whether something behind an absent input is newer than a call that took the input."""
+    if one.behind is not None and all(named.get(key) == record for key, record in one.behind):
+        return False
+    return one.ended > began
 
 
 def _key(future: Future[Any]) -> bytes:
