@@ -61,10 +61,9 @@ class Removing(Mapping):
         if not self.catalog.removed:
             return b""
         for segment, offset in self._places(key):
-            found = self._frame(segment, offset)
-            if found is not None and isinstance(found[1], Result):
-                if key in (found[1].key, found[1].lineage):
-                    return found[0]
+            record_id, record = self._frame(segment, offset) or (b"", None)
+            if isinstance(record, Result) and key in (record.key, record.lineage):
+                return record_id
         return b""
 
     def invalidate(self, app: str, before: float | None = None) -> int:

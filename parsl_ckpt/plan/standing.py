@@ -138,7 +138,7 @@ class Standings:
         futures: Sequence[Future[Any]],
         inputs: Sequence[Standing],
     ) -> bool:
-        """Whether a record of a call that began then was computed from what its inputs stand for."""
+        """Whether a record of a call that began then is of what its inputs stand for."""
         if not futures:
             return True
         named = dict(parents)

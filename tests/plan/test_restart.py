@@ -40,8 +40,8 @@ SCRIPT = """
         note("total")
         return sum(parts)
 
-    config = pc.Config(checkpoint_mode="task_exit", executors=[pc.ThreadPoolExecutor(max_workers=1)])
-    with pc.load(config) as dfk:
+    one = [pc.ThreadPoolExecutor(max_workers=1)]
+    with pc.load(pc.Config(checkpoint_mode="task_exit", executors=one)) as dfk:
         with dfk.plan() as plan:
             xs = source()
             parts = [square(xs, at) for at in range(6)]
