@@ -51,6 +51,8 @@ class Choice:
                 return False
             self.unknown = True  # of a later version: it is carried along, and so are all blobs
             return self._first(frame.record_id)
+        if isinstance(record, fmt.Session):
+            return self._keeps_row(frame.record_id, record)
         if isinstance(record, fmt.Alias):
             if record.record_id in self._removed:
                 self.gone += 1
@@ -93,6 +95,14 @@ class Choice:
         if result.parents:
             self.parents.update(parent for _, parent in result.parents)
         return True
+
+    def _keeps_row(self, record_id: bytes, row: fmt.Session) -> bool:
+        if row.blobs and not self._has_blobs(row.blobs):
+            self.unreadable += 1
+            self.dropped.add(record_id)
+            return False
+        self.blobs.update(digest for digest, _ in row.blobs)
+        return self._first(record_id)
 
     def _first(self, *name: object) -> bool:
         """Whether nothing of this name was met yet, that is, whether it is the newest."""

@@ -288,13 +288,66 @@ class Unkept(msgspec.Struct, array_like=True, frozen=True, gc=False):
     size: int = 0
 
 
+class SessionState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One state of a session.  Names are UTF-8 with surrogates passed.
+
+    Attributes:
+        module, qualname: of its class.
+        name: what the user calls it, if there are several of the class; else empty.
+        schema: its fields and their types, as JSON.
+        data: the encoded fields.
+        parts: the buffers beside the data: the number of a blob of the record, or bytes.
+    """
+
+    module: bytes
+    qualname: bytes
+    name: bytes
+    schema: bytes
+    data: bytes
+    parts: tuple[int | bytes, ...] = ()
+
+
+class Session(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A row of a restart session: how far a loop has come, and what it needs to go on.
+
+    Attributes:
+        key: what the rows of a session are indexed under, 32 bytes.
+        commit: name of the row, 16 random bytes.
+        parent: the row that it goes on from; empty for the first.
+        at: nanoseconds since the epoch; greater than that of every row known to its writer.
+        count: steps that are done.
+        labels: the encoded labels.
+        metadata: (name, encoded value, parts) of each.
+        states: the states.
+        blobs: (digest, size) of what the parts name.
+        rank, world_size: who wrote it, of how many.
+        attempt, launch: what the rows have in common that ranks wrote in one go.
+        level: what was asked to be saved.
+    """
+
+    key: bytes
+    commit: bytes
+    parent: bytes = b""
+    at: int = 0
+    count: int = 0
+    labels: bytes = b""
+    metadata: tuple[tuple[bytes, bytes, tuple[int | bytes, ...]], ...] = ()
+    states: tuple[SessionState, ...] = ()
+    blobs: tuple[tuple[bytes, int], ...] = ()
+    rank: int = 0
+    world_size: int = 1
+    attempt: int = 0
+    launch: str = ""
+    level: int = 2
+
+
 Record = Union[  # noqa: UP007 (runtime, 3.10)
-    Result, Failure, Alias, Note, Code, Run, Tombstone, Pin, Unkept
+    Result, Failure, Alias, Note, Code, Run, Tombstone, Pin, Unkept, Session
 ]
 
 KIND_OF: dict[type, int] = {
     Result: RESULT, Failure: FAILURE, Alias: ALIAS, Note: NOTE, Code: CODE, Run: RUN,
-    Tombstone: TOMBSTONE, Pin: PIN, Unkept: UNKEPT,
+    Tombstone: TOMBSTONE, Pin: PIN, Unkept: UNKEPT, Session: SESSION,
 }  # fmt: skip
 _DECODERS: dict[int, Any] = {
     kind: msgspec.msgpack.Decoder(struct).decode for struct, kind in KIND_OF.items()
@@ -344,6 +397,8 @@ def keys_of(record: Record) -> tuple[bytes, ...]:
         return (record.key,)
     if isinstance(record, Note):
         return (record.record_id,)
+    if isinstance(record, Session):
+        return (record.key,)
     if isinstance(record, Code):
         return (record.digest,)
     if isinstance(record, Run):

@@ -11,6 +11,10 @@ Rules of this file:
 
 Every value is a tag byte and what it says; lengths are unsigned 32-bit, little-endian.  Large bytes
 and arrays are buffers beside the data, referred to by number.
+
+States of restart sessions (:func:`encode_named`) are encoded in the same way, with two differences:
+a mutable thing that is met again is written as a reference, so that what was one object comes
+back as one; and classes that no name finds are told to the caller, who may know them otherwise.
 """
 
 from __future__ import annotations
@@ -24,12 +28,15 @@ import sys
 import types
 import uuid
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 from parsl_ckpt.errors import FormatError
+
+from .registry import Codec, codec_for, registered
 
 BUFFER_MINIMUM = 32 * 1024  # bytes from which a payload stands beside the data
 MAX_DEPTH = 100
@@ -50,16 +57,27 @@ _DELTA = Struct("<iiI")
 class NotPlain(Exception):
     """The value is not carried by this codec; the message says which part and why."""
 
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(reason)
+        self.name = name
+
 
 class _Writer:
     """State of one encoding: bytes so far, buffers beside them, mutable things met."""
 
-    __slots__ = ("buffers", "depth", "foreign_main", "limit", "nodes", "out", "seen")
+    __slots__ = (
+        "buffers", "depth", "foreign_main", "kept", "limit", "minimum", "nameless", "nodes", "out",
+        "refers", "seen",
+    )  # fmt: skip
 
     def __init__(self, limit: int, foreign_main: bool) -> None:
         self.out: list[bytes] = []
         self.buffers: list[Any] = []
-        self.seen: set[int] = set()
+        self.seen: dict[int, int] = {}
+        self.minimum = BUFFER_MINIMUM
+        self.refers = False  # what is met again is written as a reference
+        self.nameless: set[type] = set()  # classes that no name finds, where that is allowed
+        self.kept: list[Any] = []  # what codecs made, so that no id is used twice
         self.depth = 0
         self.nodes = 0
         self.limit = limit
@@ -88,6 +106,38 @@ def encode_plain(
     except UnicodeError as error:  # a surrogate in a name
         raise NotPlain(str(error)) from None
     return b"".join(writer.out), writer.buffers
+
+
+def encode_named(
+    values: Iterable[tuple[str, Any]], *, minimum: int = BUFFER_MINIMUM
+) -> tuple[bytes, list[Any], set[type]]:
+    """Several values together, so that what they share comes back as one object.
+
+    Args:
+        values: names and values.
+        minimum: bytes from which an array stands beside the data.
+
+    Returns:
+        The data, the buffers beside it, and the dataclasses and enums that no name finds.
+
+    Raises:
+        NotPlain: a value has a part that this codec does not carry; ``name`` says which.
+    """
+    writer = _Writer(sys.maxsize, False)
+    writer.minimum, writer.refers = minimum, True
+    count = 0
+    name = ""
+    try:
+        for name, value in values:
+            writer.out.append(_text(name))
+            _put(writer, value)
+            count += 1
+    except NotPlain as reason:
+        reason.name = name
+        raise
+    except (UnicodeError, OverflowError, StructError, RecursionError) as error:
+        raise NotPlain(f"what cannot be encoded ({error})", name) from None
+    return _U32.pack(count) + b"".join(writer.out), writer.buffers, writer.nameless
 
 
 # --- encoding -------------------------------------------------------------------------------------
@@ -166,22 +216,23 @@ def _put(writer: _Writer, value: Any) -> None:
 def _put_str(writer: _Writer, value: str) -> None:
     data = value.encode("utf-8", "surrogatepass")
     if len(data) >= BUFFER_MINIMUM:
-        _once(writer, value)
-        _put_buffer(writer, b"S", data)
+        if not _again(writer, value):
+            _put_buffer(writer, b"S", data)
     else:
         writer.out.append(_TAG_U32.pack(b"s", len(data)) + data)
 
 
 def _put_bytes(writer: _Writer, value: bytes) -> None:
     if len(value) >= BUFFER_MINIMUM:
-        _once(writer, value)
-        _put_buffer(writer, b"B", value)
+        if not _again(writer, value):
+            _put_buffer(writer, b"B", value)
     else:
         writer.out.append(_TAG_U32.pack(b"b", len(value)) + value)
 
 
 def _put_bytearray(writer: _Writer, value: bytearray) -> None:
-    _once(writer, value)
+    if _again(writer, value):
+        return
     # A copy, because the caller may change it before it is written.
     data = bytes(value)
     if len(data) >= BUFFER_MINIMUM:
@@ -195,12 +246,20 @@ def _put_buffer(writer: _Writer, tag: bytes, buffer: Any) -> None:
     writer.buffers.append(buffer)
 
 
-def _once(writer: _Writer, value: Any) -> None:
-    """Refuse what is referred to twice: the copies that come back would no longer be one."""
-    before = len(writer.seen)
-    writer.seen.add(id(value))
-    if len(writer.seen) == before:
+def _again(writer: _Writer, value: Any) -> bool:
+    """Whether a thing was met before, and is written as a reference, if references may be.
+
+    Else it is refused: the copies that come back would no longer be one.
+    """
+    seen = writer.seen
+    number = len(seen)
+    before = seen.setdefault(id(value), number)
+    if before == number:
+        return False
+    if not writer.refers:
         raise NotPlain(f"a {type(value).__name__} that is referred to more than once")
+    writer.out.append(_TAG_U32.pack(b"@", before))
+    return True
 
 
 def _enter(writer: _Writer, nodes: int) -> None:
@@ -234,17 +293,18 @@ def _put_frozenset(writer: _Writer, value: frozenset[Any]) -> None:
 
 
 def _put_list(writer: _Writer, value: list[Any]) -> None:
-    _once(writer, value)
-    _put_items(writer, b"l", value)
+    if not _again(writer, value):
+        _put_items(writer, b"l", value)
 
 
 def _put_set(writer: _Writer, value: set[Any]) -> None:
-    _once(writer, value)
-    _put_items(writer, b"e", value)
+    if not _again(writer, value):
+        _put_items(writer, b"e", value)
 
 
 def _put_dict(writer: _Writer, value: dict[Any, Any]) -> None:
-    _once(writer, value)
+    if _again(writer, value):
+        return
     _enter(writer, 2 * len(value))
     writer.out.append(_TAG_U32.pack(b"d", len(value)))
     for key, item in value.items():
@@ -305,20 +365,46 @@ def _put_other(writer: _Writer, value: Any, kind: type) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None and _put_numpy(writer, value, kind, numpy):
         return
-    if isinstance(kind, enum.EnumMeta):
+    if kind in registered:  # a user's own, for whatever class
+        _put_coded(writer, value, registered[kind])
+    elif isinstance(kind, enum.EnumMeta):
         _put_enum(writer, value, kind)
     elif dataclasses.is_dataclass(kind):
         _put_dataclass(writer, value, kind)
+    elif (codec := codec_for(kind)) is not None:
+        _put_coded(writer, value, codec)
     else:
         raise NotPlain(f"a value of type {kind.__module__}.{kind.__qualname__}")
 
 
+def _put_coded(writer: _Writer, value: Any, codec: Codec) -> None:
+    """What a codec of its own makes plain: the codec's name, and what it made."""
+    if _again(writer, value):
+        return
+    try:
+        made = codec.encode(value)
+    except NotPlain:
+        raise
+    except Exception as error:
+        raise NotPlain(f"a {type(value).__name__} that its codec refused ({error})") from error
+    writer.kept.append(made)
+    writer.out.append(b"X" + _text(codec.name))
+    _enter(writer, 0)
+    _put(writer, made)
+    writer.depth -= 1
+
+
 def _put_enum(writer: _Writer, value: Any, kind: Any) -> None:
     name = value._name_
-    if name is None or kind.__members__.get(name) is not value:
+    place = _text(kind.__module__) + _text(kind.__qualname__)
+    if name is not None and kind.__members__.get(name) is value:
+        _check_reference(writer, kind)
+        writer.out.append(b"E" + place + _text(name))
+    elif isinstance(value, enum.Flag) and kind(value._value_) == value:
+        _check_reference(writer, kind)
+        writer.out.append(b"G" + place + _int(value._value_))
+    else:
         raise NotPlain(f"a member of {kind.__qualname__} that has no name")
-    _check_reference(writer, kind)
-    writer.out.append(b"E" + _text(kind.__module__) + _text(kind.__qualname__) + _text(name))
 
 
 def _put_dataclass(writer: _Writer, value: Any, kind: Any) -> None:
@@ -326,7 +412,8 @@ def _put_dataclass(writer: _Writer, value: Any, kind: Any) -> None:
     if names is None:
         raise NotPlain(f"an instance of {kind.__qualname__}, which is more than its fields")
     _check_reference(writer, kind)
-    _once(writer, value)
+    if _again(writer, value):
+        return
     state = getattr(value, "__dict__", None)
     if state is not None and not state.keys() <= set(names):
         raise NotPlain(f"an instance of {kind.__qualname__} with attributes that are no fields")
@@ -394,6 +481,10 @@ def _transparent(base: type) -> bool:
 
 def _check_reference(writer: _Writer, kind: type) -> None:
     module, name = kind.__module__, kind.__qualname__
+    if writer.refers:
+        if "<locals>" in name or _find(sys.modules.get(module), name) is not kind:
+            writer.nameless.add(kind)
+        return
     if "<locals>" in name:
         raise NotPlain(f"an instance of {name}, a class that cannot be found by name")
     if module == "__main__" and writer.foreign_main:
@@ -421,8 +512,10 @@ def _put_numpy(writer: _Writer, value: Any, kind: type, numpy: Any) -> bool:
         _put_array(writer, value, numpy)
     elif issubclass(kind, numpy.generic):
         dtype = value.dtype
-        if dtype.fields is not None or dtype.itemsize == 0 or dtype.type is not kind:
+        if dtype.itemsize == 0 or dtype.type is not kind:
             raise NotPlain(f"a numpy scalar of type {dtype}")
+        if dtype.fields is not None and _again(writer, value):
+            return True
         writer.out.append(b"x")
         _put_dtype(writer, dtype, numpy)
         data = value.tobytes()
@@ -436,7 +529,7 @@ def _put_numpy(writer: _Writer, value: Any, kind: type, numpy: Any) -> bool:
 
 
 def _put_dtype(writer: _Writer, dtype: Any, numpy: Any) -> None:
-    if dtype.hasobject or dtype.isalignedstruct or dtype.metadata:
+    if dtype.hasobject or dtype.metadata:
         raise NotPlain(f"the numpy type {dtype}")
     try:
         described = _description(dtype)
@@ -460,7 +553,8 @@ def _description(dtype: Any) -> Any:
         if len(entry) > 2:
             raise NotPlain("a numpy type with titles")
         fields.append((name, _description(entry[0]), int(entry[1])))
-    return ("struct", tuple(fields), int(dtype.itemsize))
+    tag = "aligned" if dtype.isalignedstruct else "struct"
+    return (tag, tuple(fields), int(dtype.itemsize))
 
 
 def _dtype(described: Any, numpy: Any) -> Any:
@@ -470,20 +564,22 @@ def _dtype(described: Any, numpy: Any) -> Any:
         tag, first, second = described
         if tag == "sub":
             return numpy.dtype((_dtype(first, numpy), second))
-        if tag == "struct":
+        if tag in ("struct", "aligned"):
             return numpy.dtype(
                 {
                     "names": [name for name, _, _ in first],
                     "formats": [_dtype(inner, numpy) for _, inner, _ in first],
                     "offsets": [offset for _, _, offset in first],
                     "itemsize": second,
-                }
+                },
+                align=tag == "aligned",
             )
     raise FormatError("A numpy type is not described as it must be.")
 
 
 def _put_array(writer: _Writer, value: Any, numpy: Any) -> None:
-    _once(writer, value)
+    if _again(writer, value):
+        return
     order = b"C"
     array = value
     if not value.flags.c_contiguous:
@@ -496,7 +592,7 @@ def _put_array(writer: _Writer, value: Any, numpy: Any) -> None:
     _put(writer, tuple(value.shape))
     if not value.nbytes:
         writer.out.append(b"b" + _U32.pack(0))
-    elif value.nbytes >= BUFFER_MINIMUM:
+    elif value.nbytes >= writer.minimum:
         _put_buffer(writer, b"B", array.reshape(-1).view(numpy.uint8).data)
     else:
         writer.out.append(_TAG_U32.pack(b"b", value.nbytes) + array.tobytes())

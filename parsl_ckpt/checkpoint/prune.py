@@ -371,7 +371,7 @@ class _Rewriting:
                 spent = spent and record.reason == PRUNED
                 continue
             spent = False
-            if isinstance(record, fmt.Result):
+            if isinstance(record, (fmt.Result, fmt.Session)):
                 self._wanted.update(digest for digest, _ in record.blobs)
             elif record is None and frame.kind not in fmt.KIND_OF.values():
                 self._complete = False  # a later version's: it may name any blob

@@ -176,7 +176,7 @@ class _Place:
                 continue
             record = decode(frame)
             known = frame.kind in fmt.KIND_OF.values()
-            blobs = record.blobs if isinstance(record, fmt.Result) else ()
+            blobs = record.blobs if isinstance(record, (fmt.Result, fmt.Session)) else ()
             if (known and record is None) or any(
                 self._good.get(digest) != size for digest, size in blobs
             ):

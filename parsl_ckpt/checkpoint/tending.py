@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from parsl_ckpt.errors import ConfigurationError, StoreClosedError
 
 from .backend import Backend
-from .format import Result
+from .format import Result, Session
 from .removing import Removing
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Tending(Removing):
         leaving = self._unneeded
         for directory, record_id, record in self.records():
             here = directory == self.path and record_id not in self.catalog.removed
-            if here and isinstance(record, Result):
+            if here and isinstance(record, (Result, Session)):
                 leaving = leaving.difference(record.blobs)
         for digest, _ in leaving:
             self._blobs.discard(self.path, digest)

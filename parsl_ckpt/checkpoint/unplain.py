@@ -15,7 +15,7 @@ import zoneinfo
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from struct import error as StructError
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError
 
@@ -32,12 +32,23 @@ from .plain import (
     _find,
     _schema,
 )
+from .registry import codec_named
 
 
 class _Reader:
     """State of one decoding: the data, the place in it, the buffers beside it."""
 
-    __slots__ = ("at", "buffers", "data", "depth", "imports", "stand_ins")
+    __slots__ = (
+        "at",
+        "buffers",
+        "data",
+        "depth",
+        "device",
+        "imports",
+        "met",
+        "neutral",
+        "stand_ins",
+    )
 
     def __init__(
         self, data: bytes, at: int, buffers: Sequence[Any], imports: bool, stand_ins: bool
@@ -48,6 +59,9 @@ class _Reader:
         self.depth = 0
         self.imports = imports
         self.stand_ins = stand_ins
+        self.met: list[Any] = []  # mutable things, in the order of their beginning
+        self.neutral = False  # classes are not looked for
+        self.device: Any = None
 
 
 def decode_plain(
@@ -82,6 +96,58 @@ def decode_plain(
     if reader.at != len(data):
         raise FormatError("The encoded value is followed by something else.")
     return value
+
+
+class Recorded:
+    """A dataclass instance as it was recorded: what its class was called, and its fields.
+
+    Attributes:
+        module, qualname: of the class.
+        fields: values by name.
+    """
+
+    __slots__ = ("fields", "module", "qualname")
+
+    def __init__(self, module: str, qualname: str) -> None:
+        self.module = module
+        self.qualname = qualname
+        self.fields: dict[str, Any] = {}
+
+
+class Member(NamedTuple):
+    """A member of an enum as it was recorded: by name, or a combination of flags by value."""
+
+    module: str
+    qualname: str
+    name: str | int
+
+
+def decode_named(
+    data: bytes, buffers: Sequence[Any] = (), device: Any = None
+) -> list[tuple[str, Any]]:
+    """What ``encode_named`` encoded; :class:`Recorded` and :class:`Member` stand for instances.
+
+    Args:
+        data: what ``encode_named`` gave.
+        buffers: the buffers beside it; writable ones become the memory of arrays.
+        device: where tensors are put; None leaves that to their library.
+
+    Raises:
+        FormatError: the bytes are no such values.
+    """
+    reader = _Reader(bytes(data), 0, buffers, False, False)
+    reader.neutral, reader.device = True, device
+    try:
+        values = [(_get_text(reader), _get(reader)) for _ in range(_count(reader))]
+    except FormatError:
+        raise
+    except (StructError, IndexError, KeyError):
+        raise FormatError("The encoded values end early.") from None
+    except Exception as error:
+        raise FormatError(f"The encoded values do not decode: {error}.") from error
+    if reader.at != len(data):
+        raise FormatError("The encoded values are followed by something else.")
+    return values
 
 
 def _get(reader: _Reader) -> Any:
@@ -161,11 +227,64 @@ def _get_items(reader: _Reader) -> list[Any]:
     return items
 
 
-def _get_dict(reader: _Reader) -> dict[Any, Any]:
+# Things that may be referred to are entered before what is in them, as they were when encoded.
+
+
+def _met(reader: _Reader, thing: Any) -> Any:
+    reader.met.append(thing)
+    return thing
+
+
+def _get_reference(reader: _Reader) -> Any:
+    number = _u32(reader)
+    if number >= len(reader.met) or reader.met[number] is _UNFINISHED:
+        raise FormatError("The encoded value refers to something that is not there.")
+    return reader.met[number]
+
+
+_UNFINISHED = object()
+
+
+def _get_list(reader: _Reader) -> list[Any]:
+    items: list[Any] = _met(reader, [])
     _deeper(reader)
-    items = {_get(reader): _get(reader) for _ in range(_count(reader))}
+    items.extend(_get(reader) for _ in range(_count(reader)))
     reader.depth -= 1
     return items
+
+
+def _get_set(reader: _Reader) -> set[Any]:
+    items: set[Any] = _met(reader, set())
+    items.update(_get_items(reader))
+    return items
+
+
+def _get_dict(reader: _Reader) -> dict[Any, Any]:
+    items: dict[Any, Any] = _met(reader, {})
+    _deeper(reader)
+    for _ in range(_count(reader)):
+        key = _get(reader)
+        items[key] = _get(reader)
+    reader.depth -= 1
+    return items
+
+
+def _get_coded(reader: _Reader) -> Any:
+    name = _get_text(reader)
+    codec = codec_named(name)
+    if codec is None:
+        raise FormatError(
+            f"There is no codec {name!r} for a value.",
+            hint="Register it with register_codec before the value is wanted.",
+        )
+    number = len(reader.met)
+    reader.met.append(_UNFINISHED)
+    _deeper(reader)
+    inner = _get(reader)
+    reader.depth -= 1
+    value = codec.decode(inner, reader.device) if codec.staged else codec.decode(inner)
+    reader.met[number] = value
+    return value
 
 
 def _get_date(reader: _Reader) -> dt.date:
@@ -247,7 +366,17 @@ def _class_named(reader: _Reader, wanted: type | None, module_name: str, qualnam
     return kind
 
 
+def _get_flag(reader: _Reader) -> Any:
+    if reader.neutral:
+        return Member(_get_text(reader), _get_text(reader), _get(reader))
+    kind = _class(reader, enum.EnumMeta)
+    value = _get(reader)
+    return f"{kind}({value})" if type(kind) is _StandIn else kind(value)
+
+
 def _get_enum(reader: _Reader) -> Any:
+    if reader.neutral:
+        return Member(_get_text(reader), _get_text(reader), _get_text(reader))
     kind = _class(reader, enum.EnumMeta)
     name = _get_text(reader)
     if type(kind) is _StandIn or (reader.stand_ins and name not in kind.__members__):
@@ -257,7 +386,19 @@ def _get_enum(reader: _Reader) -> Any:
     return kind.__members__[name]
 
 
+def _get_recorded(reader: _Reader) -> Recorded:
+    recorded: Recorded = _met(reader, Recorded(_get_text(reader), _get_text(reader)))
+    _deeper(reader)
+    for _ in range(_count(reader)):
+        name = _get_text(reader)
+        recorded.fields[name] = _get(reader)
+    reader.depth -= 1
+    return recorded
+
+
 def _get_dataclass(reader: _Reader) -> Any:
+    if reader.neutral:
+        return _get_recorded(reader)
     kind = _class(reader, None)
     _deeper(reader)
     fields = [(_get_text(reader), _get(reader)) for _ in range(_count(reader))]
@@ -299,10 +440,19 @@ def _get_numpy_scalar(reader: _Reader) -> Any:
     data = _get_bytes(reader)
     if len(data) != dtype.itemsize:
         raise FormatError("A numpy scalar is not of its type's size.")
+    if dtype.fields is not None:  # which can be changed
+        return _met(reader, _numpy().frombuffer(bytearray(data), dtype)[0])
     return _numpy().frombuffer(data, dtype)[0]
 
 
 def _get_array(reader: _Reader) -> Any:
+    number = len(reader.met)
+    reader.met.append(_UNFINISHED)
+    reader.met[number] = array = _read_array(reader)
+    return array
+
+
+def _read_array(reader: _Reader) -> Any:
     numpy = _numpy()
     order = _take(reader, 1)
     dtype = _get_dtype(reader)
@@ -337,14 +487,17 @@ _GETTERS: dict[int, Callable[[_Reader], Any]] = {
         "f": _get_float,
         "c": lambda reader: complex(*_C128.unpack(_take(reader, 16))),
         "s": _get_text,
-        "S": lambda reader: str(_get_buffer(reader), "utf-8", "surrogatepass"),
+        "S": lambda reader: _met(reader, str(_get_buffer(reader), "utf-8", "surrogatepass")),
         "b": _get_bytes,
-        "B": lambda reader: bytes(_get_buffer(reader)),
-        "a": lambda reader: bytearray(_get_bytes(reader)),
-        "A": lambda reader: bytearray(_get_buffer(reader)),
+        "B": lambda reader: _met(reader, bytes(_get_buffer(reader))),
+        "a": lambda reader: _met(reader, bytearray(_get_bytes(reader))),
+        "A": lambda reader: _met(reader, bytearray(_get_buffer(reader))),
         "t": lambda reader: tuple(_get_items(reader)),
-        "l": _get_items,
-        "e": lambda reader: set(_get_items(reader)),
+        "l": _get_list,
+        "e": _get_set,
+        "@": _get_reference,
+        "X": _get_coded,
+        "G": _get_flag,
         "z": lambda reader: frozenset(_get_items(reader)),
         "d": _get_dict,
         "D": _get_date,

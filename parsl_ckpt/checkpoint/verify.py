@@ -185,10 +185,11 @@ class _Wanted:
         if record is None:
             text = f"a {fmt.KIND_NAMES[frame.kind]} record does not decode"
             self._report.damage.append(Damage(path, frame.offset, len(frame.payload), text, 1))
-        elif isinstance(record, fmt.Result):
+        elif isinstance(record, (fmt.Result, fmt.Session)):
             why = self.fault(record.blobs)
             if why is not None:
-                self._report.lost.append(Lost(record.app, record.key, path, why))
+                app = record.app if isinstance(record, fmt.Result) else "(session)"
+                self._report.lost.append(Lost(app, record.key, path, why))
 
     def fault(self, blobs: Iterable[tuple[bytes, int]]) -> str | None:
         for digest, size in blobs:

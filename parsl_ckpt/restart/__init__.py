@@ -1,1 +1,23 @@
-"""Restart sessions: a long loop records where it is, and continues there."""
+"""Restart sessions: a loop records restart points, and goes on from the last of them.
+
+Rule of this room: nothing is pickled, nothing is changed in place, and what could give a wrong
+result is refused.  ``checkpoint.py`` is the way in; rows are records of a checkpoint store.
+"""
+
+from parsl_ckpt.checkpoint.registry import register_codec
+
+from .checkpoint import Checkpoint
+from .entry import CheckpointEntry
+from .null import NullCheckpoint
+from .session import CheckpointSession
+from .state import CheckpointState, bind_checkpoint_state
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointEntry",
+    "CheckpointSession",
+    "CheckpointState",
+    "NullCheckpoint",
+    "bind_checkpoint_state",
+    "register_codec",
+]

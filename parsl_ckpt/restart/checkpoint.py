@@ -1,0 +1,444 @@
+"""``Checkpoint``: a named history of rows, and the way into its sessions.
+
+Rule of this file: what is on the disk belongs to ``history.py``; here rows are chosen, shown,
+counted and dropped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from parsl_ckpt.checkpoint.format import Session
+from parsl_ckpt.checkpoint.unplain import decode_named
+from parsl_ckpt.errors import (
+    CheckpointError,
+    CheckpointStateCollision,
+    FormatError,
+    UnreadableRecordError,
+)
+
+from . import current, show
+from .consistent import consistent, next_attempt
+from .current import Carried
+from .encoding import encode_metadata
+from .entry import CheckpointEntry, Metadata
+from .history import History, Row, warn
+from .location import default_path
+from .restoring import Saved, restored_value
+from .session import CheckpointSession
+from .state import CheckpointState, StateId, proxy_of
+
+T = TypeVar("T")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
+
+class Checkpoint:
+    """A named history of restart points, and the way into the session that goes on from the last.
+
+    Args:
+        name: what it is called.
+        path: the directory that holds it; ``$PARSL_CKPT_CACHE``, or the user's cache directory, has
+            one for each name unless it is given.
+        mode: ``"overwrite"`` keeps the newest row; ``"append"`` keeps the history.
+        flush_interval: number of writes from one commit to the next; None: only ``flush`` commits.
+        history_size: how many rows ``"append"`` keeps; None for all.
+        level: how much is saved: 0 progress and metadata, 1 what it takes to begin an item again, 2
+            what it takes to go on inside of it.
+        rank, world_size: which of how many processes this is; found out unless given.
+        device: where tensors are put when they are restored.
+        on_exception: what becomes of steps that are not committed when the session is left by an
+            exception: ``"discard"``, because a state may be half changed, or ``"flush"``.
+        strict: a session of level 2 refuses to go on unless all that was saved has been restored.
+
+    Attributes:
+        name, path, mode, flush_interval, history_size, level, rank, world_size, device,
+            on_exception, strict: as given, or found out.
+
+    Raises:
+        ValueError: an argument is wrong; it is named.
+
+    >>> import dataclasses, tempfile
+    >>> @dataclasses.dataclass
+    ... class Sum:
+    ...     value: int = 0
+    >>> def work(path, steps):
+    ...     with Checkpoint("example", path) as ckpt:
+    ...         total = ckpt.bind(Sum())
+    ...         for step in range(ckpt.write_count, steps):
+    ...             total.value += step
+    ...             ckpt.write(step=step)
+    ...         return total.value
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     work(path, 3), work(path, 5)
+    (3, 10)
+
+    The idea is that of Earth2Studio's class of the same name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str | os.PathLike[str] | None = None,
+        mode: Literal["overwrite", "append"] = "overwrite",
+        flush_interval: int | None = 1,
+        history_size: int | None = None,
+        level: int = 2,
+        rank: int | None = None,
+        world_size: int | None = None,
+        device: Any = "cpu",
+        *,
+        on_exception: Literal["discard", "flush"] = "discard",
+        strict: bool = True,
+    ) -> None:
+        _check_text("name", name)
+        _check_choice("mode", mode, ("overwrite", "append"))
+        _check_choice("on_exception", on_exception, ("discard", "flush"))
+        if flush_interval is not None:
+            _check_number("flush_interval", flush_interval, 1)
+        if history_size is not None:
+            _check_number("history_size", history_size, 1)
+        _check_level(level)
+        rank, world_size = _ranks(rank, world_size)
+        self.name = name
+        self.path = os.path.abspath(os.fspath(path)) if path is not None else default_path(name)
+        self.mode = mode
+        self.flush_interval = flush_interval
+        self.history_size = history_size
+        self.level = level
+        self.rank = rank
+        self.world_size = world_size
+        self.device = device
+        self.on_exception = on_exception
+        self.strict = bool(strict)
+        self._launch = ""
+        self._history = History(self.path, name)
+        self._lock = threading.RLock()
+        self._waiting: dict[StateId, CheckpointState[Any]] = {}  # bound before a session was open
+        self._warned: set[StateId] = set()
+        self._entered: list[CheckpointSession] = []
+        current.latest.set(self)
+
+    # --- the catalog ------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> tuple[CheckpointEntry, ...]:
+        """The rows as they are now, oldest first; of several ranks, those that all have."""
+        self.refresh()
+        return tuple(self._entry_of(row) for row in self._rows())
+
+    def refresh(self) -> None:
+        """See what has been committed since, by anybody."""
+        self._history.refresh()
+
+    @property
+    def active(self) -> CheckpointSession | None:
+        """The session of this checkpoint that is open in this context."""
+        session = current.active.get()
+        if session is not None and session.checkpoint is self and session.is_open:
+            return session
+        return None
+
+    def select(self, row: int | None = None, **labels: Any) -> CheckpointSession:
+        """The session that goes on from a row; what it writes forks the history.
+
+        Args:
+            row: its place among the rows that have the labels; negative from the end.
+            labels: that the row has; without ``row``, the newest such row, or a new history that is
+                labelled so.
+
+        Raises:
+            IndexError: there is no such row.
+
+        >>> Checkpoint("nothing", "/nonexistent/path").select(-1)
+        Traceback (most recent call last):
+        IndexError: The checkpoint 'nothing' has no rows.
+        """
+        if row is not None and (isinstance(row, bool) or not hasattr(row, "__index__")):
+            raise TypeError(f"row is {row!r}, which is no number.")
+        self.refresh()
+        rows = self._rows()
+        if labels:
+            wanted = {key: encode_metadata(key, value).data for key, value in labels.items()}
+            rows = [one for one in rows if _has_labels(self._labels_of(one), wanted)]
+        if row is not None:
+            if not rows:
+                raise IndexError(f"The checkpoint {self.name!r} has no rows.")
+            try:
+                chosen = rows[row]
+            except IndexError:
+                raise IndexError(
+                    f"The checkpoint {self.name!r} has {len(rows)} rows, and none at {row}."
+                ) from None
+            return CheckpointSession(self, chosen, self._labels_of(chosen), chosen=True)
+        if rows:
+            return CheckpointSession(self, rows[-1], self._labels_of(rows[-1]), chosen=False)
+        return CheckpointSession(self, None, labels, chosen=False)
+
+    def __enter__(self) -> CheckpointSession:
+        session = self.active
+        if session is None:
+            session = self.select()
+            if session._row is None:
+                session = self._resurrected() or session
+        session.__enter__()
+        self._entered.append(session)
+        return session
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        session = self.active or self._entered[-1]
+        for place in range(len(self._entered) - 1, -1, -1):
+            if self._entered[place] is session:
+                del self._entered[place]
+                break
+        session.__exit__(kind, error, trace)
+
+    def context(self) -> Carried:
+        """The checkpoint and its open session, to be had in another thread.
+
+        ``with ckpt.context(): ...`` there, or ``pool.submit(ckpt.context().run, work)``.
+        """
+        return Carried(self, self.active)
+
+    def __repr__(self) -> str:
+        return show.as_text(self._title(), self.catalog, _now())
+
+    def _repr_html_(self) -> str:
+        return show.as_html(self._title(), self.catalog, _now())
+
+    def _title(self) -> list[str]:
+        return [
+            f"Checkpoint({self.name!r})",
+            f"path: {self.path}",
+            f"mode: {self.mode}, flush_interval: {self.flush_interval}, level: {self.level}, "
+            f"rank: {self.rank} of {self.world_size}",
+        ]
+
+    # --- states that wait -------------------------------------------------------------------------
+
+    def expect(
+        self, state: T | CheckpointState[T], state_key: str | None = None
+    ) -> CheckpointState[T]:
+        """Bind a state as soon as a session is opened.
+
+        Args:
+            state: the instance.
+            state_key: tells it from others of its class.
+
+        Raises:
+            CheckpointStateCollision: another instance of its class waits.
+        """
+        proxy = proxy_of(state, state_key)
+        with self._lock:
+            self._collide(self._waiting.get(proxy._p_id), proxy)
+            self._waiting[proxy._p_id] = proxy
+            session = proxy._p_session
+            if session is None or not session.is_open:
+                object.__setattr__(proxy, "_p_checkpoint", self)
+        return proxy
+
+    def _adopt(self, session: CheckpointSession) -> None:
+        """Bind what waits to a session that has just been opened."""
+        with self._lock:
+            waiting = dict(self._waiting)
+        for name, proxy in waiting.items():
+            session.bind(proxy)
+            if proxy._p_loaded and name not in self._warned:
+                self._warned.add(name)
+                warn(
+                    f"The state {name} was bound before an existing checkpoint session was open: "
+                    "what was derived from it until now is not what was saved. Make what binds it "
+                    "inside of the with block.",
+                    4,
+                )
+
+    def _left(self, session: CheckpointSession) -> None:
+        """A session is over."""
+
+    def _collide(self, before: CheckpointState[Any] | None, proxy: CheckpointState[Any]) -> None:
+        if before is not None and before is not proxy:
+            raise CheckpointStateCollision(
+                f"Another object is bound as the state {proxy._p_id} of {self.name!r}.",
+                hint="Give each a state_key of its own.",
+                checkpoint=self.name,
+                state=str(proxy._p_id),
+            )
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def _rows(self) -> list[Row]:
+        return consistent(self._history.live(), self.rank)
+
+    def _entry_of(self, row: Row) -> CheckpointEntry:
+        session = row.session
+        names = tuple(_text(name) for name, _, _ in session.metadata)
+        return CheckpointEntry(
+            commit_id=session.commit.hex(),
+            parent=session.parent.hex() or None,
+            labels=self._labels_of(row),
+            metadata=Metadata(names, functools.partial(self._metadata_of, row)),
+            metadata_keys=names,
+            write_count=session.count,
+            saved_at=_EPOCH + dt.timedelta(microseconds=session.at // 1000),
+            rank=session.rank,
+            world_size=session.world_size,
+            state_ids=tuple(
+                str(StateId(_text(one.module), _text(one.qualname), _text(one.name)))
+                for one in session.states
+            ),
+            level=session.level,
+        )
+
+    def _metadata_of(self, row: Row, name: str) -> Any:
+        session, directory = self._history.full(row)
+        return Saved(session, directory, self._history).metadata[name]
+
+    def _labels_of(self, row: Row) -> dict[str, Any]:
+        if not row.session.labels:
+            return {}
+        return {name: restored_value(value) for name, value in decode_named(row.session.labels)}
+
+    def _encoded_labels(self, labels: Mapping[str, Any]) -> bytes:
+        if not labels:
+            return b""
+        from parsl_ckpt.checkpoint.plain import encode_named
+
+        for name, value in labels.items():
+            encode_metadata(name, value)
+        return encode_named(sorted(labels.items()), minimum=1 << 62)[0]
+
+    def _append(self, make: Callable[[int], Session]) -> Row:
+        return self._history.append(make, self._superseded)
+
+    def _superseded(self, new: Row) -> Sequence[Row]:
+        """The rows that a new one takes the place of."""
+        keep = 1 if self.mode == "overwrite" else self.history_size
+        if keep is None:
+            return ()
+        mine = [
+            row
+            for row in self._history.live()
+            if row.session.rank == self.rank
+            and row.session.world_size == self.world_size
+            and row.session.labels == new.session.labels
+        ]
+        return mine[: max(len(mine) + 1 - keep, 0)]
+
+    def _next_attempt(self) -> int:
+        return next_attempt(self._history.live()) if self.world_size > 1 else 0
+
+    def _whole(self, row: Row, *, chosen: bool) -> tuple[Row, Saved] | None:
+        """A row all of which can be read: the one given, or else what it goes on from.
+
+        Raises:
+            CheckpointError: it was chosen by the user, and cannot be read.
+        """
+        tried: set[bytes] = set()
+        candidate: Row | None = row
+        while candidate is not None:
+            tried.add(candidate.session.commit)
+            try:
+                session, directory = self._history.full(candidate)
+                saved = Saved(session, directory, self._history)
+                saved.verify()
+                return candidate, saved
+            except (UnreadableRecordError, FormatError) as error:
+                if chosen:
+                    raise CheckpointError(
+                        f"The row {candidate.session.commit.hex()} of {self.name!r} cannot be "
+                        f"read: {error.message}",
+                        hint="Select another one.",
+                        checkpoint=self.name,
+                    ) from error
+                warn(
+                    f"The newest row of {self.name!r} is damaged, so the session goes on from the "
+                    f"one before it: {error.message}",
+                    5,
+                )
+            candidate = self._before(candidate, tried)
+        return None
+
+    def _before(self, row: Row, tried: set[bytes]) -> Row | None:
+        """What to go on from in place of a row: its parent, or else the newest that is left."""
+        parent = self._history.row(row.session.parent)
+        if parent is not None and parent.session.commit not in tried:
+            return parent
+        rest = [
+            one
+            for rows in (self._rows(), consistent(self._history.buried(), self.rank))
+            for one in reversed(rows)
+            if one.session.commit not in tried
+        ]
+        return rest[0] if rest else None
+
+    def _resurrected(self) -> CheckpointSession | None:
+        """Where all rows are damaged, the session that goes on from one that was dropped."""
+        buried = consistent(self._history.buried(), self.rank)
+        if not buried:
+            return None
+        return CheckpointSession(self, buried[-1], self._labels_of(buried[-1]), chosen=False)
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _check_text(field: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{field} is {value!r}, which is no text.")
+    if not value:
+        raise ValueError(f"{field} is empty.")
+
+
+def _check_choice(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed or not isinstance(value, str):
+        raise ValueError(f"{field} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
+
+
+def _check_number(field: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{field} is {value!r}; it is a number of {least} or more, or None.")
+
+
+def _check_level(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in (0, 1, 2):
+        raise ValueError(f"level is {value!r}; it can be 0, 1 or 2.")
+
+
+def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if rank is None or world_size is None:
+        from .ranks import detect
+
+        found = detect()
+        rank = found[0] if rank is None else rank
+        world_size = max(found[1], 1) if world_size is None else world_size
+    for field, value, least in (("rank", rank, 0), ("world_size", world_size, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{field} is {value!r}; it is a number of {least} or more.")
+    if rank >= world_size:
+        raise ValueError(f"rank is {rank}, and world_size is {world_size}.")
+    return rank, world_size
+
+
+def _has_labels(labels: Mapping[str, Any], wanted: Mapping[str, bytes]) -> bool:
+    return all(
+        key in labels and encode_metadata(key, labels[key]).data == data
+        for key, data in wanted.items()
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)

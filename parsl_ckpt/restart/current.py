@@ -1,0 +1,57 @@
+"""Which session is open here, and which checkpoint was made last: per thread, task, context.
+
+Rule of this file: context variables and nothing else.  A thread begins with none; :class:`Carried`
+takes them there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .session import CheckpointSession
+
+R = TypeVar("R")
+
+active: ContextVar[CheckpointSession | None] = ContextVar("parsl_ckpt_session", default=None)
+latest: ContextVar[Checkpoint | None] = ContextVar("parsl_ckpt_checkpoint", default=None)
+
+
+class Carried:
+    """A session and a checkpoint to be had in another thread or context.
+
+    Use it there as a context manager, or have it call a function; several threads may at once.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, session: CheckpointSession | None) -> None:
+        self._checkpoint = checkpoint
+        self._session = session
+        self._before: ContextVar[tuple[Any, ...]] = ContextVar("parsl_ckpt_before", default=())
+
+    def __enter__(self) -> Any:
+        self._before.set((*self._before.get(), (active.get(), latest.get())))
+        active.set(self._session)
+        latest.set(self._checkpoint)
+        return self._session
+
+    def __exit__(self, *exc: object) -> None:
+        before = self._before.get()
+        if before:
+            self._before.set(before[:-1])
+            active.set(before[-1][0])
+            latest.set(before[-1][1])
+
+    def run(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+        """Call a function with the session open around it.
+
+        Args:
+            function: what to call.
+            args, kwargs: what with.
+        """
+        with self:
+            return function(*args, **kwargs)
+
+    __call__ = run

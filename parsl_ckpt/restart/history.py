@@ -1,0 +1,219 @@
+"""The rows of one session, as records in a checkpoint store.
+
+::
+
+    commit ─► blobs ─► one write: the row, then tombstones of the rows that it takes the place of
+    refresh ─► segments of all writers ─► rows, by time ─► live: those that no tombstone names
+    open ─► newest live row whose blobs are whole ─ none ─► its parent ─ ... ─► rows dropped last
+
+Guarantees: a row is seen wholly or not at all, whatever moment its writer is killed at; a row is
+dropped only by a write that holds a newer one before it.  Rows of one writer never change their
+order, however clocks are set.  Appending costs what the row costs.
+
+Assumptions: those of the store.  ``append`` and ``refresh`` serialise themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from parsl_ckpt.checkpoint import rows as rowing
+from parsl_ckpt.checkpoint.catalog import Problem
+from parsl_ckpt.checkpoint.format import Session, Tombstone
+from parsl_ckpt.checkpoint.rows import Row
+from parsl_ckpt.checkpoint.store import Store
+from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.kernel.problems import CheckpointWarning
+
+DROPPED = "dropped"  # reason of tombstones: another row took its place
+_TOLD = ("damage", "record", "signature", "untrusted", "directory")
+
+
+class History:
+    """The rows of one session.
+
+    Args:
+        path: the checkpoint directory.
+        name: of the session; several may be kept in one directory.
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
+        self.name = name
+        self.key = rowing.row_key(name)
+        self._store: Store | None = None
+        self._lock = threading.RLock()
+        self._seen: set[rowing.Place] = set()
+        self._rows: dict[bytes, Row] = {}  # by name, dropped ones among them
+        self._last = 0  # the greatest time of any row
+        self._told: set[tuple[str, str, int]] = set()
+        self._users = 0
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The store, opened when it is first wanted."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(
+                    self.path, pickle=False, compression="none", on_problem=self._problem
+                )
+                self._seen = set()
+            return self._store
+
+    def refresh(self) -> None:
+        """See what has been committed since, by anybody."""
+        with self._lock:
+            if self._store is not None:
+                self._store.refresh()
+            store = self.store
+            self._read(store)
+            if store.catalog.vanished and store.catalog.find_again():
+                self._read(store)
+
+    def _read(self, store: Store) -> None:
+        for place, row in rowing.rows(store, self.key, self._seen):
+            self._seen.add(place)
+            self._enter(row)
+
+    def _enter(self, row: Row) -> None:
+        self._rows[row.session.commit] = row
+        self._last = max(self._last, row.session.at)
+
+    def live(self) -> list[Row]:
+        """The rows that are not dropped, oldest first."""
+        with self._lock:
+            removed = self.store.catalog.removed
+            return sorted(
+                (row for row in self._rows.values() if row.record_id not in removed), key=_order
+            )
+
+    def buried(self) -> list[Row]:
+        """The rows that are dropped and still there, oldest first."""
+        with self._lock:
+            removed = self.store.catalog.removed
+            found = [row for row in self._rows.values() if row.record_id in removed]
+            return sorted(found, key=_order)
+
+    def row(self, commit: bytes) -> Row | None:
+        """A row by its name, dropped or not."""
+        return self._rows.get(commit)
+
+    def full(self, row: Row) -> tuple[Session, str]:
+        """A row with its values, and the directory that it is in.
+
+        Raises:
+            UnreadableRecordError: it is not there any more, or damaged.
+        """
+        return rowing.full(self.store, row)
+
+    def read(self, directory: str, blob: tuple[bytes, int]) -> memoryview:
+        """A blob, verified.
+
+        Raises:
+            UnreadableRecordError: it is missing or damaged.
+        """
+        return rowing.read_blob(self.store, directory, *blob)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def write_blob(self, buffer: Any) -> tuple[bytes, int]:
+        """Keep a buffer.
+
+        Raises:
+            StoreWriteError: it could not be written.
+        """
+        return rowing.write_blob(self.store, buffer)
+
+    def has_blob(self, blob: tuple[bytes, int]) -> bool:
+        """Whether a blob is there and good."""
+        return rowing.has_blob(self.store, *blob)
+
+    def append(self, make: Callable[[int], Session], drop: Callable[[Row], Sequence[Row]]) -> Row:
+        """Write a row, and drop others in the same write.
+
+        Args:
+            make: the record, given its time.
+            drop: the rows that the new one takes the place of.
+
+        Raises:
+            StoreWriteError: it could not be written.
+        """
+        with self._lock:
+            store = self.store
+            at = max(time.time_ns(), self._last + 1)
+            entry = store.stage_record(make(at))
+            session: Any = entry.record
+            row = Row(rowing.light(session), entry.record_id, None)
+            entries = [entry]
+            gone = drop(row)
+            if gone:
+                ids = tuple(one.record_id for one in gone)
+                entries.append(store.stage_record(Tombstone(ids, DROPPED)))
+            store.append(entries)
+            segment, offset = rowing.last_place(store, self.key)
+            row = row._replace(segment=segment, offset=offset)
+            self._enter(row)
+            for one in gone:
+                self._rows.pop(one.session.commit, None)
+            return row
+
+    def remove(self, rows: Sequence[Row]) -> None:
+        """Drop rows.
+
+        Raises:
+            StoreWriteError: it could not be recorded.
+        """
+        if rows:
+            self.store.remove(*(row.record_id for row in rows), reason=DROPPED)
+
+    # --- opening and closing ----------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Someone is going to write."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """He is through; when all are, what is written is sealed and synced.
+
+        Raises:
+            StoreWriteError: it could not be.
+        """
+        with self._lock:
+            self._users -= 1
+            if self._users <= 0 and self._store is not None:
+                self._users = 0
+                self.close()
+
+    def close(self) -> None:
+        """Seal, sync, and let go of all files; they are opened again when they are wanted."""
+        with self._lock:
+            store, self._store = self._store, None
+            if store is not None:
+                self._seen = set()
+                store.close()
+
+    def _problem(self, problem: Problem) -> None:
+        if problem.kind in _TOLD:
+            mark = (problem.kind, problem.path, problem.offset)
+            if mark not in self._told:
+                self._told.add(mark)
+                warn(f"The session {self.name!r}: {problem.text}", 3)
+
+
+def warn(text: str, level: int = 2) -> None:
+    """Tell the user of something that was worked around."""
+    warnings.warn(text, CheckpointWarning, stacklevel=level + 1)
+
+
+def _order(row: Row) -> tuple[int, bytes]:
+    return row.session.at, row.session.commit
+
+
+__all__ = ["DROPPED", "History", "ParslCkptError", "Row", "warn"]

@@ -1,0 +1,507 @@
+"""A session: what a loop has open while it runs.
+
+::
+
+    write(**metadata) ─► count, merge ─ due? ─► commit ─► entry
+                              └──────── an error anywhere: count and metadata as they were
+    commit: bound states ─ encode (all) ─► blobs ─► row ─► older rows dropped
+            states of the row before that are not bound ─ by reference ─►┘
+
+Guarantees: a commit that fails leaves session and catalog as they were.  A resumed session of level
+2 never commits before every state of its row has been bound.  One thread at a time writes; the
+others wait.
+
+Assumptions: states do not change while ``write`` or ``flush`` runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from parsl_ckpt.checkpoint.format import Session, SessionState
+from parsl_ckpt.checkpoint.unplain import decode_named
+from parsl_ckpt.errors import CheckpointError, FormatError, IncompleteRestore, ParslCkptError
+
+from . import current
+from .current import Carried
+from .encoding import Encoded, Packer, encode_metadata, encode_state
+from .entry import CheckpointEntry, Metadata
+from .history import Row, warn
+from .restoring import Saved, restore
+from .schema import describe, dumps
+from .state import CheckpointState, StateId, proxy_of
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+T = TypeVar("T")
+
+
+class CheckpointSession:
+    """A row that is gone on from, or the beginning of a new history.
+
+    Made by ``with checkpoint``, and by :meth:`Checkpoint.select`; usable as a context manager, any
+    number of times one inside the other.
+
+    Attributes:
+        checkpoint: what it belongs to.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, row: Row | None, labels: Mapping[str, Any], *, chosen: bool
+    ) -> None:
+        self.checkpoint = checkpoint
+        self._lock = threading.RLock()
+        self._row = row
+        self._chosen = chosen  # by the user: it is this row, or an error
+        self._labels = dict(labels)
+        self._entry: CheckpointEntry | None = None if row is None else checkpoint._entry_of(row)
+        self._count = 0 if row is None else row.session.count
+        self._saved: Saved | None = None
+        self._metadata: dict[str, Encoded] = {}
+        self._bound: dict[StateId, CheckpointState[Any]] = {}
+        self._resumed = row is not None
+        self._restored = not self._resumed  # or it need not be
+        self._pending = False
+        self._depth = 0
+        self._before: list[tuple[Any, Any]] = []
+        self._attempt = 0
+        history = checkpoint._history
+        self._packer = Packer(history.write_blob, history.has_blob)
+        _sessions.add(self)
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def exists(self) -> bool:
+        """Whether it goes on from a row, or has committed one."""
+        return self._entry is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered and not left."""
+        return self._depth > 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is the session that is open in this context."""
+        return self.is_open and current.active.get() is self
+
+    @property
+    def commit_id(self) -> str | None:
+        """Name of the row that it goes on from, or of the last one that it has committed."""
+        return None if self._entry is None else self._entry.commit_id
+
+    @property
+    def entry(self) -> CheckpointEntry | None:
+        """That row."""
+        return self._entry
+
+    @property
+    def write_count(self) -> int:
+        """How many steps are done."""
+        return self._count
+
+    @property
+    def labels(self) -> Mapping[str, Any]:
+        """What its rows are labelled with."""
+        return MappingProxyType(self._labels)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was written so far, the newest of each key, decoded when it is asked for."""
+        with self._lock:
+            known = dict(self._metadata)
+        before: Mapping[str, Any] = {} if self._saved is None else self._saved.metadata
+        names = tuple(dict.fromkeys((*before, *known)))
+
+        def load(name: str) -> Any:
+            if name not in known:
+                return before[name]
+            return _decoded(known[name])
+
+        return Metadata(names, load)
+
+    def metadata_value(self, key: str, default: Any = ...) -> Any:
+        """One value of the metadata.
+
+        Args:
+            key: its key.
+            default: what is given if there is none.
+
+        Raises:
+            KeyError: there is none, and no default.
+        """
+        known = self.metadata
+        if key in known or default is ...:
+            return known[key]
+        return default
+
+    @property
+    def bound_states(self) -> Mapping[str, CheckpointState[Any]]:
+        """The states that are bound, by name."""
+        return MappingProxyType({str(name): state for name, state in self._bound.items()})
+
+    @property
+    def device(self) -> Any:
+        """Where tensors are put when they are restored."""
+        return self.checkpoint.device
+
+    @property
+    def lead_time(self) -> Any:
+        """What was written as ``lead_time``; None if nothing was."""
+        return self.metadata_value("lead_time", None)
+
+    @property
+    def catalog(self) -> tuple[CheckpointEntry, ...]:
+        """The rows of the checkpoint."""
+        return self.checkpoint.catalog
+
+    @property
+    def is_flush_due(self) -> bool:
+        """Whether the next write is going to commit."""
+        return self._due(self._count + 1)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "not open"
+        return (
+            f"<CheckpointSession of {self.checkpoint.name!r}, {state}, "
+            f"write_count={self._count}, commit_id={self.commit_id}>"
+        )
+
+    # --- states -----------------------------------------------------------------------------------
+
+    def bind(
+        self, state: T | CheckpointState[T], *, state_key: str | None = None
+    ) -> CheckpointState[T]:
+        """Have a dataclass instance saved and restored; see :func:`bind_checkpoint_state`.
+
+        Args:
+            state: the instance.
+            state_key: tells it from others of its class.
+
+        Raises:
+            CheckpointError: the session is not open.
+            CheckpointStateCollision: another instance of its class is bound.
+            CheckpointStateSchemaError: what was saved does not fit the class any more.
+        """
+        proxy = proxy_of(state, state_key)
+        with self._lock:
+            self._require_open("A state can be bound")
+            self.checkpoint._collide(self._bound.get(proxy._p_id), proxy)
+            if proxy._p_id in self._bound:
+                return proxy
+            loaded = False
+            if self._saved is not None:
+                loaded = restore(self._saved, proxy, set(self._bound), self.device)
+            put = object.__setattr__
+            put(proxy, "_p_checkpoint", self.checkpoint)
+            put(proxy, "_p_session", self)
+            put(proxy, "_p_loaded", loaded)
+            self._bound[proxy._p_id] = proxy
+            return proxy
+
+    # --- committing -------------------------------------------------------------------------------
+
+    def write(self, **metadata: Any) -> CheckpointEntry | None:
+        """A step is done: count it, and commit if that is due.
+
+        Args:
+            metadata: is merged into what was written before.
+
+        Returns:
+            The row, if one was committed.
+
+        Raises:
+            CheckpointSerializationError: a value or a state is not carried; nothing was written.
+            IncompleteRestore: states of the row that was resumed were not bound.
+            StoreWriteError: it could not be written.
+        """
+        encoded = {key: encode_metadata(key, value) for key, value in metadata.items()}
+        with self._lock:
+            self._require_open("A step can be written")
+            with self._or_as_before():
+                self._check_restored()
+                self._count += 1
+                self._metadata.update(encoded)
+                self._pending = True
+                return self._commit() if self._due(self._count) else None
+
+    def flush(self, **metadata: Any) -> CheckpointEntry | None:
+        """Commit now.
+
+        Args:
+            metadata: is merged into what was written before.
+
+        Returns:
+            The row; None if it would be the same as the last one.
+
+        Raises:
+            CheckpointSerializationError: a value or a state is not carried; nothing was written.
+            IncompleteRestore: states of the row that was resumed were not bound.
+            StoreWriteError: it could not be written.
+        """
+        encoded = {key: encode_metadata(key, value) for key, value in metadata.items()}
+        with self._lock:
+            self._require_open("A session can be flushed")
+            with self._or_as_before():
+                self._check_restored()
+                self._metadata.update(encoded)
+                return self._commit(only_if_changed=not (encoded or self._pending))
+
+    def _due(self, count: int) -> bool:
+        interval = self.checkpoint.flush_interval
+        return isinstance(interval, int) and count % interval == 0
+
+    @contextlib.contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """Take back count and metadata if anything fails before a row is committed."""
+        before = self._count, dict(self._metadata), self._pending, self._row
+        try:
+            yield
+        except BaseException:
+            if self._row is before[3]:
+                self._count, self._metadata, self._pending, _ = before
+            raise
+
+    def _check_restored(self) -> None:
+        if self._restored or self.checkpoint.level < 2 or not self.checkpoint.strict:
+            return
+        saved = self._saved
+        if saved is None:
+            return
+        missing = saved.unbound(self._bound)
+        if not saved.states and saved.session.count:
+            raise IncompleteRestore(
+                f"The row {self.commit_id} of {self.checkpoint.name!r} holds no state, so that the "
+                f"{saved.session.count} steps it has done cannot be gone on from.",
+                hint="Bind what the loop changes before it is written, or say that nothing has to "
+                "be restored: level=0, or strict=False.",
+                checkpoint=self.checkpoint.name,
+                missing=(),
+            )
+        if missing:
+            raise IncompleteRestore(
+                f"The row {self.commit_id} of {self.checkpoint.name!r} has states that were not "
+                f"restored: {', '.join(map(str, missing))}.",
+                hint="Bind them before the next step is written; or say that the loop can do "
+                "without them: level=1, or strict=False.",
+                checkpoint=self.checkpoint.name,
+                missing=tuple(map(str, missing)),
+            )
+        self._restored = True
+
+    def _commit(self, only_if_changed: bool = False) -> CheckpointEntry | None:
+        states: list[tuple[StateId, bytes, Encoded]] = []
+        if self.checkpoint.level > 0:
+            for name, state in self._bound.items():
+                instance = state._p_object
+                encoded = encode_state(str(name), instance)
+                states.append((name, dumps(describe(type(instance), instance)), encoded))
+        saved = self._saved
+        if only_if_changed and saved is not None and saved.equals(states, self._metadata):
+            return None
+        packing = self._packer.begin(() if saved is None else saved.session.blobs)
+        kept: list[SessionState] = []
+        for name, schema, encoded in states:
+            data, parts = packing.add(name, encoded)
+            module, qualname, own = map(_bytes, name)
+            kept.append(SessionState(module, qualname, own, schema, data, parts))
+        metadata = [
+            (_bytes(key), *packing.add(key, encoded)) for key, encoded in self._metadata.items()
+        ]
+        if saved is not None:
+            if self.checkpoint.level > 0:
+                kept += [
+                    SessionState(
+                        one.module, one.qualname, one.name, one.schema, one.data,
+                        packing.carry(one.parts, saved.session.blobs),
+                    )
+                    for one in saved.carried(self._bound)
+                ]  # fmt: skip
+            metadata = [
+                (name, data, packing.carry(parts, saved.session.blobs))
+                for name, data, parts in saved.session.metadata
+                if _text(name) not in self._metadata
+            ] + metadata
+        made: list[Session] = []
+
+        def make(at: int) -> Session:
+            made.append(
+                Session(
+                    key=self.checkpoint._history.key,
+                    commit=secrets.token_bytes(16),
+                    parent=b"" if self._row is None else self._row.session.commit,
+                    at=at,
+                    count=self._count,
+                    labels=self.checkpoint._encoded_labels(self._labels),
+                    metadata=tuple(metadata),
+                    states=tuple(kept),
+                    blobs=tuple(packing.blobs.all),
+                    rank=self.checkpoint.rank,
+                    world_size=self.checkpoint.world_size,
+                    attempt=self._attempt,
+                    launch=self.checkpoint._launch,
+                    level=self.checkpoint.level,
+                )
+            )
+            return made[0]
+
+        row = self.checkpoint._append(make)
+        self._row = row
+        self._entry = self.checkpoint._entry_of(row)
+        directory = self._row.segment.directory if self._row.segment else self.checkpoint.path
+        history = self.checkpoint._history
+        claimed = {} if saved is None else saved.claimed
+        self._saved = Saved(made[0], directory, history, claimed)
+        self._metadata = {}
+        self._packer.committed(packing)
+        self._pending = False
+        self._restored = True
+        return self._entry
+
+    # --- opening and leaving ----------------------------------------------------------------------
+
+    def __enter__(self) -> CheckpointSession:
+        with self._lock:
+            if not self._depth:
+                self._open()
+            self._depth += 1
+            self._before.append((current.active.get(), current.latest.get()))
+        current.active.set(self)
+        current.latest.set(self.checkpoint)
+        if self._depth == 1:
+            try:
+                self.checkpoint._adopt(self)
+            except BaseException:
+                self._leave()
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self._depth == 1 and self._pending:
+                if error is None:
+                    self.flush()
+                elif self.checkpoint.on_exception == "flush":
+                    self._flush_beside(error)
+        finally:
+            self._leave()
+
+    def _flush_beside(self, error: BaseException) -> None:
+        """Commit on the way out of an exception, which is what the caller is told of."""
+        try:
+            self.flush()
+        except ParslCkptError as failure:
+            warn(f"After {type(error).__name__}, the session was not saved: {failure}", 4)
+
+    def _open(self) -> None:
+        history = self.checkpoint._history
+        history.acquire()
+        try:
+            if self._row is not None and self._saved is None:
+                self._settle()
+            self._attempt = self.checkpoint._next_attempt()
+        except BaseException:
+            history.release()
+            raise
+
+    def _settle(self) -> None:
+        """Make sure of the row that is gone on from, or find the one to go on from in its place."""
+        assert self._row is not None
+        found = self.checkpoint._whole(self._row, chosen=self._chosen)
+        if found is None:
+            self._row, self._entry, self._count = None, None, 0
+            self._resumed, self._restored = False, True
+            return
+        row, self._saved = found
+        if row is not self._row:
+            self._row, self._entry = row, self.checkpoint._entry_of(row)
+            self._count = row.session.count
+        if row.session.world_size != self.checkpoint.world_size:
+            raise CheckpointError(
+                f"The row {self.commit_id} of {self.checkpoint.name!r} was written by "
+                f"{row.session.world_size} processes, and this is one of "
+                f"{self.checkpoint.world_size}.",
+                hint="Go on with as many, or give rank= and world_size= to look at the catalog.",
+                checkpoint=self.checkpoint.name,
+            )
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._depth -= 1
+            before = self._before.pop()
+            over = not self._depth
+        current.active.set(before[0])
+        current.latest.set(before[1] if before[1] is not None else self.checkpoint)
+        if over:
+            with self._lock:
+                self._pending = False
+                self._bound = {}
+                saved = self._saved
+                if saved is not None:  # entered again, it begins from its last row
+                    self._saved = saved.afresh()
+                    self._count = saved.session.count
+                    self._metadata = {}
+                    self._resumed, self._restored = True, False
+            self.checkpoint._left(self)
+            self.checkpoint._history.release()
+
+    def _require_open(self, what: str) -> None:
+        if not self._depth:
+            raise CheckpointError(
+                f"{what} only while its session is open; that of {self.checkpoint.name!r} is not.",
+                hint="Do it inside of its with block.",
+                checkpoint=self.checkpoint.name,
+            )
+
+    def context(self) -> Carried:
+        """This session, to be had in another thread: ``with ckpt.context(): ...`` there.
+
+        Its ``run`` calls a function so: ``pool.submit(ckpt.context().run, work, 1)``.
+        """
+        return Carried(self.checkpoint, self)
+
+
+def _decoded(encoded: Encoded) -> Any:
+    buffers = [bytearray(buffer) for buffer in encoded.buffers]
+    return restored_value(decode_named(encoded.data, buffers)[0][1])
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+from .restoring import restored_value  # noqa: E402 (below what it is about)
+
+_sessions: Any = __import__("weakref").WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child: a thread that is not there may have held a lock."""
+    for session in list(_sessions):
+        session._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["CheckpointSession", "FormatError"]
