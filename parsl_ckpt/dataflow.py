@@ -353,7 +353,7 @@ class DataFlowKernel(Questions):
         """
         from parsl_ckpt.plan.plan import Plan
 
-        return Plan(self.kernel, self.kernel.desk, self._asking.planned)
+        return Plan(self.kernel, self.kernel.desk, self._asking)
 
     def wait_for_current_tasks(self) -> None:
         """Wait until no task is under way.

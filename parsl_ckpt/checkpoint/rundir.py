@@ -111,6 +111,17 @@ def is_run(name: str) -> bool:
     return _RUN.fullmatch(name) is not None
 
 
+def run_of(directory: str) -> str:
+    """The name of the run that a checkpoint belongs to.
+
+    >>> run_of("runinfo/012/checkpoint"), run_of("results/store"), run_of("")
+    ('012', 'store', 'memory')
+    """
+    parent, name = os.path.split(directory.rstrip("/"))
+    run = os.path.basename(parent)
+    return run if name == CHECKPOINT and run[:1].isdigit() else name or "memory"
+
+
 def _make_root(root: str) -> None:
     path = Path(root)
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):

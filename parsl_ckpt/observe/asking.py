@@ -18,17 +18,17 @@ import threading
 from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING, Any
 
-from parsl_ckpt.checkpoint.format import Code
+from parsl_ckpt.checkpoint.rundir import run_of
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.config import Config
 from parsl_ckpt.errors import CacheKeyError, NotAnAppError
 from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.outline import read_outline
-from parsl_ckpt.identity.outlining import Outliner
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.outputs import Holding, validity
-from parsl_ckpt.kernel.planning import Planned
 from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.observe.differences import Difference
+from parsl_ckpt.observe.planned import Named, Planning
 from parsl_ckpt.observe.reasons import (
     Expired,
     Joined,
@@ -39,14 +39,12 @@ from parsl_ckpt.observe.reasons import (
     Unknown,
     Waiting,
 )
-from parsl_ckpt.observe.why import Call, Why, call_of, restored, run_of
-from parsl_ckpt.plan.standing import HIT, Standing
+from parsl_ckpt.observe.why import Call, Why, call_of, codes_of, nodes_of, restored
+from parsl_ckpt.plan.standing import Standing
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
     from parsl_ckpt.kernel.request import Request
-
-OUTLINE = 1 << 16  # bytes of an outline that is not kept, but used at once
 
 
 class Asking:
@@ -100,18 +98,17 @@ class Asking:
         with self._lock:
             return self._call(known[1], args, kwargs, request)
 
-    def planned(self, future: AppFuture, standing: Standing) -> Reason:
-        """Why a call of a plan would run, or where its outcome would come from."""
-        lazy = future._lazy
-        assert isinstance(lazy, Planned)
-        spec = lazy.spec
-        if standing.state == HIT and standing.stored is not None:
-            return restored(standing.stored)
-        if not spec.cache or spec.addresser is None:
-            return NotCached(spec.name, "because the app is not cached (cache=True)")
-        if not self._kernel.memo.lookup:
-            return NotCached(spec.name, self._off)
-        return Unknown(spec.name, standing.why)
+    # --- plans ---
+
+    def planned(self, future: AppFuture, standing: Standing, named: Named) -> Reason:
+        """Why a call of a plan would run; see :meth:`Planning.reason`."""
+        with self._lock:
+            return Planning(self._kernel, self._open(), self._off).reason(future, standing, named)
+
+    def edited(self, spec: Spec, code: bytes, version: str) -> list[Difference]:
+        """How the code of an app has changed; see :meth:`Planning.edited`."""
+        with self._lock:
+            return Planning(self._kernel, self._open(), self._off).edited(spec, code, version)
 
     # --- futures ---
 
@@ -156,7 +153,7 @@ class Asking:
         outline = read_outline(address.outline)
         call = Call(
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
-            address.key, outline, codes=_codes(spec, address.code),
+            address.key, outline, codes=codes_of(spec, address.code),
         )  # fmt: skip
         return self._explained(why, call, spec, asked, ran=True)
 
@@ -211,7 +208,7 @@ class Asking:
             return Waiting(spec.name, _unfinished(kernel.resolving.gather(args, kwargs).futures))
         call = Call(
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
-            address.key, _nodes(spec, address, args, kwargs), codes=_codes(spec, address.code),
+            address.key, nodes_of(spec, address, args, kwargs), codes=codes_of(spec, address.code),
         )  # fmt: skip
         reason = why.explain(call, valid)
         if isinstance(reason, Expired) and isinstance(valid, Holding) and valid.wrong:
@@ -241,23 +238,6 @@ def _off(config: Config) -> str:
     if wish in ("off", "refresh"):
         return f"because the environment says PARSL_CKPT={wish}"
     return "because caching was off when the run began (Config(app_cache=False), PARSL_CKPT)"
-
-
-def _nodes(
-    spec: Spec, address: Address, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[int, Any]:
-    """The outline of a call that is not made, as detailed as is sensible."""
-    assert spec.addresser is not None and spec.binder is not None
-    wholes = spec.addresser.wholes(address, spec.binder.bind(args, kwargs))
-    outliner = Outliner(spec.addresser.privacy, OUTLINE)
-    nodes = outliner.nodes([(value, address.leaves[at], walk) for at, value, walk in wholes])
-    return {at: node for (at, _, _), node in zip(wholes, nodes, strict=True)}
-
-
-def _codes(spec: Spec, digest: bytes) -> Code:
-    assert spec.addresser is not None
-    code = spec.addresser.code
-    return Code(digest, spec.name, code.leaves(), code.sources())
 
 
 def _unfinished(futures: Any) -> tuple[int, ...]:

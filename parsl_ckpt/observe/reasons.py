@@ -230,6 +230,60 @@ class Waiting(Reason):
 
 
 @dataclass(frozen=True)
+class Upstream(Reason):
+    """It is computed anew because what it takes is.
+
+    Attributes:
+        tasks: names of the tasks of its plan that it takes something from and that run.
+    """
+
+    tasks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.tasks:
+            return f"{self.app}: it takes what is not known before it is computed."
+        some = ", ".join(self.tasks[:3])
+        if len(self.tasks) > 3:
+            some += f" and {len(self.tasks) - 3} more"
+        run = "runs" if len(self.tasks) == 1 else "run"
+        return (
+            f"{self.app}: it takes {some}, which {run}. If what comes out is what it was, its "
+            "own outcome is found then."
+        )
+
+
+@dataclass(frozen=True)
+class FoundByValue(Reason):
+    """It does not have to run after all: what it takes has changed its origin, and not its value.
+
+    Attributes:
+        run: name of the run that has the record.
+    """
+
+    run: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.app}: what it takes was computed anew and came to the same; its outcome is "
+            f"recorded in run {self.run} and is found when the plan runs."
+        )
+
+
+@dataclass(frozen=True)
+class Outdated(Reason):
+    """It would run because what is recorded of it, if anything, does not count.
+
+    Attributes:
+        why: why not.
+    """
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.app}: {self.why}."
+
+
+@dataclass(frozen=True)
 class Unknown(Reason):
     """Nothing that is kept tells why.
 

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.format import Failure
 from parsl_ckpt.checkpoint.reading import Stored
+from parsl_ckpt.checkpoint.rundir import run_of
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.errors import (
     CacheKeyError,
@@ -33,7 +34,6 @@ from parsl_ckpt.kernel.problems import CheckpointWarning
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.observe.flatten import CALL, VALUE, columns_of, named
 from parsl_ckpt.observe.recorded import Edition, Found, Selection
-from parsl_ckpt.observe.why import run_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame  # type: ignore[import-untyped, unused-ignore]

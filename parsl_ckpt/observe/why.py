@@ -14,7 +14,6 @@ Source of the idea: Merkle trees compared from the root down; Bazel's and Nix's 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,10 +22,14 @@ import msgspec
 from parsl_ckpt.checkpoint import format as fmt
 from parsl_ckpt.checkpoint.format import Code, Result
 from parsl_ckpt.checkpoint.reading import Stored
+from parsl_ckpt.checkpoint.rundir import run_of
 from parsl_ckpt.checkpoint.segment import BadSignature, DamagedFrame, Segment
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.errors import FormatError, StoreError
+from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.outline import Node, read_outline
+from parsl_ckpt.identity.outlining import Outliner
+from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.observe import differences
 from parsl_ckpt.observe.differences import Difference, Side
 from parsl_ckpt.observe.nearest import Found, Nearest, Place, Wanted, read_call
@@ -41,6 +44,8 @@ from parsl_ckpt.observe.reasons import (
     Restored,
     Unreadable,
 )
+
+OUTLINE = 1 << 16  # bytes of an outline that is not kept, but used at once
 
 
 class Call(msgspec.Struct, gc=False):
@@ -114,12 +119,15 @@ class Why:
             return Asked(call.app, same[1] if same is not None else "")
         return reason or self._nearest_call(call, before)
 
-    def _nearest_call(self, call: Call, before: Place | None) -> Reason:
+    def nearest(self, wanted: Wanted) -> list[Found]:
+        """The recorded calls that have most in common with one; none if its app has none."""
         self._nearest.catch_up()
-        wanted = Wanted(
-            call.app, call.code, call.version, call.names, call.leaves, before, call.own
+        return self._nearest.find(wanted)
+
+    def _nearest_call(self, call: Call, before: Place | None) -> Reason:
+        alike = self.nearest(
+            Wanted(call.app, call.code, call.version, call.names, call.leaves, before, call.own)
         )
-        alike = self._nearest.find(wanted)
         if not alike:
             return NoEarlierCall(call.app)
         found = min(alike, key=lambda one: self._distance(one.result, call))
@@ -256,8 +264,19 @@ def restored(stored: Stored) -> Restored:
     )  # fmt: skip
 
 
-def run_of(directory: str) -> str:
-    """The name of the run that a checkpoint belongs to."""
-    parent, name = os.path.split(directory.rstrip("/"))
-    run = os.path.basename(parent)
-    return run if name == "checkpoint" and run[:1].isdigit() else name or "memory"
+def nodes_of(
+    spec: Spec, address: Address, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[int, Any]:
+    """The outline of a call that is not made, as detailed as is sensible."""
+    assert spec.addresser is not None and spec.binder is not None
+    wholes = spec.addresser.wholes(address, spec.binder.bind(args, kwargs))
+    outliner = Outliner(spec.addresser.privacy, OUTLINE)
+    nodes = outliner.nodes([(value, address.leaves[at], walk) for at, value, walk in wholes])
+    return {at: node for (at, _, _), node in zip(wholes, nodes, strict=True)}
+
+
+def codes_of(spec: Spec, digest: bytes) -> Code:
+    """What the code of an app is made of, as it is now."""
+    assert spec.addresser is not None
+    code = spec.addresser.code
+    return Code(digest, spec.name, code.leaves(), code.sources())

@@ -12,7 +12,8 @@ what is needed :mod:`~parsl_ckpt.plan.trim`'s, and how a call is made the kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.planning import Desk, Planned, Recording, Stage
 
 from .drawing import Drawn, draw, flat
+from .explain import Asks
 from .job import Job, shown
 from .outcomes import Outcomes
 from .standing import HIT, Standing, Standings
+from .telling import Telling
 from .trim import Trim, trim
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
 
 
-class Plan:
+class Plan(Telling):
     """Calls that were not made yet, as a graph that knows which of them need not be.
 
     Made by :meth:`DataFlowKernel.plan() <parsl_ckpt.dataflow.DataFlowKernel.plan>`.
@@ -42,26 +45,26 @@ class Plan:
     Args:
         kernel: what it is recorded on.
         desk: where calls are turned aside.
-        reason: what tells why a call would run, in full.
+        asks: who knows more of what is recorded: why a call would run, how its code has changed.
 
     Attributes:
         futures: the future of each call, in the order in which they were made.
         trim: what was restored, run and cut; None before it has run.
     """
 
-    def __init__(
-        self, kernel: Kernel, desk: Desk, reason: Callable[[AppFuture, Standing], Any]
-    ) -> None:
+    def __init__(self, kernel: Kernel, desk: Desk, asks: Asks) -> None:
         self._kernel = kernel
         self._desk = desk
-        self._reason = reason
+        self._asks = asks
         self._stage = Stage()
         self._recording = Recording(kernel, self._stage)
         self._context: Any = None
         self._closed = False
         self._wanted: list[Future[Any]] | None = None
         self._drawn: Drawn | None = None
+        self._drawn_of = 0
         self._standings: dict[int, Standing] = {}
+        self._ran: float | None = None
         self.trim: Trim | None = None
 
     # -- recording ---------------------------------------------------------------------------------
@@ -124,6 +127,11 @@ class Plan:
     def __len__(self) -> int:
         return len(self.job)
 
+    def __repr__(self) -> str:
+        calls = len(self._recording.futures)
+        stage = "has run" if self._stage.begun else "recorded" if self._closed else "open"
+        return f"<Plan: {calls} call{'' if calls == 1 else 's'}, {stage}>"
+
     # -- questions ---------------------------------------------------------------------------------
 
     @property
@@ -185,7 +193,9 @@ class Plan:
         """
         standing = self.standing(task)
         future = self._draw().futures[self._draw().number[self.name(task)]]
-        return future.why() if self._stage.begun else self._reason(future, standing)
+        if self._stage.begun:
+            return future.why()
+        return self._asks.planned(future, standing, self._named)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -232,6 +242,7 @@ class Plan:
                 mark(future, standing.stored)
                 future._conclude_lazily(Hit(kernel, lazy.spec, lazy.arguments, standing.stored))
         self.trim = found
+        self._ran = time.time()
         self._stage.begun = True
         for future in begun:
             future._look()
@@ -255,8 +266,10 @@ class Plan:
             )
 
     def _draw(self) -> Drawn:
-        if self._drawn is None:
-            self._drawn = draw(self._recording.futures, self._wanted)
+        recorded = self._recording.futures
+        if self._drawn is None or self._drawn_of != len(recorded):  # it may go on being recorded
+            self._drawn_of = len(recorded)
+            self._drawn = draw(recorded, self._wanted)
         return self._drawn
 
     def _look(self, check: bool, whole: bool = False) -> Trim:

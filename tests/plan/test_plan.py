@@ -614,7 +614,7 @@ def test_a_call_that_cannot_be_made_is_its_futures_error(run):
 
 def test_why_before_and_after(run):
     plan, parts, model = recorded(run())
-    assert "nothing is recorded" in str(plan.why(model))
+    assert "no earlier call of it is recorded" in str(plan.why(model))
     plan.run().results()
     assert str(plan.why(model))
     plan, parts, model = recorded(run())
