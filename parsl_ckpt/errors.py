@@ -440,6 +440,10 @@ class PlanUsedError(PlanError):
     """A plan was asked for what it does only before it has run, or only afterwards."""
 
 
+class PersistError(PlanError):
+    """What is to be restored or persisted cannot be meant so; ``field`` names what is wrong."""
+
+
 class ForecastError(PlanError):
     """Durations or a number of workers from which no time can be forecast."""
 
@@ -501,6 +505,10 @@ class CheckpointedStop(ParslCkptError):
     """
 
 
+class SinkError(ParslCkptError, ValueError):
+    """The output of a workflow cannot be written or read; ``path`` names it."""
+
+
 # --- restart sessions -----------------------------------------------------------------------------
 
 
@@ -528,3 +536,53 @@ class CheckpointStateSchemaError(CheckpointError):
 
 class IncompleteRestore(CheckpointError):
     """A session would go on with states that were not restored; ``missing`` are their names."""
+
+
+# --- progress of pipelines ------------------------------------------------------------------------
+
+
+class RunClaimedError(ProgressError):
+    """Someone else runs a pipeline under this id.
+
+    Attributes:
+        run_id, pipeline_name: the run.
+        path: the file that says so, if it is one.
+    """
+
+
+class CheckpointSaveError(ProgressError):
+    """The progress of a run could not be recorded; fields: ``run_id``, ``pipeline_name``."""
+
+
+class NoCheckpointError(PipelineError, ValueError):
+    """There is no progress to resume; fields: ``run_id``, ``pipeline_name``."""
+
+
+class CheckpointDamagedError(PipelineError):
+    """The progress of a run is recorded and cannot be read; ``path`` says where."""
+
+
+class PipelineConfigChangedError(PipelineError):
+    """A run cannot be resumed because the pipeline is made of other components now.
+
+    Attributes:
+        run_id: the run.
+        pipeline_name: the pipeline.
+        changes: what is different, a clause each; empty if only the fingerprint is known.
+    """
+
+    def __init__(
+        self, run_id: str, pipeline_name: str, changes: Any = (), hint: str = "", **fields: Any
+    ) -> None:
+        told = "; ".join(changes) or "its fingerprint is another one"
+        super().__init__(
+            f"Run {run_id!r} of pipeline {pipeline_name!r} cannot be resumed, because the pipeline "
+            f"has changed since: {told}.",
+            hint=hint or "Undo the change, or begin anew: without resume, or under another run id.",
+            **fields,
+        )
+        self.run_id, self.pipeline_name, self.changes = run_id, pipeline_name, tuple(changes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = self.run_id, self.pipeline_name, self.changes
+        return _rebuild_positional, (type(self), known, self.hint, self.fields)

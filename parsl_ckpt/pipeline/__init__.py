@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.breaker import CircuitBreakerConfig, CircuitState
     from parsl_ckpt.kernel.policies import ResiliencePolicy
     from parsl_ckpt.kernel.retrying import RetryConfig
+    from parsl_ckpt.pipeline.checkpoints import CheckpointHooks, load_checkpoint_for_resume
     from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
     from parsl_ckpt.pipeline.config import (
         ComponentConfig,
@@ -25,15 +26,25 @@ if TYPE_CHECKING:
     )
     from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
     from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, PipelineHooks
+    from parsl_ckpt.pipeline.local_store import LocalCheckpointStore
     from parsl_ckpt.pipeline.result import (
         ComponentResult,
         ComponentStatus,
         PipelineResult,
         PipelineResultStatus,
     )
+    from parsl_ckpt.pipeline.run_store import RunStore
+    from parsl_ckpt.pipeline.states import (
+        CheckpointState,
+        CheckpointStore,
+        MemoryCheckpointStore,
+    )
     from parsl_ckpt.pipeline.watching import InMemoryRegistry, LoggingHooks, MetricsHooks
 
 __all__ = [
+    "CheckpointHooks",
+    "CheckpointState",
+    "CheckpointStore",
     "CircuitBreakerConfig",
     "CircuitState",
     "CompletedComponents",
@@ -44,7 +55,9 @@ __all__ = [
     "CompositeHooks",
     "ExecutorConfig",
     "InMemoryRegistry",
+    "LocalCheckpointStore",
     "LoggingHooks",
+    "MemoryCheckpointStore",
     "MetricsHooks",
     "NoOpHooks",
     "PipelineConfig",
@@ -55,22 +68,28 @@ __all__ = [
     "ResiliencePolicy",
     "RetryConfig",
     "RunStart",
+    "RunStore",
     "compute_pipeline_fingerprint",
+    "load_checkpoint_for_resume",
 ]
 
 _HOMES = {
     "kernel.breaker": ("CircuitBreakerConfig", "CircuitState"),
     "kernel.policies": ("ResiliencePolicy",),
     "kernel.retrying": ("RetryConfig",),
+    "pipeline.checkpoints": ("CheckpointHooks", "load_checkpoint_for_resume"),
     "pipeline.completed": ("CompletedComponents", "RunStart"),
     "pipeline.config": (
         "ComponentConfig", "ComponentType", "ExecutorConfig", "PipelineConfig", "Problem",
     ),
     "pipeline.fingerprint": ("compute_pipeline_fingerprint",),
     "pipeline.hooks": ("CompositeHooks", "NoOpHooks", "PipelineHooks"),
+    "pipeline.local_store": ("LocalCheckpointStore",),
     "pipeline.result": (
         "ComponentResult", "ComponentStatus", "PipelineResult", "PipelineResultStatus",
     ),
+    "pipeline.run_store": ("RunStore",),
+    "pipeline.states": ("CheckpointState", "CheckpointStore", "MemoryCheckpointStore"),
     "pipeline.watching": ("InMemoryRegistry", "LoggingHooks", "MetricsHooks"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
