@@ -347,6 +347,11 @@ class Execution:
         return sum(max(getattr(executor, "width", 1), 1) for executor in chosen)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the executors."""
+        return tuple(self._executors)
+
+    @property
     def only(self) -> str | None:
         """The label of the executor, if there is one alone."""
         return next(iter(self._executors)) if len(self._executors) == 1 else None

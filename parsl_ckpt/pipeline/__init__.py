@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         PipelineResultStatus,
     )
     from parsl_ckpt.pipeline.run_store import RunStore
+    from parsl_ckpt.pipeline.runner import SimplePipelineRunner
+    from parsl_ckpt.pipeline.spark import SparkComponent
     from parsl_ckpt.pipeline.states import (
         CheckpointState,
         CheckpointStore,
@@ -69,6 +71,8 @@ __all__ = [
     "RetryConfig",
     "RunStart",
     "RunStore",
+    "SimplePipelineRunner",
+    "SparkComponent",
     "compute_pipeline_fingerprint",
     "load_checkpoint_for_resume",
 ]
@@ -84,12 +88,14 @@ _HOMES = {
     ),
     "pipeline.fingerprint": ("compute_pipeline_fingerprint",),
     "pipeline.hooks": ("CompositeHooks", "NoOpHooks", "PipelineHooks"),
-    "pipeline.local_store": ("LocalCheckpointStore",),
     "pipeline.result": (
         "ComponentResult", "ComponentStatus", "PipelineResult", "PipelineResultStatus",
     ),
+    "pipeline.local_store": ("LocalCheckpointStore",),
     "pipeline.run_store": ("RunStore",),
+    "pipeline.runner": ("SimplePipelineRunner",),
     "pipeline.states": ("CheckpointState", "CheckpointStore", "MemoryCheckpointStore"),
+    "pipeline.spark": ("SparkComponent",),
     "pipeline.watching": ("InMemoryRegistry", "LoggingHooks", "MetricsHooks"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -13,7 +13,7 @@ class CompletedComponents(frozenset[str]):
     Attributes:
         run_id: the run in which they succeeded, if it is known.
         token: what the addresses of that run are made with; see :class:`RunStart`.
-        values: by component, the address under which its value is recorded, where it is.
+        values: by component, what hooks were told by ``on_value_recorded``.
 
     >>> CompletedComponents(["extract"], run_id="run-001") == {"extract"}
     True

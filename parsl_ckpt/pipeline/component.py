@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from parsl_ckpt.errors import ComponentError, MissingInputError
@@ -168,6 +168,12 @@ def _optional(component: Any, method: str) -> None:
 def takes_inputs(kind: Any) -> bool:
     """Whether a class wants what the components have returned on which it depends."""
     return "inputs" in _parameters(kind.run)
+
+
+def wants(function: Callable[..., Any], names: Sequence[str]) -> bool:
+    """Whether the function of an app takes what any of these components has returned."""
+    parameters = _parameters(function)
+    return "inputs" in parameters or not parameters.isdisjoint(names)
 
 
 def keywords_for(

@@ -87,7 +87,8 @@ class NoOpHooks:
         """A component is about to begin."""
 
     def on_value_recorded(self, config: ComponentConfig, address: str) -> None:
-        """Just before ``after_component``: the value is recorded under this address."""
+        """Just before it is told that a component has succeeded: where its value is, if it could be
+        recorded; whoever resumes the run hands this back."""
 
     def after_component(
         self, config: ComponentConfig, index: int, total: int, duration_ms: int

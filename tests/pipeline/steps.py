@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 from parsl_ckpt import bash_app, join_app, python_app
 
 HERE = "tests.pipeline.steps"
+meeting = threading.Barrier(3, timeout=60)
 log: list[str] = []  # what happened in this process, in order
 
 
 class Value:
-    """Returns what it is configured with."""
+    """Returns what it is configured with, and notes that it ran.
+
+    It reaches the log, which is part of its code: by lineage it is another one after each run.
+    """
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
 
     def run(self) -> Any:
         log.append(f"run {self.value}")
+        return self.value
+
+
+class Fixed:
+    """Returns what it is configured with, and keeps to itself."""
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def run(self) -> Any:
         return self.value
 
 
@@ -140,3 +155,39 @@ def touch(path: str) -> str:
 def pid() -> int:
     """An app with an executor of its own."""
     return os.getpid()
+
+
+class Spoil:
+    """Changes its input."""
+
+    def run(self, inputs: dict[str, list[int]]) -> int:
+        inputs["a"].append(3)
+        return len(inputs["a"])
+
+
+class Calls:
+    """Calls an app and waits for it."""
+
+    def run(self) -> int:
+        return int(add(5, 3).result())
+
+
+class Stream:
+    """Returns what cannot be recorded."""
+
+    def run(self) -> Any:
+        return (n for n in (5, 6))
+
+
+class First:
+    """Takes the first item of what cannot be recorded."""
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        return next(inputs["stream"])
+
+
+class Meet:
+    """Waits for two others."""
+
+    def run(self) -> None:
+        meeting.wait()

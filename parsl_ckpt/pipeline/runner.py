@@ -1,0 +1,280 @@
+"""Running a pipeline: what users hold.
+
+run ─► check ─► kernel (given, loaded, or its own) ─► what is inherited ─► hooks: on_run_start
+    ─► before_pipeline ─► conductor ─► after_pipeline ─► PipelineResult
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from parsl_ckpt import dataflow
+from parsl_ckpt.config import Config
+from parsl_ckpt.dataflow import DataFlowKernel
+from parsl_ckpt.errors import CheckpointNotSavedError, ConfigurationError
+from parsl_ckpt.executors.base import NamedExecutor
+from parsl_ckpt.kernel.breaker import CircuitBreaker
+from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
+from parsl_ckpt.pipeline.conducting import Conductor
+from parsl_ckpt.pipeline.config import PipelineConfig, Problem, refusal
+from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
+from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, each, tell
+from parsl_ckpt.pipeline.loading import load_config
+from parsl_ckpt.pipeline.result import PipelineResult, overall
+from parsl_ckpt.pipeline.staging import Stage
+
+logger = logging.getLogger(__name__)
+
+LINEAGE = "lineage"
+
+
+class SimplePipelineRunner:
+    """Runs a pipeline on the kernel: what does not depend on each other runs side by side.
+
+    Args:
+        config: the pipeline.
+        hooks: who is told how it goes; None for nobody.
+        fail_fast: begin nothing more after a failure, and wait for what runs. False runs whatever
+            does not depend on what has failed.
+        dfk: the kernel to run on; None for the one that is loaded, or else one of its own, which
+            keeps its checkpoint in ``config.run_dir`` and ends with the run.
+        clock: gives seconds that never go backwards.
+        sleep_func: called instead of waiting before another attempt, for tests; None waits, and
+            runs other components meanwhile.
+        validate_before_run: import all classes before anything runs, and refuse what can be no
+            component. The graph is checked in any case.
+
+    Attributes:
+        config: the pipeline.
+
+    >>> runner = SimplePipelineRunner(PipelineConfig("nothing"))
+    >>> runner.dry_run()
+    []
+
+    The names are pyspark-pipeline-framework's.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        hooks: Any = None,
+        fail_fast: bool = True,
+        dfk: DataFlowKernel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep_func: Callable[[float], object] | None = None,
+        validate_before_run: bool = True,
+    ) -> None:
+        self.config = config
+        self._hooks = NoOpHooks() if hooks is None else hooks
+        self._fail_fast = fail_fast
+        self._dfk = dfk
+        self._clock = clock
+        self._sleep = sleep_func
+        self._validate = validate_before_run
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], *, validate_before_run: bool = True, **options: Any
+    ) -> SimplePipelineRunner:
+        """A runner of the pipeline that a YAML, TOML or JSON file describes.
+
+        Args:
+            path: the file.
+            validate_before_run: import the classes right now, and again before a run.
+            options: as for the class.
+
+        Raises:
+            PipelineConfigError: it tells all that is wrong with the file, each with its place.
+            MissingLibraryError: the library that reads such files is not installed.
+        """
+        config = load_config(path, classes=validate_before_run)
+        return cls(config, validate_before_run=validate_before_run, **options)
+
+    def problems(self, *, classes: bool = True) -> list[Problem]:
+        """All that keeps the pipeline from running, as far as can be told without running it."""
+        found = self.config.problems(classes=classes)
+        labels = self._labels()
+        for index, one in enumerate(self.config.components):
+            wanted = [one.executors] if isinstance(one.executors, str) else one.executors or ()
+            for label in wanted:
+                if label != "all" and label not in labels and one.enabled:
+                    known = ", ".join(map(repr, sorted(labels)))
+                    text = f"names the executor {label!r}; there is {known}"
+                    found.append(Problem(f"components[{index}].executors", text, one.name))
+        return found
+
+    def dry_run(self) -> list[str]:
+        """Everything but running: the classes are imported and looked at.
+
+        Returns:
+            All problems, as texts; empty if the pipeline can run.
+        """
+        return [str(problem) for problem in self.problems()]
+
+    def run(
+        self,
+        completed_components: Collection[str] | None = None,
+        *,
+        resume: str | None = None,
+        run_id: str | None = None,
+    ) -> PipelineResult:
+        """Run the pipeline, or what is left to run of it.
+
+        Args:
+            completed_components: names of components that need not run: what
+                :func:`~parsl_ckpt.pipeline.load_checkpoint_for_resume` gives.
+            resume: the id of the run to go on with, of which everything that has succeeded is
+                restored; or ``"lineage"``: run exactly those components whose code, configuration
+                or upstream is not as it was when they were recorded.
+            run_id: the id under which progress is recorded, if no hooks do that; None for that of
+                ``resume``, and else for no record.
+
+        Returns:
+            What became of it; a failure of a component is told there and not raised.
+
+        Raises:
+            PipelineConfigError: the pipeline cannot be run; it tells all reasons.
+            PipelineConfigChangedError: it has another structure than the run that is resumed had.
+            ValueError: nothing is known of the run that is to be resumed; a component is named that
+                there is not; two ways of resuming are asked for at once.
+            ProgressError: progress cannot be recorded as was asked.
+        """
+        if completed_components is not None and resume is not None:
+            raise ConfigurationError(
+                "run() was given both completed_components and resume.",
+                hint="Give one of them.",
+                field="resume",
+            )
+        found = self.problems(classes=self._validate)
+        if found:
+            raise refusal(found, f"Pipeline {self.config.name!r}")
+        with self._kernel() as dfk:
+            hooks, recorder = self._recording(dfk, resume, run_id)
+            start = self._start(completed_components, resume, recorder)
+            return self._conduct(dfk, hooks, start, getattr(recorder, "run_id", None))
+
+    # -- parts of a run ----------------------------------------------------------------------------
+
+    def _conduct(
+        self, dfk: DataFlowKernel, hooks: Any, start: RunStart, run_id: str | None
+    ) -> PipelineResult:
+        began = self._clock()
+        stage = Stage(dfk, self.config, start)
+        conductor = Conductor(
+            self.config, stage, hooks, start, fail_fast=self._fail_fast, clock=self._clock,
+            sleep=self._sleep, breakers=self._breakers,
+        )  # fmt: skip
+
+        def result(outputs: dict[str, Any]) -> PipelineResult:
+            results = conductor.results()
+            spent = int((self._clock() - began) * 1000)
+            return PipelineResult(
+                overall(results), self.config.name, results, spent, run_id, outputs
+            )
+
+        tell(hooks, "on_run_start", self.config, start)
+        try:
+            tell(hooks, "before_pipeline", self.config)
+            conductor.run()
+        except BaseException as error:
+            conductor.abandon(error)
+            tell(hooks, "after_pipeline", self.config, result({}))
+            raise
+        done = result(conductor.outputs())
+        tell(hooks, "after_pipeline", self.config, done)
+        if conductor.refusal is not None:
+            raise conductor.refusal
+        return done
+
+    def _recording(
+        self, dfk: DataFlowKernel, resume: str | None, run_id: str | None
+    ) -> tuple[Any, Any]:
+        """The hooks of a run, and the one among them that records progress, if there is one."""
+        recorder = next((one for one in each(self._hooks) if hasattr(one, "resume")), None)
+        wanted = run_id or (resume if resume != LINEAGE else None)
+        if recorder is not None:
+            if run_id is not None and run_id != recorder.run_id:
+                raise ConfigurationError(
+                    f"The hooks record progress as {recorder.run_id!r}, and run() was given the "
+                    f"id {run_id!r}.",
+                    hint="Leave run_id out.",
+                    field="run_id",
+                )
+            return self._hooks, recorder
+        if wanted is None:
+            return self._hooks, None
+        from parsl_ckpt.pipeline.checkpoints import CheckpointHooks, RunStore
+
+        recorder = CheckpointHooks(RunStore(dfk), wanted, compute_pipeline_fingerprint(self.config))
+        return CompositeHooks(recorder, self._hooks), recorder
+
+    def _start(self, named: Collection[str] | None, resume: str | None, recorder: Any) -> RunStart:
+        """What a run inherits."""
+        if resume == LINEAGE:
+            return RunStart("")
+        if resume is not None:
+            named = recorder.resume(resume, self.config)
+        if named is None:
+            return RunStart()
+        known = {one.name for one in self.config.components}
+        unknown = sorted(set(named) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"completed_components has {unknown[0]!r}, which is no component of the pipeline "
+                f"{self.config.name!r}.",
+                hint=f"Its components are: {', '.join(sorted(known)) or 'none'}.",
+                field="completed_components",
+            )
+        if not isinstance(named, CompletedComponents):
+            named = CompletedComponents(named)
+        return RunStart(named.token, named) if named.token else RunStart(completed=named)
+
+    @contextlib.contextmanager
+    def _kernel(self) -> Iterator[DataFlowKernel]:
+        """The kernel of a run, loaded if no other is, so that components may call apps."""
+        loaded = dataflow.loaded()
+        dfk = self._dfk or loaded
+        if dfk is not None:
+            if loaded is not None:
+                yield dfk
+                return
+            dataflow.use(dfk)
+            try:
+                yield dfk
+            finally:
+                if dataflow.loaded() is dfk:
+                    dataflow.clear()
+            return
+        dfk = dataflow.load(
+            Config(
+                executors=[
+                    NamedExecutor(one.kind, one.label, one.workers) for one in self.config.executors
+                ],
+                checkpoint_mode="task_exit",
+                run_dir=self.config.run_dir,
+            )
+        )
+        with _unsaved_is_no_failure(), dfk:
+            yield dfk
+
+    def _labels(self) -> set[str]:
+        """The labels of the executors that there will be."""
+        dfk = self._dfk or dataflow.loaded()
+        if dfk is not None:
+            return set(dfk.kernel.execution.labels)
+        return {one.label for one in self.config.executors} or {"threads"}
+
+
+@contextlib.contextmanager
+def _unsaved_is_no_failure() -> Iterator[None]:
+    """A value that cannot be recorded was warned of, and does not make a run fail that is done."""
+    try:
+        yield
+    except CheckpointNotSavedError as error:
+        logger.warning("%s", error)
