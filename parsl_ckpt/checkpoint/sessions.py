@@ -87,10 +87,7 @@ class Turn:
 
 
 def _take(directory: str, turns: str) -> tuple[int, tuple[int, int]]:
-    os.makedirs(os.path.dirname(directory) or ".", mode=0o700, exist_ok=True)
-    for path in (directory, turns):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
+    _make_private(turns)
     number = max(map(_number, os.listdir(turns)), default=0)
     while True:
         number += 1
@@ -102,6 +99,18 @@ def _take(directory: str, turns: str) -> tuple[int, tuple[int, int]]:
             return number, _identity(os.fstat(made))
         finally:
             os.close(made)
+
+
+def _make_private(path: str) -> None:
+    """Make a directory and those that it is in, for their owner only."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_private(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -9,8 +9,10 @@ from parsl_ckpt.checkpoint.registry import register_codec
 from .checkpoint import Checkpoint
 from .entry import CheckpointEntry
 from .null import NullCheckpoint
+from .ranks import register_rank_detector
 from .session import CheckpointSession
 from .state import CheckpointState, bind_checkpoint_state
+from .tasks import task_checkpoint
 
 __all__ = [
     "Checkpoint",
@@ -20,4 +22,6 @@ __all__ = [
     "NullCheckpoint",
     "bind_checkpoint_state",
     "register_codec",
+    "register_rank_detector",
+    "task_checkpoint",
 ]

@@ -10,7 +10,7 @@ import datetime as dt
 import functools
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -30,11 +30,14 @@ from .encoding import encode_metadata
 from .entry import CheckpointEntry, Metadata
 from .history import History, Row, warn
 from .location import default_path
+from .looping import loop
+from .pacing import Interval
 from .restoring import Saved, restored_value
 from .session import CheckpointSession
 from .state import CheckpointState, StateId, proxy_of
 
 T = TypeVar("T")
+E = TypeVar("E")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -46,7 +49,9 @@ class Checkpoint:
         path: the directory that holds it; ``$PARSL_CKPT_CACHE``, or the user's cache directory, has
             one for each name unless it is given.
         mode: ``"overwrite"`` keeps the newest row; ``"append"`` keeps the history.
-        flush_interval: number of writes from one commit to the next; None: only ``flush`` commits.
+        flush_interval: number of writes from one commit to the next; None: only ``flush`` commits;
+            ``"auto"``: as often as it pays, by what commits cost and how often the work on record
+            was interrupted (:mod:`~parsl_ckpt.restart.interval`).
         history_size: how many rows ``"append"`` keeps; None for all.
         level: how much is saved: 0 progress and metadata, 1 what it takes to begin an item again, 2
             what it takes to go on inside of it.
@@ -55,10 +60,12 @@ class Checkpoint:
         on_exception: what becomes of steps that are not committed when the session is left by an
             exception: ``"discard"``, because a state may be half changed, or ``"flush"``.
         strict: a session of level 2 refuses to go on unless all that was saved has been restored.
+        stop_on_signal: after SIGTERM or SIGUSR1 the next ``write`` commits, whatever the interval,
+            and then raises ``CheckpointedStop``; otherwise it commits, and the loop goes on.
 
     Attributes:
         name, path, mode, flush_interval, history_size, level, rank, world_size, device,
-            on_exception, strict: as given, or found out.
+            on_exception, strict, stop_on_signal: as given, or found out.
 
     Raises:
         ValueError: an argument is wrong; it is named.
@@ -86,7 +93,7 @@ class Checkpoint:
         name: str,
         path: str | os.PathLike[str] | None = None,
         mode: Literal["overwrite", "append"] = "overwrite",
-        flush_interval: int | None = 1,
+        flush_interval: Interval = 1,
         history_size: int | None = None,
         level: int = 2,
         rank: int | None = None,
@@ -95,11 +102,12 @@ class Checkpoint:
         *,
         on_exception: Literal["discard", "flush"] = "discard",
         strict: bool = True,
+        stop_on_signal: bool = False,
     ) -> None:
         _check_text("name", name)
         _check_choice("mode", mode, ("overwrite", "append"))
         _check_choice("on_exception", on_exception, ("discard", "flush"))
-        if flush_interval is not None:
+        if flush_interval is not None and flush_interval != "auto":
             _check_number("flush_interval", flush_interval, 1)
         if history_size is not None:
             _check_number("history_size", history_size, 1)
@@ -116,6 +124,7 @@ class Checkpoint:
         self.device = device
         self.on_exception = on_exception
         self.strict = bool(strict)
+        self.stop_on_signal = bool(stop_on_signal)
         self._launch = ""
         self._history = History(self.path, name)
         self._lock = threading.RLock()
@@ -202,6 +211,18 @@ class Checkpoint:
                 del self._entered[place]
                 break
         session.__exit__(kind, error, trace)
+
+    def loop(self, items: Iterable[E], state: T) -> Iterator[tuple[E, CheckpointState[T]]]:
+        """Go through items, leaving out those that are done, and write after each.
+
+        Args:
+            items: a sequence, of which what is done is not looked at; or any iterable.
+            state: a dataclass instance; it is bound.
+
+        Yields:
+            Each item that is left, with the state.
+        """
+        return loop(self, items, state)
 
     def context(self) -> Carried:
         """The checkpoint and its open session, to be had in another thread.
@@ -335,7 +356,11 @@ class Checkpoint:
         return mine[: max(len(mine) + 1 - keep, 0)]
 
     def _next_attempt(self) -> int:
-        return next_attempt(self._history.live()) if self.world_size > 1 else 0
+        return next_attempt(self._history.live())
+
+    def _may_commit(self) -> bool:
+        """Whether what is committed now will be listened to."""
+        return True
 
     def _whole(self, row: Row, *, chosen: bool) -> tuple[Row, Saved] | None:
         """A row all of which can be read: the one given, or else what it goes on from.

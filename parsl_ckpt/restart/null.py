@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from .entry import CheckpointEntry
+from .looping import loop
 from .state import CheckpointState, proxy_of
 
 T = TypeVar("T")
+E = TypeVar("E")
 R = TypeVar("R")
 
 
@@ -84,6 +86,10 @@ class NullCheckpoint:
         return proxy_of(state, state_key)
 
     expect = bind
+
+    def loop(self, items: Iterable[E], state: T) -> Iterator[tuple[E, CheckpointState[T]]]:
+        """Each item with the state."""
+        return loop(self, items, state)
 
     def context(self) -> NullCheckpoint:
         """Itself, which can also be had in other threads."""

@@ -20,7 +20,8 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,8 @@ from .current import Carried
 from .encoding import Encoded, Packer, encode_metadata, encode_state
 from .entry import CheckpointEntry, Metadata
 from .history import Row, warn
+from .looping import loop
+from .pacing import Pace
 from .restoring import Saved, restore
 from .schema import describe, dumps
 from .state import CheckpointState, StateId, proxy_of
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 class CheckpointSession:
@@ -72,6 +76,7 @@ class CheckpointSession:
         self._depth = 0
         self._before: list[tuple[Any, Any]] = []
         self._attempt = 0
+        self._pace = Pace(checkpoint.flush_interval, checkpoint.stop_on_signal)
         history = checkpoint._history
         self._packer = Packer(history.write_blob, history.has_blob)
         _sessions.add(self)
@@ -107,6 +112,11 @@ class CheckpointSession:
     def write_count(self) -> int:
         """How many steps are done."""
         return self._count
+
+    @property
+    def attempt(self) -> int:
+        """Which opening of the checkpoint this is, by the rows on record: 1 for the first."""
+        return self._attempt
 
     @property
     def labels(self) -> Mapping[str, Any]:
@@ -234,7 +244,14 @@ class CheckpointSession:
                 self._count += 1
                 self._metadata.update(encoded)
                 self._pending = True
-                return self._commit() if self._due(self._count) else None
+                self._pace.wrote()
+                if not self._due(self._count):
+                    return None
+                began = time.monotonic()
+                entry = self._commit()
+                self._pace.committed(time.monotonic() - began)
+                self._pace.answer()
+                return entry
 
     def flush(self, **metadata: Any) -> CheckpointEntry | None:
         """Commit now.
@@ -259,8 +276,7 @@ class CheckpointSession:
                 return self._commit(only_if_changed=not (encoded or self._pending))
 
     def _due(self, count: int) -> bool:
-        interval = self.checkpoint.flush_interval
-        return isinstance(interval, int) and count % interval == 0
+        return self._pace.due(count)
 
     @contextlib.contextmanager
     def _or_as_before(self) -> Iterator[None]:
@@ -301,6 +317,8 @@ class CheckpointSession:
         self._restored = True
 
     def _commit(self, only_if_changed: bool = False) -> CheckpointEntry | None:
+        if not self.checkpoint._may_commit():
+            return None
         states: list[tuple[StateId, bytes, Encoded]] = []
         if self.checkpoint.level > 0:
             for name, state in self._bound.items():
@@ -416,6 +434,7 @@ class CheckpointSession:
             if self._row is not None and self._saved is None:
                 self._settle()
             self._attempt = self.checkpoint._next_attempt()
+            self._pace.open(history.live)
         except BaseException:
             history.release()
             raise
@@ -449,6 +468,7 @@ class CheckpointSession:
         current.active.set(before[0])
         current.latest.set(before[1] if before[1] is not None else self.checkpoint)
         if over:
+            self._pace.close()
             with self._lock:
                 self._pending = False
                 self._bound = {}
@@ -468,6 +488,10 @@ class CheckpointSession:
                 hint="Do it inside of its with block.",
                 checkpoint=self.checkpoint.name,
             )
+
+    def loop(self, items: Iterable[E], state: T) -> Iterator[tuple[E, CheckpointState[T]]]:
+        """As :meth:`Checkpoint.loop`."""
+        return loop(self, items, state)
 
     def context(self) -> Carried:
         """This session, to be had in another thread: ``with ckpt.context(): ...`` there.

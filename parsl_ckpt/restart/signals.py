@@ -99,7 +99,8 @@ class _Heard:
     def __init__(self) -> None:
         self.count = 0
         self.number = int(signal.SIGTERM)
-        self.terms = 0
+        self.terms = 0  # SIGTERMs that the handler has seen
+        self._told = 0  # and those that the kernels' endings have told of
         self.previous: dict[int, Any] = {}
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         self._lock = threading.Lock()  # never taken by the handler
@@ -135,14 +136,25 @@ class _Heard:
             if signal.getsignal(number) is _on_signal:
                 del self.previous[number]
                 signal.signal(number, previous)
-        self.terms = 0
+        self.terms = self._told = 0
+
+    def hear(self, number: int) -> None:
+        """A signal has come to the handler; a SIGTERM may have been told of before."""
+        if number == signal.SIGTERM:
+            self.terms += 1
+            if self.terms <= self._told:
+                return
+        self.number = number
+        self.count += 1
 
     # -- a companion of the kernels' endings -------------------------------------------------------
 
     def told(self) -> None:
-        """A signal is about to end the process."""
-        self.number = int(signal.SIGTERM)
-        self.count += 1
+        """A SIGTERM is about to end the process; the handler may have seen it already."""
+        self._told += 1
+        if self._told > self.terms:
+            self.number = int(signal.SIGTERM)
+            self.count += 1
 
     def last_words(self) -> None:
         """Wait until every session has answered."""
@@ -161,19 +173,16 @@ _heard = _Heard()
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     heard = _heard
-    heard.number = number
-    heard.count += 1
+    heard.hear(number)
     previous = heard.previous.get(number)
     kernels = previous is shutdown.on_sigterm
     if kernels:
         previous = shutdown.begin()  # no waiting here: this thread may be what runs the loop
     if callable(previous):
         previous(number, frame)
-    elif number == signal.SIGTERM and not kernels:
-        heard.terms += 1
-        if heard.terms > 1:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    elif number == signal.SIGTERM and not kernels and heard.terms > 1:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _after_fork() -> None:

@@ -210,7 +210,7 @@ def test_a_session_that_is_opened_before_the_kernel_is_told_as_well(tmp_path):
 def test_a_task_on_a_thread_hears_of_what_ends_the_kernel(tmp_path):
     script = KERNEL + (
         "parsl_ckpt.load()\n"
-        "parsl_ckpt.python_app(loop)(False)\n"
+        "parsl_ckpt.python_app(loop)(True)\n"
         "import threading\n"
         "threading.Event().wait()\n"
     )

@@ -1,0 +1,43 @@
+"""``ckpt.loop(items, state)``: the bookkeeping of a loop that can be killed.
+
+Rule of this file: a step counts when the body of the loop is through with it, which is when the
+next item is asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from .state import CheckpointState
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+def loop(checkpoint: Any, items: Iterable[T], state: S) -> Iterator[tuple[T, CheckpointState[S]]]:
+    """Go through items, leaving out those that are done, and write after each.
+
+    Args:
+        checkpoint: what is opened, if it is not open, and written to.
+        items: a sequence, of which what is done is not looked at; or any iterable, which is asked
+            for what is done once more.
+        state: a dataclass instance; it is bound.
+
+    Yields:
+        Each item that is left, with the state.  ``metadata["step"]`` is the item if that is an
+        integer, else its number.
+    """
+    with checkpoint as session:
+        bound = session.bind(state)
+        done = session.write_count
+        for number, item in enumerate(_after(items, done), done):
+            yield item, bound
+            session.write(step=item if type(item) is int else number)
+
+
+def _after(items: Iterable[T], done: int) -> Iterator[T]:
+    if isinstance(items, Sequence):
+        return (items[at] for at in range(done, len(items)))
+    return itertools.islice(items, done, None)
