@@ -279,6 +279,7 @@ def explained(
 
 
 EDITED = "its code has changed"
+NOT_CACHED = "its app is not cached"
 #: What a standing says where more can be said.
 _PLAIN = frozenset(
     {
@@ -319,7 +320,7 @@ class _Teller:
         """The reason as it is counted, and as it is told of this task."""
         why = standing.why
         if not spec.cache or spec.addresser is None:
-            return why, why
+            return NOT_CACHED, NOT_CACHED
         running = self._running(name)
         self.maybe = self.maybe or bool(running)
         if why not in _PLAIN:

@@ -191,11 +191,8 @@ class Plan(Telling):
         Returns:
             A :class:`~parsl_ckpt.observe.reasons.Reason`; ``print()`` tells it.
         """
-        standing = self.standing(task)
-        future = self._draw().futures[self._draw().number[self.name(task)]]
-        if self._stage.begun:
-            return future.why()
-        return self._asks.planned(future, standing, self._named)
+        self.standing(task)
+        return self._reason(self.name(task))
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -256,6 +253,14 @@ class Plan(Telling):
         if not isinstance(future, AppFuture):
             return False
         return self._recording.futures.get(future.tid) is future
+
+    def _reason(self, name: str) -> Any:
+        """Why a task would run, as it stood when it was looked up last."""
+        drawn = self._draw()
+        future = drawn.futures[drawn.number[name]]
+        if self._stage.begun:
+            return future.why()
+        return self._asks.planned(future, self._standings[future.tid], self._named)
 
     def _refuse_run(self, what: str) -> None:
         if self._stage.begun:

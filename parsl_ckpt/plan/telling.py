@@ -6,7 +6,7 @@ files beside it, and nothing is computed before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,7 +44,7 @@ class Telling:
 
         def look(self) -> Trim: ...
         def name(self, task: Any) -> str: ...
-        def why(self, task: Any) -> Any: ...
+        def _reason(self, name: str) -> Any: ...
         def _draw(self) -> Drawn: ...
 
     def explain(self, tasks: int | Literal["all"] | Any = TASKS) -> Explanation:
@@ -70,17 +70,7 @@ class Telling:
         """
         most, asked = _asked(tasks)
         names = [self.name(one) for one in asked]
-        found = self.look()
-        drawn = self._draw()
-        samples = self._sample(found)
-        seconds = self._durations(samples)
-        told = None if self.trim is not None else forecast(found, seconds, self._width())
-        view = View(
-            found, drawn.job.tasks, self._spec, self._standing_of, self._inputs, samples, told,
-            self.trim is not None,
-        )  # fmt: skip
-        reasons = tuple((name, self.why(name)) for name in names)
-        return explained(view, self._asks, seconds, most, reasons)
+        return self._explained(self.look(), most, names)
 
     def forecast(self, width: int | None = None, otherwise: float = 0.0) -> Forecast:
         """How long the plan would take, from what its calls took earlier.
@@ -113,13 +103,27 @@ class Telling:
         """
         from .html import page
 
-        told = self.explain()
-        return page(told, self._draw().job, self.look(), lambda name: self._spec(name).name)
+        found = self.look()
+        told = self._explained(found, TASKS)
+        return page(told, self._draw().job, found, lambda name: self._spec(name).name)
 
     def _repr_html_(self) -> str:
         return self.explain()._repr_html_()
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _explained(self, found: Trim, most: int | None, names: Sequence[str] = ()) -> Explanation:
+        """Explain what was found by the last look."""
+        samples = self._sample(found)
+        seconds = self._durations(samples)
+        ran = self.trim is not None
+        told = None if ran else forecast(found, seconds, self._width())
+        view = View(
+            found, self._draw().job.tasks, self._spec, self._standing_of, self._inputs, samples,
+            told, ran,
+        )  # fmt: skip
+        reasons = tuple((name, self._reason(name)) for name in names)
+        return explained(view, self._asks, seconds, most, reasons)
 
     def _sample(self, found: Trim) -> Sample:
         """What is recorded of the apps that run."""
