@@ -230,12 +230,14 @@ class CheckpointHooks(NoOpHooks):
     def after_component(
         self, config: ComponentConfig, index: int, total: int, duration_ms: int
     ) -> None:
-        state = self.state
-        if state is None:
-            return
-        if config.name not in state.completed_components:
-            state.completed_components.append(config.name)
-        self._save()
+        self._add(config.name)
+
+    def on_component_restored(
+        self, config: ComponentConfig, index: int, total: int, run_id: str | None
+    ) -> None:
+        # One that died between its success and the record of it is restored from its value.
+        if self.state is not None and config.name not in self.state.completed_components:
+            self._add(config.name)
 
     def on_component_failure(
         self, config: ComponentConfig, index: int, error: BaseException
@@ -252,6 +254,13 @@ class CheckpointHooks(NoOpHooks):
                 self._save()
         finally:
             self.release()
+
+    def _add(self, name: str) -> None:
+        """Record that a component has succeeded."""
+        if self.state is not None:
+            if name not in self.state.completed_components:
+                self.state.completed_components.append(name)
+            self._save()
 
     def release(self) -> None:
         """Let others have the run; harmless when repeated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from typing import Any
@@ -191,3 +192,32 @@ class Meet:
 
     def run(self) -> None:
         meeting.wait()
+
+
+@dataclasses.dataclass
+class Sum:
+    """The state of a loop."""
+
+    total: int = 0
+
+
+class Loop:
+    """Adds up numbers, notes each in a file, and fails once before one of them."""
+
+    def __init__(self, path: str, fail_at: int, until: int) -> None:
+        self.path, self.fail_at, self.until = path, fail_at, until
+
+    def run(self) -> int:
+        from parsl_ckpt.restart import bind_checkpoint_state, task_checkpoint
+
+        with task_checkpoint() as ckpt:
+            state = bind_checkpoint_state(Sum())
+            begun = ckpt.write_count
+            for step in range(begun, self.until):
+                if step == self.fail_at and not begun:
+                    raise RuntimeError("in the middle")
+                state.total += step
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(f"{step} ")
+                ckpt.write(step=step)
+            return int(state.total)
