@@ -353,7 +353,19 @@ class Checkpoint:
             and row.session.world_size == self.world_size
             and row.session.labels == new.session.labels
         ]
-        return mine[: max(len(mine) + 1 - keep, 0)]
+        old = mine[: max(len(mine) + 1 - keep, 0)]
+        return self._not_needed(old, new) if old and self.world_size > 1 else old
+
+    def _not_needed(self, old: Sequence[Row], new: Row) -> Sequence[Row]:
+        """Of rows that may go, those before the newest that all ranks have: the rest is needed if a
+        rank that is behind is killed."""
+        self._history.refresh()
+        shared = [
+            row
+            for row in consistent(self._history.live(), self.rank)
+            if row.session.labels == new.session.labels
+        ]
+        return [row for row in old if shared and row.session.at < shared[-1].session.at]
 
     def _next_attempt(self) -> int:
         return next_attempt(self._history.live())
