@@ -546,7 +546,10 @@ def _description(dtype: Any) -> Any:
         base, shape = dtype.subdtype
         return ("sub", _description(base), tuple(shape))
     if dtype.fields is None:
-        return dtype.str
+        # long long is another type than long, of the same size
+        numpy = sys.modules["numpy"]
+        same = dtype.kind not in "iu" or numpy.dtype(dtype.str).char == dtype.char
+        return dtype.str if same else dtype.byteorder.replace("=", "") + dtype.char
     fields = []
     for name in dtype.names:
         entry = dtype.fields[name]

@@ -117,5 +117,8 @@ def _load(root: str) -> bool:
     if module is None:
         return False
     provided: Any = importlib.import_module(f"{__package__}.{module}")
-    provided.load(root)
+    try:
+        provided.load(root)
+    except ImportError:
+        return False
     return True

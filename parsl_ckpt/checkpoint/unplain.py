@@ -275,7 +275,8 @@ def _get_coded(reader: _Reader) -> Any:
     if codec is None:
         raise FormatError(
             f"There is no codec {name!r} for a value.",
-            hint="Register it with register_codec before the value is wanted.",
+            hint="Register it with register_codec before the value is wanted, or install the "
+            "library that it is of.",
         )
     number = len(reader.met)
     reader.met.append(_UNFINISHED)
