@@ -78,7 +78,7 @@ def steps(tmp_path, rank):
     return [int(line) for line in (tmp_path / f"steps-{rank}").read_text().split()]
 
 
-@pytest.mark.parametrize("interval", [1, 5])
+@pytest.mark.parametrize("interval", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_when_one_rank_is_killed_all_go_on_from_the_last_step_that_all_have(tmp_path, interval):
     codes = [code for code, _, _ in ranks(tmp_path, kill=7, interval=interval)]
     assert codes == [0, -signal.SIGKILL, 0]
@@ -93,6 +93,7 @@ def test_when_one_rank_is_killed_all_go_on_from_the_last_step_that_all_have(tmp_
         assert steps(tmp_path, rank) == [*first, *range(common, STEPS)]
 
 
+@pytest.mark.slow
 def test_before_all_ranks_have_committed_there_is_nothing_to_go_on_from(tmp_path):
     ranks(tmp_path, kill=0, interval=1)
     assert Checkpoint("run", tmp_path / "rows", "append", rank=0, world_size=3).catalog == ()
@@ -100,6 +101,7 @@ def test_before_all_ranks_have_committed_there_is_nothing_to_go_on_from(tmp_path
         assert out.strip() == straight(rank), err
 
 
+@pytest.mark.slow
 def test_a_history_that_is_kept_short_still_has_a_row_of_all_ranks(tmp_path):
     ranks(tmp_path, kill=7, interval=1, keep=1)
     for (_, out, err), rank in zip(ranks(tmp_path, -1, 1, keep=1), range(3), strict=True):

@@ -178,7 +178,9 @@ def drive(tmp_path, *arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "executor", ["processes", pytest.param("threads", marks=pytest.mark.slow)]
+)
 def test_a_new_run_continues_what_a_killed_driver_had_begun(tmp_path, executor):
     killed = drive(tmp_path, executor)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
