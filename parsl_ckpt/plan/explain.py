@@ -150,14 +150,22 @@ class Explanation:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        return "\n".join(self._lines()).rstrip()
+        return self.text()
+
+    def text(self, more: str = "explain(tasks='all') has them") -> str:
+        """As plain text.
+
+        Args:
+            more: where tasks are that are not told of, as the end of a sentence.
+        """
+        return "\n".join(self._lines(more)).rstrip()
 
     def _repr_html_(self) -> str:
         from .html import fragment
 
         return fragment(self)
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self, where: str) -> Iterator[str]:
         yield self.summary()
         if self.forecast is not None and self.run:
             yield f"Forecast: {self.foretold()}."
@@ -179,7 +187,7 @@ class Explanation:
             told = [(short(name), state, why) for name, _, state, why in self.tasks]
             yield from columns(("task", "state", "why"), told)
             if len(self.tasks) < self.total:
-                yield f"and {self.total - len(self.tasks):,} more; explain(tasks='all') has them."
+                yield f"and {self.total - len(self.tasks):,} more; {where}."
         for name, reason in self.reasons:
             yield ""
             yield f"{name}"

@@ -1,0 +1,430 @@
+"""A script that is run with nothing behind it: calls are looked up, and none is made.
+
+    script ─ DataFlowKernel(config) ─► a kernel in a directory that is thrown away, which reads the
+    │                                  checkpoints that the script's own would read
+    ├─ app(x), outside of a plan ─► recorded; a hit has its value, as ever
+    ├─ looks at what is no hit ─┐
+    ├─ end of a plan's block ───┼─► what is planned is told, the script ends
+    └─ its end ─────────────────┘
+
+Rule of this file: this process does nothing else.  The script is ``__main__``, as it would be; what
+it does outside of apps (printing, writing files of its own) it does.
+
+*Guarantees.*  No app is executed: executors are replaced by such as run nothing.  Nothing is
+written to the script's run directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures._base import PENDING
+from types import ModuleType, TracebackType
+from typing import Any
+
+from parsl_ckpt import dataflow
+from parsl_ckpt.checkpoint import where
+from parsl_ckpt.checkpoint.rundir import get_all_checkpoints
+from parsl_ckpt.config import Config, from_legacy
+from parsl_ckpt.dataflow import DataFlowKernel
+from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.executors.base import Executor, refuse
+from parsl_ckpt.executors.named import made
+from parsl_ckpt.kernel.arguments import Arguments
+from parsl_ckpt.kernel.attempt import Attempt, Finished
+from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.hits import mark
+from parsl_ckpt.kernel.lifting import mark_part
+from parsl_ckpt.kernel.memo import all_restored
+from parsl_ckpt.kernel.planning import Planned, Recording, Stage
+from parsl_ckpt.kernel.task import MEMO_DONE, Spec
+from parsl_ckpt.plan.plan import Plan
+from parsl_ckpt.plan.standing import HIT, Standings
+
+#: Told of a plan: the plan, and a sentence on where the script is.
+Tell = Callable[[Plan, str], None]
+
+
+class ScriptError(ParslCkptError):
+    """The script of ``parsl-ckpt plan`` cannot be read."""
+
+
+class _Enough(BaseException):
+    """Ends the script.  No error: a script that catches all errors does not catch it."""
+
+
+class Rehearsal:
+    """One run of a script.
+
+    Args:
+        tell: called with what is planned, once the script has come so far.
+
+    Attributes:
+        kernels: how many the script has begun.
+        told: something has been told.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._begun: list[DataFlowKernel] = []
+        self._directory = ""
+        self.told = False
+
+    @property
+    def kernels(self) -> int:
+        return len(self._begun)
+
+    def run(self, script: str, arguments: Sequence[str]) -> int:
+        """Run a script as far as something can be told.
+
+        Args:
+            script: its path.
+            arguments: what it finds in ``sys.argv`` behind its name.
+
+        Returns:
+            The exit status: that of the script, if it came to its end or failed.
+
+        Raises:
+            ScriptError: it cannot be read, or is no Python.
+        """
+        code = _compiled(script)
+        with contextlib.ExitStack() as stack:
+            self._directory = stack.enter_context(_temporary())
+            stack.enter_context(_as_main(script, arguments))
+            stack.enter_context(self._instead())
+            stack.callback(self._end)
+            try:
+                exec(code, sys.modules["__main__"].__dict__)
+            except _Enough:
+                return 0
+            except SystemExit as end:
+                return _status(end)
+            except BaseException as error:
+                _print(error, script)
+                return 1
+        return 0
+
+    @contextlib.contextmanager
+    def _instead(self) -> Iterator[None]:
+        """While kernels that are made are ours."""
+        begin = DataFlowKernel.__init__
+        rehearsal = self
+
+        def begin_ours(
+            dfk: DataFlowKernel,
+            config: Config | Mapping[str, Any] | None = None,
+            checkpointFiles: Sequence[Any] | None = None,
+            *,
+            checkpoint_files: Sequence[Any] | None = None,
+        ) -> None:
+            if config is None:
+                config = Config()
+            elif not isinstance(config, Config):
+                config = from_legacy(config)
+            named = checkpointFiles if checkpoint_files is None else checkpoint_files
+            rehearsal._begin(dfk, config, named, begin)
+
+        DataFlowKernel.__init__ = begin_ours  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            DataFlowKernel.__init__ = begin  # type: ignore[method-assign]
+
+    def _begin(
+        self,
+        dfk: DataFlowKernel,
+        config: Config,
+        named: Sequence[Any] | None,
+        begin: Callable[..., None],
+    ) -> None:
+        """Begin a kernel that reads what the script's would, and writes elsewhere."""
+        if named is None:
+            named = config.checkpoint_files
+        configured = where.plain(config.run_dir)
+        if named is None and where.is_url(configured):
+            named = _remote(config, configured)
+        ours = _harmless(config, os.path.join(self._directory, str(len(self._begun))))
+        ours.checkpoint_files = named
+        usual = dataflow._sources
+
+        def sources(_: Config, run_root: str, named: Any, trusting: dict[str, Any]) -> list[str]:
+            return usual(config, configured, named, trusting)
+
+        dataflow._sources = sources  # type: ignore[assignment]
+        try:
+            begin(dfk, ours)
+        finally:
+            dataflow._sources = usual
+        dfk.config = config
+        kernel = dfk.kernel
+        eager = _Eager(self, dfk)
+        kernel.submission = eager
+        kernel.submit = eager.submit
+        instance: Any = dfk  # what is set on it stands before what its class has
+        plan, end = dfk.plan, dfk._end
+        instance.plan = lambda *args, **kwargs: self._watched(plan(*args, **kwargs))
+        instance._end = lambda grace: self._ended(eager, lambda: end(grace))
+        self._begun.append(dfk)
+
+    # -- where the script may stop -----------------------------------------------------------------
+
+    def _watched(self, plan: Plan) -> Plan:
+        """A plan that ends the script with its block."""
+        plan.__class__ = _Watched
+        plan.rehearsal = self  # type: ignore[attr-defined]
+        return plan
+
+    def closed(self, plan: Plan) -> None:
+        """The block of a plan is over."""
+        raise self._enough(plan, "")
+
+    def needed(self, eager: _Eager, future: AppFuture) -> _Enough:
+        """The script wants to know what is not recorded."""
+        plan = eager.so_far()
+        what = f"{future._spec.name} (task {future.tid})"
+        try:
+            reason = f"\n{plan.why(future)}"
+        except ParslCkptError:
+            reason = ""
+        return self._enough(
+            plan,
+            f"The script needs the result of {what} to go on, and that call would have to run."
+            f"{reason}\nWhat it would do then is not known; so far it has called these:",
+        )
+
+    def _ended(self, eager: _Eager, end: Callable[[], Any]) -> Any:
+        """A kernel ends, and no plan was recorded on it."""
+        if not self.told and eager.futures:
+            self.told = True
+            self._tell(
+                eager.so_far(), "The script came to its end without a plan; it called these apps:"
+            )
+        return end()
+
+    def _enough(self, plan: Plan, sentence: str) -> _Enough:
+        """Tell what is planned; what ends the script."""
+        self.told = True
+        self._tell(plan, sentence)
+        return _Enough()
+
+    def _end(self) -> None:
+        for dfk in self._begun:
+            dfk.cleanup()
+
+
+class _Watched(Plan):
+    """A plan of the script."""
+
+    rehearsal: Rehearsal
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        if kind is None:
+            self.rehearsal.closed(self)
+
+
+# --- calls outside of a plan ----------------------------------------------------------------------
+
+
+class _Looked(Planned, gc=False, eq=False):
+    """A call that the script makes: looked up, never begun."""
+
+    def load(self, future: AppFuture) -> bool:
+        """Find the value of a hit; else the script ends.  It goes on standing for the call."""
+        if future._phase == PENDING:
+            stage: Any = self.stage
+            future._conclude_looked(stage.value(self, future), None)
+            future._status = MEMO_DONE
+        return False
+
+
+class _Eager(Recording, Stage):
+    """Takes the calls that a script makes outside of plans.
+
+    Args:
+        rehearsal: who is told when the script can go no further.
+        dfk: what the script holds.
+    """
+
+    def __init__(self, rehearsal: Rehearsal, dfk: DataFlowKernel) -> None:
+        Stage.__init__(self)
+        Recording.__init__(self, dfk.kernel, self)
+        self._rehearsal = rehearsal
+        self._dfk = dfk
+        self._standings = Standings(dfk.kernel)
+
+    def _record(
+        self,
+        spec: Spec,
+        arguments: Arguments,
+        future: AppFuture,
+        key: bytes | None = None,
+        refresh: bool = False,
+    ) -> AppFuture:
+        super()._record(spec, arguments, future, key, refresh)
+        future._lazy = _Looked(self._kernel, spec, arguments, self, key, refresh)
+        standing = self._standings.look([future])[future.tid]
+        if standing.state == HIT:
+            if spec.kind == "lift":
+                parent, item = arguments.args
+                mark_part(spec, parent, item, future)
+            elif standing.stored is not None:
+                mark(future, standing.stored)
+            future.from_memo = future._restored = True
+        return future
+
+    def value(self, call: Planned, future: AppFuture) -> Any:
+        """The value of a call that is recorded; the script ends at one that is not."""
+        kernel, spec, arguments = self._kernel, call.spec, call.arguments
+        if spec.kind == "lift":
+            parent, item = arguments.args
+            if isinstance(item, AppFuture):
+                item = item.result()
+            return spec.fn(parent.result(), item)
+        stored = self._standings.look([future])[future.tid].stored if future._restored else None
+        if stored is None and spec.cache and not call.refresh and all_restored(arguments.futures):
+            stored = kernel.calls.find(  # by the values of what it takes
+                spec, arguments.args, arguments.kwargs, arguments.request
+            )
+        if stored is not None:
+            with contextlib.suppress(ParslCkptError):  # damaged: it would run
+                value = kernel.store.value(stored)
+                mark(future, stored)
+                return value
+        raise self._rehearsal.needed(self, future)
+
+    def so_far(self) -> Plan:
+        """The calls as a plan in which all are wanted: made by themselves, none is cut away."""
+        plan = Plan(self._kernel, self._kernel.desk, self._dfk._asking)
+        plan._recording = self
+        plan._closed = True
+        plan._wanted = [one for one in self.futures.values() if one._spec.kind != "lift"]
+        return plan
+
+
+# --- what stands in for the real ------------------------------------------------------------------
+
+
+class Idle(Executor):
+    """An executor that runs nothing, in the place of one that would.
+
+    Args:
+        other: that one.
+    """
+
+    def __init__(self, other: Executor) -> None:
+        self.label = other.label
+        self.storage_access = other.storage_access
+        self.working_dir = other.working_dir
+        self._width = other.width
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    def start(self) -> None:
+        pass
+
+    def launch(self, attempt: Attempt, finished: Finished) -> None:
+        refuse(attempt, finished, self.label)
+
+    def shutdown(self, grace: float | None = None) -> None:
+        pass
+
+
+def _harmless(config: Config, directory: str) -> Config:
+    """A configuration under which nothing is written elsewhere, and nobody else is asked."""
+    ours = copy.copy(config)
+    ours.run_dir = directory
+    ours.executors = tuple(map(Idle, made(config.executors)))
+    ours.checkpoint_mode = None
+    ours.single_flight = "process"
+    ours.follow = False
+    ours.memoizer = None
+    ours.max_checkpoint_bytes = None
+    ours.audit_rate = 0.0
+    ours.durability = "process"
+    ours.initialize_logging = False
+    return ours
+
+
+def _remote(config: Config, root: str) -> list[str] | None:
+    """The checkpoints of a run directory in an object store, if they would be used."""
+    if config.checkpoint_mode is None and not config.follow:
+        return []
+    backend = where.backend_of(root, options=config.storage_options)
+    try:
+        return get_all_checkpoints(root, backend=backend)
+    finally:
+        backend.close(0.0)
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[str]:
+    directory = tempfile.mkdtemp(prefix="parsl_ckpt-plan-")
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+# --- the script -----------------------------------------------------------------------------------
+
+
+def _compiled(script: str) -> Any:
+    try:
+        with open(script, "rb") as file:
+            return compile(file.read(), script, "exec", dont_inherit=True)
+    except OSError as error:
+        raise ScriptError(
+            f"{script} cannot be read: {error.strerror or error}.",
+            hint="Give the path of a Python script.",
+            path=script,
+        ) from error
+    except (SyntaxError, ValueError) as error:
+        raise ScriptError(
+            f"{script} is no Python script: {error}.", hint="Correct it.", path=script
+        ) from error
+
+
+@contextlib.contextmanager
+def _as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
+    """While a script is what this process runs."""
+    main = ModuleType("__main__")
+    main.__file__ = script
+    main.__dict__["__builtins__"] = sys.modules["builtins"]
+    before = sys.modules["__main__"], sys.argv, sys.path[:]
+    sys.modules["__main__"] = main
+    sys.argv = [script, *arguments]
+    sys.path[:0] = [os.path.dirname(os.path.abspath(script))]
+    try:
+        yield
+    finally:
+        sys.modules["__main__"], sys.argv, sys.path[:] = before
+
+
+def _status(end: SystemExit) -> int:
+    """The exit status that the script has asked for."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _print(error: BaseException, script: str) -> None:
+    """Print what a script has raised, from its own lines on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != script:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace or error.__traceback__)
