@@ -87,7 +87,7 @@ def everything(root: Path) -> dict[str, tuple[int, int]]:
     return {
         str(path): (path.stat().st_mtime_ns, path.stat().st_size)
         for path in sorted(root.rglob("*"))
-        if path.name != "__pycache__"
+        if path.name not in ("__pycache__", "tmp")
     }
 
 
