@@ -151,9 +151,12 @@ class Sessions:
 
 
 def recorded_at(store: Store, key: bytes) -> float | None:
-    """When what is recorded under an address was known; None if nothing is."""
+    """When what is recorded under an address was known, kept or not; None if nothing is."""
     stored = store.find(key)
-    return None if stored is None else stored.result.began + stored.result.seconds
+    if stored is not None:
+        return stored.result.began + stored.result.seconds
+    unkept = store.unkept(key)
+    return None if unkept is None else unkept[1].began + unkept[1].seconds
 
 
 def collect(

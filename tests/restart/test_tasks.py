@@ -293,6 +293,14 @@ def test_when_the_result_is_recorded_nothing_is_left(tmp_path, log):
     assert not (tmp_path / "runs" / "sessions").exists()
 
 
+def test_of_outcomes_that_are_not_kept_nothing_is_left_either(tmp_path, log):
+    with run_of(tmp_path, "threads") as dfk:
+        app = pc.python_app(walk, persist=False, data_flow_kernel=dfk)
+        assert app(1, log, 1, 7, "raise").result() == plain(1)
+    assert steps(log) == [*range(8), *range(7, STEPS)]
+    assert not (tmp_path / "runs" / "sessions").exists()
+
+
 def test_what_has_failed_for_good_goes_on_in_the_next_run(tmp_path, log):
     with run_of(tmp_path, "threads", retries=0) as dfk:
         app = pc.python_app(walk, cache=True, data_flow_kernel=dfk)
