@@ -316,7 +316,7 @@ class _Teller:
         spec = self._view.spec(name)
         standing = self._view.standing(name)
         if name in self._cut:
-            return Planned(name, spec.name, CUT, "nobody needs it any more")
+            return Planned(name, spec.name, CUT, "nobody needs it")
         if name in self._restored:
             return Planned(name, spec.name, RESTORED, _recorded(standing))
         cause, why = self._why(name, spec, standing)

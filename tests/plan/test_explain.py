@@ -237,7 +237,7 @@ def test_each_task_has_its_state_and_its_reason(run):
     recorded(run())[0].run().results()
     plan, _, _ = recorded(run(), "abcd")
     told = {one.name: (one.state, one.why) for one in plan.explain().tasks}
-    assert told["read-0"] == ("cut", "nobody needs it any more")
+    assert told["read-0"] == ("cut", "nobody needs it")
     assert told["clean-1"][0] == "restored"
     assert told["clean-1"][1].startswith("recorded in run 000, where it took ")
     assert told["clean-7"] == ("run", "it takes read-6, which runs")
