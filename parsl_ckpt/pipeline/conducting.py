@@ -220,6 +220,8 @@ class Conductor:
 
     def _begin(self, part: Part) -> None:
         """Make an attempt, unless nothing more is begun or its value is known already."""
+        if part.result is not None:  # it was ready when it had not been inherited yet
+            return
         if self._stopped is not None:
             self._give_up(part)
             return
