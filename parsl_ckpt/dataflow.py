@@ -50,7 +50,6 @@ from parsl_ckpt.observe.runlog import Reporter
 if TYPE_CHECKING:
     from parsl_ckpt.apps.blessing import Blessing
     from parsl_ckpt.checkpoint.budget import Budget
-    from parsl_ckpt.plan.plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -338,22 +337,6 @@ class DataFlowKernel(Questions):
         from parsl_ckpt.apps.blessing import revoke
 
         return revoke(self.kernel, app.spec_on(self.kernel))
-
-    def plan(self) -> Plan:
-        """Record calls of apps instead of making them, and then make those that are needed.
-
-        Returns:
-            A :class:`~parsl_ckpt.plan.plan.Plan`, to be used in a with statement.
-
-        >>> with dfk.plan() as plan:  # doctest: +SKIP
-        ...     model = fit([clean(read(file)) for file in files])
-        >>> plan.run().results()  # doctest: +SKIP
-
-        The idea is that of the graph-level restart of earthkit-workflows' *cascade*.
-        """
-        from parsl_ckpt.plan.plan import Plan
-
-        return Plan(self.kernel, self.kernel.desk, self._asking)
 
     def wait_for_current_tasks(self) -> None:
         """Wait until no task is under way.

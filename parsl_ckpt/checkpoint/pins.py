@@ -74,19 +74,22 @@ class Pins:
 
     Args:
         store: the checkpoints; pins are written to the one that it writes to.
+        others: further stores, which are only read.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *others: Store) -> None:
         self._store = store
+        self._stores = (store, *others)
 
     # --- looking ----------------------------------------------------------------------------------
 
     def sets(self) -> list[str]:
         """The sets that have a name in them; goes through all records."""
         found: dict[bytes, set[bytes]] = {}
-        for _, record_id, record in self._store.records():
-            if type(record) is Pin and record_id not in self._store.catalog.removed:
-                found.setdefault(record.set, set()).add(record.name)
+        for store in self._stores:
+            for _, record_id, record in store.records():
+                if type(record) is Pin and not self._removed(record_id):
+                    found.setdefault(record.set, set()).add(record.name)
         return sorted(map(text_of, found))
 
     def names(self, of: str) -> dict[str, Named]:
@@ -114,7 +117,14 @@ class Pins:
         A name whose result was removed stands for nothing, not for what it stood for before.
         """
         named = self.named(of, name)
-        return None if named is None else self._store.recorded(named.key, named.record_id)
+        return None if named is None else self.result(named)
+
+    def result(self, named: Named) -> Stored | None:
+        """The result that a name stands for; None if it is not there any more."""
+        if self._removed(named.record_id):
+            return None
+        found = (store.recorded(named.key, named.record_id) for store in self._stores)
+        return next((stored for stored in found if stored is not None), None)
 
     # --- changing ---------------------------------------------------------------------------------
 
@@ -136,16 +146,22 @@ class Pins:
         for start in range(0, len(entries), _AT_ONCE):
             self._store.append(entries[start : start + _AT_ONCE])
 
-    def entries(self, of: str, names: Mapping[str, Stored | Named]) -> Iterator[Entry]:
+    def entries(
+        self,
+        of: str,
+        names: Mapping[str, Stored | Named],
+        known: Mapping[str, Named] | None = None,
+    ) -> Iterator[Entry]:
         """What :meth:`pin` appends, for those who write by themselves, after the results.
 
         Args:
             of, names: as for :meth:`pin`.
+            known: what :meth:`names` gave, to spare looking again.
         """
         at = label_of(of, "set")
         now = time.time_ns()
         for name, target in names.items():
-            before = self.named(of, name)
+            before = self.named(of, name) if known is None else known.get(name)
             number = now if before is None else max(now, before.at + 1)
             key, lineage = _addresses(target)
             yield self._store.stage_record(
@@ -175,9 +191,14 @@ class Pins:
         return len(found)
 
     def _found(self, key: bytes) -> Iterator[tuple[bytes, Pin]]:
-        for record_id, record in self._store.identified(key):
-            if type(record) is Pin:
-                yield record_id, record
+        for store in self._stores:
+            for record_id, record in store.identified(key):
+                if type(record) is Pin and not self._removed(record_id):
+                    yield record_id, record
+
+    def _removed(self, record_id: bytes) -> bool:
+        """Whether one of the stores knows that a record is removed, or its value lost."""
+        return any(store._gone(record_id) for store in self._stores)
 
 
 class Census:

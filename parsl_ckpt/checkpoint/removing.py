@@ -62,7 +62,7 @@ class Removing(Mapping):
             return b""
         for segment, offset in self._places(key):
             record_id, record = self._frame(segment, offset) or (b"", None)
-            if isinstance(record, Result) and key in (record.key, record.lineage):
+            if isinstance(record, (Result, Unkept)) and key in (record.key, record.lineage):
                 return record_id
         return b""
 

@@ -3,6 +3,7 @@
     end ──► porter ──► a thread of its own:
                        flush what is complete ─► take no calls from outside
                        ─► cancel what has not begun ─► drain what runs (for ``grace``)
+                       ─► what others have to say last (``Kernel.at_end``)
                        ─► flush ─► release leases ─► seal ─► close ──► whoever called end
 
 *Guarantees.*  It begins or was never asked for, and once begun it is brought to its end, wherever
@@ -102,6 +103,7 @@ class Ending:
             self._give_up_unbegun,
             self._drain,
             self._shut_down_executors,
+            self._finish,
             self._flush,
             self._let_go,
             self._last,
@@ -174,6 +176,10 @@ class Ending:
         # In slices, because meanwhile `hurry` may be set and the deadline brought forward.
         while not (idle.is_set() or self.hurry) and (left := self._left()) > 0:
             idle.wait(min(SLICE_SECONDS, left))
+
+    def _finish(self) -> None:
+        for call in self._kernel.at_end:
+            call()
 
     def _let_go(self) -> None:
         if self._kernel.sharing is not None:

@@ -151,6 +151,10 @@ class Kernel:
         self.explain: Callable[[AppFuture], Any] = unexplained
         # Who fetches and delivers files of other schemes, for executors that do not say.
         self.storage_access: Sequence[Any] = ()
+        # Who is told when the future of a call is concluded, by its number; outside the turn.
+        self.heard: dict[int, Callable[[AppFuture], None]] = {}
+        # What is to be done at the end, when no task is under way any more, before all is flushed.
+        self.at_end: list[Callable[[], None]] = []
         # Who is asked about calls of which nothing is recorded, if anybody is.
         self.elsewhere: Elsewhere | None = None
         # What names the files of AUTO_LOGNAME; set by who knows the run's directory.
@@ -455,6 +459,8 @@ class Kernel:
             callbacks = future._conclude(FINISHED, task.value, task.error, task.state)
         if callbacks:
             self._callbacks.append((future, callbacks))
+        if self.heard and future.tid in self.heard:
+            self._effects.append(lambda: self.heard[future.tid](future))
 
     def _awaken(self, future: AppFuture) -> None:
         """Tell those who wait for a future that became a hit, if it is one indeed."""

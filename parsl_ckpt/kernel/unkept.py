@@ -102,17 +102,20 @@ class Passing:
             computed = attempt.seconds if attempt is not None else 0.0
             if worth_keeping(computed, self.costs.get(spec.name)):
                 return False
-        try:
-            known = b"" if type(value) in ATOMS else leaf(value)
-            task.unkept = self._record(task), known
-        except Exception as error:
+        known = b"" if type(value) in ATOMS else _digest(value)
+        if known is None:
             self._kernel.problems.warn_once(
                 f"unkept {spec.name}",
                 spec.name,
-                f"A value of {spec.name} is not recorded, and has no identity ({error}); so what is "
-                "computed from it is not recorded either. Declare the app without persist, or "
-                "return what can be identified.",
+                f"A value of {spec.name} is not recorded, and has no identity; so what is computed "
+                "from it is not recorded either. Declare the app without persist, or return what "
+                "can be identified.",
             )
+            return True
+        try:
+            task.unkept = self._record(task), known
+        except Exception as error:  # the store's: it must not cost the task its value
+            self._kernel.problems.unsaved(spec.name, task.tid, error)
         return True
 
     def _record(self, task: Task) -> bytes:

@@ -1,4 +1,4 @@
-"""What can be asked of a run: why a call would run, what has been computed, how far it is.
+"""What can be asked of a run: why a call would run, what a plan of calls would take, how far it is.
 
 Rule of this file: the questions, as users find them on the kernel that they hold; the answers are
 worked out elsewhere in this room, and nothing is computed before it is asked for.
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from parsl_ckpt.observe.asking import Asking
     from parsl_ckpt.observe.reasons import Reason
     from parsl_ckpt.observe.results import Results
+    from parsl_ckpt.plan.persist import PersistSpec
+    from parsl_ckpt.plan.plan import Plan
 
 
 class Questions:
@@ -48,6 +50,29 @@ class Questions:
             TypeError: the app cannot be called so.
         """
         return self._asking.call(app, args, kwargs)
+
+    def plan(self, persist: PersistSpec | None = None) -> Plan:
+        """Record calls of apps instead of making them, and then make those that are needed.
+
+        Args:
+            persist: what is restored from which named set, and persisted to which; by default
+                whatever is recorded is restored, and no names are given.
+
+        Returns:
+            A :class:`~parsl_ckpt.plan.plan.Plan`, to be used in a with statement.
+
+        Raises:
+            PersistError: the named sets are not those of this run's directory.
+
+        >>> with dfk.plan() as plan:  # doctest: +SKIP
+        ...     model = fit([clean(read(file)) for file in files])
+        >>> plan.run().results()  # doctest: +SKIP
+
+        The idea is that of the graph-level restart of earthkit-workflows' *cascade*.
+        """
+        from parsl_ckpt.plan.plan import Plan
+
+        return Plan(self.kernel, self.kernel.desk, self._asking, persist)
 
     def results(
         self,

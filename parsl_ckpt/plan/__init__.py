@@ -11,17 +11,20 @@ from __future__ import annotations
 from .builder import JobBuilder
 from .dot import to_dot
 from .job import Edge, Job, Output
+from .persist import Candidate, PersistSpec
 from .schedule import Forecast, forecast
 from .trim import Ignored, Trim, trim
 from .validate import validate
 
 __all__ = [
+    "Candidate",
     "Edge",
     "Forecast",
     "Ignored",
     "Job",
     "JobBuilder",
     "Output",
+    "PersistSpec",
     "Trim",
     "forecast",
     "to_dot",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from .trim import Trim
+
+if TYPE_CHECKING:
+    from .sets import Persisting
 
 
 class Outcomes(Sequence["Future[Any]"]):
@@ -15,18 +18,23 @@ class Outcomes(Sequence["Future[Any]"]):
 
     Attributes:
         trim: what was restored, run and cut.
+        persisted: what becomes of the names that outcomes are to have in a named set; None if they
+            are to have none.
 
     >>> outcomes = plan.run()  # doctest: +SKIP
     >>> outcomes.results()  # doctest: +SKIP
     [3.5, 2.0]
     """
 
-    def __init__(self, futures: Sequence[Future[Any]], trim: Trim) -> None:
+    def __init__(
+        self, futures: Sequence[Future[Any]], trim: Trim, persisted: Persisting | None = None
+    ) -> None:
         self._futures = tuple(futures)
         self.trim = trim
+        self.persisted = persisted
 
     def results(self, timeout: float | None = None) -> list[Any]:
-        """Their values; waits for them.
+        """Their values; waits for them, and until what is to be persisted is.
 
         Args:
             timeout: seconds to wait at most, for all of them.
@@ -35,10 +43,15 @@ class Outcomes(Sequence["Future[Any]"]):
             TimeoutError: ``timeout`` seconds have passed.
             BaseException: what the first one raised that failed.
         """
-        if timeout is None:
-            return [future.result() for future in self._futures]
-        ends = time.monotonic() + timeout
-        return [future.result(max(0.0, ends - time.monotonic())) for future in self._futures]
+        ends = None if timeout is None else time.monotonic() + timeout
+
+        def left() -> float | None:
+            return None if ends is None else max(0.0, ends - time.monotonic())
+
+        found = [future.result(left()) for future in self._futures]
+        if self.persisted is not None:
+            self.persisted.result(left())
+        return found
 
     def __len__(self) -> int:
         return len(self._futures)

@@ -27,6 +27,8 @@ from .drawing import Drawn, draw, flat
 from .explain import Asks
 from .job import Job, shown
 from .outcomes import Outcomes
+from .persist import PersistSpec
+from .sets import Retrieval, Sets, chosen, persist
 from .standing import HIT, Standing, Standings
 from .telling import Telling
 from .trim import Trim, trim
@@ -46,13 +48,16 @@ class Plan(Telling):
         kernel: what it is recorded on.
         desk: where calls are turned aside.
         asks: who knows more of what is recorded: why a call would run, how its code has changed.
+        persist: what is restored from which named set, and persisted to which.
 
     Attributes:
         futures: the future of each call, in the order in which they were made.
         trim: what was restored, run and cut; None before it has run.
     """
 
-    def __init__(self, kernel: Kernel, desk: Desk, asks: Asks) -> None:
+    def __init__(
+        self, kernel: Kernel, desk: Desk, asks: Asks, persist: PersistSpec | None = None
+    ) -> None:
         self._kernel = kernel
         self._desk = desk
         self._asks = asks
@@ -64,6 +69,8 @@ class Plan(Telling):
         self._drawn: Drawn | None = None
         self._drawn_of = 0
         self._standings: dict[int, Standing] = {}
+        self._persist = persist
+        self._sets = Sets(kernel, persist) if persist is not None else None
         self._ran: float | None = None
         self.trim: Trim | None = None
 
@@ -209,6 +216,7 @@ class Plan(Telling):
 
         Raises:
             PlanUsedError: it has run, or its with block is open or has failed.
+            PersistError: what is to be persisted is not in the plan.
             KernelClosedError: the kernel has ended.
         """
         self._refuse_run("run() was called")
@@ -223,6 +231,7 @@ class Plan(Telling):
             raise kernel.refusal
         drawn = self._draw()
         found = self._look(check=True, whole=check)
+        names = chosen(self._persist, drawn, self.name) if self._persist is not None else {}
         restored, runs = frozenset(found.restored), frozenset(found.run)
         begun = []
         for future in drawn.futures.values():
@@ -241,9 +250,13 @@ class Plan(Telling):
         self.trim = found
         self._ran = time.time()
         self._stage.begun = True
+        persisting = None
+        of = self._persist.persist_id if self._persist is not None else None
+        if self._sets is not None and of is not None:
+            persisting = persist(kernel, self._sets, of, names, drawn, begun)
         for future in begun:
             future._look()
-        return Outcomes(drawn.wanted, found)
+        return Outcomes(drawn.wanted, found, persisting)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -262,6 +275,12 @@ class Plan(Telling):
             return future.why()
         return self._asks.planned(future, self._standings[future.tid], self._named)
 
+    def _retrieval(self) -> Retrieval | None:
+        """The named set that is restored from, as it is now; None for whatever is recorded."""
+        if self._sets is None or self._persist is None or self._persist.retrieve_id is None:
+            return None
+        return Retrieval(self._kernel, self._sets, self._persist.retrieve_id)
+
     def _refuse_run(self, what: str) -> None:
         if self._stage.begun:
             raise PlanUsedError(
@@ -279,7 +298,7 @@ class Plan(Telling):
 
     def _look(self, check: bool, whole: bool = False) -> Trim:
         drawn = self._draw()
-        standings = Standings(self._kernel)
+        standings = Standings(self._kernel, self._retrieval())
         self._standings = standings.look(self._recording.futures.values())
         number, store = drawn.number, self._kernel.store
         persisted = {name for name, tid in number.items() if self._standings[tid].state == HIT}

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.store import Stored
     from parsl_ckpt.kernel.kernel import Kernel
 
+    from .sets import Retrieval
+
 HIT, ABSENT, STALE = "hit", "absent", "stale"
 Named = tuple[tuple[bytes, bytes], ...]  # (own key, record id)
 
@@ -60,10 +62,13 @@ class Standings:
 
     Args:
         kernel: what they were recorded on.
+        found: what may be restored; None for whatever is recorded.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, found: Retrieval | None = None) -> None:
         self._kernel = kernel
+        self._find_record = kernel.memo.find if found is None else found.find
+        self._nothing = "nothing is recorded of it" if found is None else found.nothing
         self._known: dict[int, Standing] = {}
 
     def look(self, futures: Iterable[AppFuture]) -> dict[int, Standing]:
@@ -100,18 +105,18 @@ class Standings:
         return Standing(HIT, "", stored, record, 0.0, ((future._key or b"", record),))
 
     def _find(self, lazy: Planned, key: bytes, inputs: Sequence[Standing]) -> Standing:
-        memo, spec = self._kernel.memo, lazy.spec
+        spec, find = lazy.spec, self._find_record
         valid = validity(self._kernel, spec, lazy.arguments.request)
-        stored = memo.find(key, valid)
+        stored = find(key, valid)
         if stored is None:
-            if valid is not None and (stored := memo.find(key)) is not None:
+            if valid is not None and (stored := find(key)) is not None:
                 return Standing(STALE, "what is recorded does not hold any more", stored)
             if spec.persist is not True and (unkept := self._unkept(lazy, key, inputs)) is not None:
                 return unkept
             removed = self._kernel.store.newest_ever(key)
             if removed in self._revoked:
                 return Standing(STALE, "what was recorded has been forgotten")
-            return _absent(inputs, "nothing is recorded of it", removed)
+            return _absent(inputs, self._nothing, removed)
         if not self._holds(stored.parents, stored.result.began, lazy.arguments.futures, inputs):
             why = "what is recorded was computed from other outcomes of what it takes"
             return Standing(STALE, why, stored)
