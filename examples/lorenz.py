@@ -86,9 +86,9 @@ class Noise:
 
 
 @pc.python_app(cache=True)
-def forecast(member: int, steps: int, every: int, out: str) -> np.ndarray:
+def forecast(member: int, steps: int, seed: int, every: int, out: str) -> np.ndarray:
     """One member, from its perturbation to its last state."""
-    rng = pc.task_rng()
+    rng = np.random.default_rng([seed, member])
     first = at_rest() + 0.1 * rng.standard_normal(POINTS)
     with task_checkpoint(flush_interval=every) as checkpoint:
         noise = bind_checkpoint_state(Noise(rng))
@@ -106,7 +106,7 @@ def as_tasks(options: argparse.Namespace) -> None:
     )  # fmt: skip
     with pc.load(config):
         members = [
-            forecast(member, options.steps, options.every, str(options.out))
+            forecast(member, options.steps, options.seed, options.every, str(options.out))
             for member in range(options.members)
         ]
         for member in members:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -242,43 +239,3 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingLibraryError, match="zarr"):
         ZarrSink("store")
-
-
-# --- the example, killed for real -----------------------------------------------------------------
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "lorenz.py"
-SMALL = ["--members", "3", "--steps", "120", "--every", "7", "--batch", "2"]
-
-KILLER = """
-import os, runpy, signal, sys
-import numpy as np
-calls, last = [0], int(sys.argv[1])
-roll = np.roll
-def counting(*args):
-    calls[0] += 1
-    if calls[0] == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return roll(*args)
-np.roll = counting
-sys.argv = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def program(tmp_path, *arguments):
-    path = os.pathsep.join(part for part in sys.path if part)
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-        timeout=180, check=False,
-    )  # fmt: skip
-
-
-def test_the_example_ends_with_the_same_bits_when_it_was_killed(tmp_path):
-    straight = program(tmp_path, str(EXAMPLE), *SMALL, "--out", "straight")
-    assert straight.returncode == 0, straight.stderr
-    killed = program(tmp_path, "-c", KILLER, "2000", str(EXAMPLE), *SMALL, "--out", "killed")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    last = program(tmp_path, str(EXAMPLE), *SMALL, "--out", "killed")
-    assert last.stdout.startswith("Going on after "), last.stderr
-    assert last.stdout.splitlines()[-1] == straight.stdout.splitlines()[-1]
