@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 import shutil
 import sys
@@ -168,7 +169,7 @@ class Rehearsal:
         kernel.submit = eager.submit
         instance: Any = dfk  # what is set on it stands before what its class has
         plan, end = dfk.plan, dfk._end
-        instance.plan = lambda *args, **kwargs: self._watched(plan(*args, **kwargs))
+        instance.plan = lambda persist=None: self._watched(_begun(plan, persist, configured, ours))
         instance._end = lambda grace: self._ended(eager, lambda: end(grace))
         self._begun.append(dfk)
 
@@ -357,6 +358,19 @@ def _harmless(config: Config, directory: str) -> Config:
     ours.durability = "process"
     ours.initialize_logging = False
     return ours
+
+
+def _begun(plan: Any, persist: Any, configured: str, ours: Config) -> Plan:
+    """A plan of a kernel that stands in; named sets are those of the script's run directory."""
+    if persist is None:
+        begun: Any = plan()
+        return begun  # type: ignore[no-any-return]
+    root = where.absolute(configured)
+    here = where.absolute(where.plain(persist.root)) == root
+    begun = plan(dataclasses.replace(persist, root=ours.run_dir) if here else persist)
+    if here:
+        begun._sets._root = root
+    return begun  # type: ignore[no-any-return]
 
 
 def _remote(config: Config, root: str) -> list[str] | None:

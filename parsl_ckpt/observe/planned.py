@@ -197,7 +197,11 @@ class Planning:
             address.key, nodes_of(spec, address, args, kwargs), codes=codes_of(spec, address.code),
         )  # fmt: skip
         reason = self._why.explain(call, validity(kernel, spec, arguments.request))
-        return FoundByValue(spec.name, reason.run) if isinstance(reason, Restored) else reason
+        if not isinstance(reason, Restored):
+            return reason
+        if not arguments.futures:  # there is a record, and the plan is not to use it
+            return Outdated(spec.name, standing.why)
+        return FoundByValue(spec.name, reason.run)
 
     def _partly(self, lazy: Planned, address: Address, inputs: _Inputs) -> Reason:
         """The answer for a call of which some arguments are not known yet."""

@@ -388,3 +388,20 @@ def test_in_a_process_of_its_own(write: Write, do) -> None:
     )  # fmt: skip
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith("Plan of 2 tasks: 2 run")
+
+
+def test_named_sets_are_those_of_the_scripts_run_directory(told: Tell, write: Write, do) -> None:
+    script = write(
+        """
+        from parsl_ckpt.plan import PersistSpec
+        before, after = (name if name != "-" else None for name in sys.argv[1:3])
+        with pc.load(config) as dfk:
+            with dfk.plan(PersistSpec("runinfo", before, after)) as plan:
+                read("a")
+            plan.run().results()
+        """
+    )
+    do(script, "-", "first")
+    assert "none runs, 1 is restored" in told("plan", script, "first", "-")[1]
+    out = told("plan", script, "second", "-")[1]
+    assert "1 runs" in out and "the set 'second' does not name it" in out
