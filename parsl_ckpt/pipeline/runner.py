@@ -123,6 +123,7 @@ class SimplePipelineRunner:
         *,
         resume: str | None = None,
         run_id: str | None = None,
+        on_store_error: str = "warn",
     ) -> PipelineResult:
         """Run the pipeline, or what is left to run of it.
 
@@ -132,8 +133,10 @@ class SimplePipelineRunner:
             resume: the id of the run to go on with, of which everything that has succeeded is
                 restored; or ``"lineage"``: run exactly those components whose code, configuration
                 or upstream is not as it was when they were recorded.
-            run_id: the id under which progress is recorded, if no hooks do that; None for that of
-                ``resume``, and else for no record.
+            run_id: the id under which progress is recorded, in the checkpoint of the kernel, if no
+                hooks record it; None for that of ``resume``, and else for no record.
+            on_store_error: what follows where it cannot be recorded then: ``"warn"`` and go on, or
+                ``"fail"`` the run.
 
         Returns:
             What became of it; a failure of a component is told there and not raised.
@@ -155,7 +158,7 @@ class SimplePipelineRunner:
         if found:
             raise refusal(found, f"Pipeline {self.config.name!r}")
         with self._kernel() as dfk:
-            hooks, recorder = self._recording(dfk, resume, run_id)
+            hooks, recorder = self._recording(dfk, resume, run_id, on_store_error)
             start = self._start(completed_components, resume, recorder)
             return self._conduct(dfk, hooks, start, getattr(recorder, "run_id", None))
 
@@ -193,7 +196,7 @@ class SimplePipelineRunner:
         return done
 
     def _recording(
-        self, dfk: DataFlowKernel, resume: str | None, run_id: str | None
+        self, dfk: DataFlowKernel, resume: str | None, run_id: str | None, on_store_error: str
     ) -> tuple[Any, Any]:
         """The hooks of a run, and the one among them that records progress, if there is one."""
         recorder = next((one for one in each(self._hooks) if hasattr(one, "resume")), None)
@@ -211,7 +214,10 @@ class SimplePipelineRunner:
             return self._hooks, None
         from parsl_ckpt.pipeline.checkpoints import CheckpointHooks, RunStore
 
-        recorder = CheckpointHooks(RunStore(dfk), wanted, compute_pipeline_fingerprint(self.config))
+        recorder = CheckpointHooks(
+            RunStore(dfk), wanted, compute_pipeline_fingerprint(self.config),
+            on_store_error=on_store_error,
+        )  # fmt: skip
         return CompositeHooks(recorder, self._hooks), recorder
 
     def _start(self, named: Collection[str] | None, resume: str | None, recorder: Any) -> RunStart:

@@ -1,0 +1,254 @@
+"""Pipelines from the shell: what is printed, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parsl_ckpt import cli
+from tests.pipeline.conftest import runs
+
+Tell = Callable[..., tuple[int, str, str]]
+
+STEPS = """\
+import os
+
+
+class Count:
+    def __init__(self, path, value=1):
+        self.path, self.value = path, value
+
+    def run(self):
+        with open(self.path, "a") as file:
+            file.write(".")
+        if os.path.exists(f"{self.path}.broken"):
+            raise OSError("broken")
+        return self.value
+
+
+class Add:
+    def run(self, inputs):
+        with open("sum", "w") as file:
+            file.write(str(sum(inputs.values())))
+"""
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Tell:
+    """Runs a command; gives its exit status, its output, and its error output."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def tell(*argv: str) -> tuple[int, str, str]:
+        try:
+            status = cli.main(["pipeline", *argv])
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    yield tell  # type: ignore[misc]
+    sys.modules.pop("cli_steps", None)
+
+
+def raw() -> dict[str, Any]:
+    def of(name: str, kind: str = "Count", **rest: Any) -> dict[str, Any]:
+        made = {"name": name, "component_type": "source", "class_path": f"cli_steps.{kind}", **rest}
+        return made if kind == "Add" else {"config": {"path": name}, **made}
+
+    return {
+        "name": "survey",
+        "components": [
+            of("extract"), of("clean", depends_on=["extract"], retry="no_retry"),
+            of("load", "Add", depends_on=["extract", "clean"]), of("other"),
+        ],
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path) -> None:
+    (tmp_path / "cli_steps.py").write_text(STEPS)
+    (tmp_path / "pipeline.json").write_text(json.dumps(raw()))
+
+
+def rows(out: str) -> list[list[str]]:
+    return [line.split() for line in out.splitlines() if line.split()]
+
+
+def test_a_run_that_succeeds_ends_with_0(told: Tell):
+    status, out, err = told("run", "pipeline.json", "--run-id", "run-001")
+    assert status == 0
+    assert ["extract", "success", "1"] in [row[:3] for row in rows(out)]
+    assert "Run run-001 of survey: success." in out
+    assert "Component load (3 of 4) is done" in err
+    assert Path("sum").read_text() == "2"
+
+
+def test_a_run_that_fails_in_part_ends_with_2_and_tells_how_to_go_on(told: Tell):
+    Path("clean.broken").touch()
+    status, out, err = told("run", "pipeline.json", "--run-id", "run-001", "--no-fail-fast")
+    assert status == 2
+    assert "OSError: broken" in out and "because 'clean' failed" in out
+    assert "parsl-ckpt pipeline run pipeline.json --run-id run-001 --resume" in out
+    assert "Component clean has failed" in err
+    Path("clean.broken").unlink()
+    status, out, _ = told("run", "pipeline.json", "--run-id", "run-001", "--resume")
+    assert status == 0
+    assert ["extract", "restored", "-", "of", "run", "run-001"] in rows(out)
+    assert (runs("extract"), runs("clean"), runs("other")) == (1, 2, 1)
+    assert Path("sum").read_text() == "2"
+
+
+def test_a_run_in_which_nothing_succeeds_ends_with_1(told: Tell):
+    Path("extract.broken").touch()
+    Path("other.broken").touch()
+    assert told("run", "pipeline.json", "--quiet")[0] == 1
+
+
+@pytest.mark.parametrize(("argument", "fail_fast"), [((), True), (("--no-fail-fast",), False)])
+def test_fail_fast_is_the_default(told: Tell, monkeypatch, argument, fail_fast):
+    from parsl_ckpt.pipeline import runner
+
+    seen: list[bool] = []
+    conductor = runner.Conductor
+
+    def noted(*about: Any, **options: Any) -> Any:
+        seen.append(options["fail_fast"])
+        return conductor(*about, **options)
+
+    monkeypatch.setattr(runner, "Conductor", noted)
+    assert told("run", "pipeline.json", "-q", *argument)[0] == 0
+    assert seen == [fail_fast]
+
+
+def test_resume_without_an_id_takes_the_last_run_that_has_not_succeeded(told: Tell):
+    Path("clean.broken").touch()
+    told("run", "pipeline.json", "--run-id", "first", "-q")
+    Path("clean.broken").unlink()
+    told("run", "pipeline.json", "--run-id", "second", "-q")
+    status, out, _ = told("run", "pipeline.json", "--resume", "-q")
+    assert status == 0 and "Run first of survey: success." in out
+    status, _, err = told("run", "pipeline.json", "--resume", "-q")
+    assert status == 1 and "No checkpoint found" in err
+
+
+def test_a_run_without_an_id_gets_one_that_can_be_resumed(told: Tell):
+    Path("clean.broken").touch()
+    _, out, _ = told("run", "pipeline.json", "-q", "--json")
+    run_id = json.loads(out)["run_id"]
+    Path("clean.broken").unlink()
+    assert told("run", "pipeline.json", "--run-id", run_id, "--resume", "-q")[0] == 0
+
+
+def test_progress_may_be_kept_in_files(told: Tell):
+    Path("clean.broken").touch()
+    where = "--checkpoints", "progress"
+    assert told("run", "pipeline.json", "--run-id", "run-001", "-q", *where)[0] == 2
+    assert list(Path("progress").rglob("*.json")) != []
+    status, out, _ = told("status", "pipeline.json", *where)
+    assert status == 0 and "clean" in out
+    assert told("status", "pipeline.json")[1].startswith("There is no record")
+    Path("clean.broken").unlink()
+    status, out, _ = told("run", "pipeline.json", "--run-id", "run-001", "--resume", "-q", *where)
+    assert status == 0 and "restored" in out
+
+
+def test_by_lineage_only_what_changed_runs(told: Tell):
+    told("run", "pipeline.json", "-q")
+    assert told("run", "pipeline.json", "-q", "--lineage")[0] == 0
+    assert (runs("extract"), runs("clean")) == (1, 1)
+    content = raw()
+    content["components"][1]["config"]["value"] = 7
+    Path("pipeline.json").write_text(json.dumps(content))
+    assert told("run", "pipeline.json", "-q", "--lineage")[0] == 0
+    assert (runs("extract"), runs("clean"), Path("sum").read_text()) == (1, 2, "8")
+
+
+def test_status_shows_how_far_runs_have_come(told: Tell):
+    assert told("status", "pipeline.json")[:2] == (
+        0, "There is no record of runs of pipeline survey.\n",
+    )  # fmt: skip
+    Path("clean.broken").touch()
+    told("run", "pipeline.json", "--run-id", "bad", "-q", "--no-fail-fast")
+    Path("clean.broken").unlink()
+    told("run", "pipeline.json", "--run-id", "good", "-q")
+    status, out, _ = told("status", "pipeline.json")
+    assert status == 0
+    assert [row[:6] for row in rows(out)[2:]] == [
+        ["bad", "failed", "2", "of", "4", "clean"],
+        ["good", "completed", "4", "of", "4", rows(out)[3][5]],
+    ]
+    status, out, _ = told("status", "pipeline.json", "--run-id", "bad")
+    assert status == 2
+    assert rows(out)[2:] == [
+        ["extract", "success"], ["clean", "failed"], ["load", "not", "yet"], ["other", "success"],
+    ]  # fmt: skip
+    assert told("status", "pipeline.json", "--run-id", "good")[0] == 0
+    assert told("status", "pipeline.json", "--run-id", "nobody")[0] == 1
+    told_json = json.loads(told("status", "pipeline.json", "--run-id", "bad", "--json")[1])
+    assert told_json[0]["completed_components"] == ["extract", "other"]
+
+
+def test_validate_tells_all_problems_with_their_places(told: Tell):
+    status, out, _ = told("validate", "pipeline.json")
+    assert (status, out) == (0, "pipeline.json: pipeline survey, version 1.0, 4 components.\n")
+    content = raw()
+    content["components"][1]["depends_on"] = ["extrakt"]
+    content["components"][2]["class_path"] = "cli_steps.Nobody"
+    Path("pipeline.json").write_text(json.dumps(content))
+    status, _, err = told("validate", "pipeline.json")
+    assert status == 1
+    assert "components[1].depends_on[0] ('clean') is 'extrakt'" in err
+    assert "components[2].class_path ('load') is 'cli_steps.Nobody'" in err
+
+
+def test_validate_tells_of_executors_that_there_are_not(told: Tell):
+    content = raw()
+    content["components"][0]["executors"] = "big"
+    Path("pipeline.json").write_text(json.dumps(content))
+    status, _, err = told("validate", "pipeline.json")
+    assert status == 1 and "names the executor 'big'" in err
+    assert told("dry-run", "pipeline.json")[0] == 1
+
+
+def test_dry_run_shows_the_order_and_runs_nothing(told: Tell):
+    status, out, _ = told("dry-run", "pipeline.json")
+    assert status == 0
+    assert [row[0] for row in rows(out)[3:-1]] == ["extract", "clean", "load", "other"]
+    assert "Nothing was run." in out
+    assert runs("extract") == 0 and not Path("runinfo").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "dry-run", "status", "validate"])
+def test_a_file_that_is_not_there_is_a_failure(told: Tell, verb: str):
+    status, _, err = told(verb, "nowhere.json")
+    assert status == 1 and "nowhere.json" in err
+
+
+def test_two_ways_to_go_on_are_refused(told: Tell):
+    status, _, err = told("run", "pipeline.json", "--resume", "--lineage")
+    assert status == 1 and "two ways" in err
+
+
+def test_classes_lie_beside_the_file_wherever_one_is(told: Tell, tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    os.rename("cli_steps.py", "deep/cli_steps.py")
+    os.rename("pipeline.json", "deep/pipeline.json")
+    assert told("validate", "deep/pipeline.json")[0] == 0
+
+
+def test_the_command_works_as_a_program(tmp_path: Path):
+    path = os.pathsep.join(part for part in sys.path if part)
+    done = subprocess.run(
+        [sys.executable, "-m", "parsl_ckpt.cli", "pipeline", "run", "pipeline.json", "-q"],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "success" in done.stdout
