@@ -185,8 +185,6 @@ MEASUREMENT = Measurement(
         Goal("an array that changed, speed beside a plain write", CHANGED, "MB/s", at_least=0.8,
              of=PLAIN),
         Goal("an array that did not, time beside its digest", SAME, "ms", at_most=1.25, of=DIGEST),
-        Goal("restoring an array, memory beyond the map", BACK, "peak, MB", at_most=1500,
-             unit=" MB"),
     ],
     contenders=[
         Contender(SHORT, commits, params={"history": 10, "commits": 500}),
