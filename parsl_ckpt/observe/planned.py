@@ -105,6 +105,8 @@ class Planning:
             return NotCached(spec.name, self._off)
         if lazy.refresh:
             return Asked(spec.name, self._run_with(lazy))
+        if standing.why.startswith("its value"):  # was not kept
+            return Outdated(spec.name, standing.why)
         wrong = None if stored is None else self._invalid(lazy, stored)
         if wrong is not None:
             return wrong

@@ -7,12 +7,12 @@ calls waits no longer than who has recorded some thousand.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import msgspec
 
 from parsl_ckpt.checkpoint import format as fmt
-from parsl_ckpt.checkpoint.format import Result
+from parsl_ckpt.checkpoint.format import Result, Unkept
 from parsl_ckpt.checkpoint.recent import Additions
 from parsl_ckpt.checkpoint.rundir import run_of
 
@@ -43,16 +43,19 @@ class _Brief(msgspec.Struct, array_like=True, gc=False):
     seconds: float = 0.0
 
 
+_Record = Union[_Brief, Result, Unkept]  # noqa: UP007 (runtime, 3.10)
+
+
 class Edition(NamedTuple):
     """Code under which calls of an app are recorded.
 
     Args:
         code: its digest.
-        version: the user's.
+        version: the user's; None where that is not recorded, for outcomes that are not kept.
     """
 
     code: bytes
-    version: str
+    version: str | None
 
 
 class Earlier:
@@ -84,11 +87,15 @@ class Earlier:
         edition = max(self.editions, key=lambda one: self.editions[one][0])
         return edition, self.editions[edition][1]
 
-    def add(self, record: _Brief | Result, directory: str) -> None:
+    def knows(self, code: bytes, version: str) -> bool:
+        """Whether calls under some code are recorded."""
+        return not self.editions.keys().isdisjoint((Edition(code, version), Edition(code, None)))
+
+    def add(self, record: _Record, directory: str) -> None:
         """Count a record in."""
         self.count += 1
         self.seconds += record.seconds
-        edition = Edition(record.code, record.version)
+        edition = Edition(record.code, getattr(record, "version", None))
         known = self.editions.get(edition)
         if known is None or known[0] < record.began:
             self.editions[edition] = record.began, run_of(directory)
@@ -138,16 +145,17 @@ def sample(
     return Sample(found, True)
 
 
-def _records(store: Store) -> Iterator[tuple[_Brief | Result, str]]:
-    additions = Additions(store, (fmt.RESULT,))
+def _records(store: Store) -> Iterator[tuple[_Record, str]]:
+    additions = Additions(store, (fmt.RESULT, fmt.UNKEPT))
     for entry in reversed(additions.held()):
-        if isinstance(entry.record, Result):
+        if isinstance(entry.record, (Result, Unkept)):
             yield entry.record, store.path or ""
-    decode = msgspec.msgpack.Decoder(_Brief).decode
-    for segment, _, _, record_id, payload in additions.look():
+    result = msgspec.msgpack.Decoder(_Brief).decode
+    unkept = msgspec.msgpack.Decoder(Unkept).decode
+    for segment, _, kind, record_id, payload in additions.look():
         if record_id in store.catalog.removed:
             continue
         try:
-            yield decode(payload), segment.directory
+            yield (result if kind == fmt.RESULT else unkept)(payload), segment.directory
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            continue  # no result; lookups report it
+            continue  # no record of a call; lookups report it

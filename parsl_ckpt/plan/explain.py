@@ -366,8 +366,8 @@ class _Teller:
         earlier = self._view.sample.apps.get(spec.name)
         if earlier is None or spec.addresser is None:
             return None
-        now = Edition(spec.addresser.code.digest(), spec.addresser.version)
-        return None if now in earlier.editions else earlier.newest
+        code, version = spec.addresser.code.digest(), spec.addresser.version
+        return None if earlier.knows(code, version) else earlier.newest
 
     def causes(self, asks: Asks) -> Iterator[Cause]:
         """Why tasks run."""
@@ -377,9 +377,12 @@ class _Teller:
                 yield Cause(app, why, count, name)
                 continue
             (code, version), run = edited
+            spec = self._specs[app]
+            if version is None and spec.addresser is not None:
+                version = spec.addresser.version
             lines = [
                 line
-                for one in asks.edited(self._specs[app], code, version)
+                for one in asks.edited(spec, code, version or "")
                 for line in str(one).splitlines()
             ]
             if len(lines) > LINES:

@@ -404,6 +404,28 @@ def test_a_call_made_afresh_tells_that_it_was_asked(run):
     )
 
 
+def test_what_is_not_kept_says_so_and_its_duration_is_known(run):
+    @pc.python_app(persist=False)
+    def expand(name):
+        return name * 1000
+
+    @pc.python_app(cache=True)
+    def measure(text, unit=1):
+        return len(text) // unit
+
+    for unit in (1, 10):
+        with run().plan() as plan:
+            large = expand("a")
+            measured = measure(large, unit)
+        told = plan.explain()
+        if unit == 1:
+            plan.run().results()
+    assert ("expand", "its value is not kept") in {(one.app, one.why) for one in told.causes}
+    assert str(plan.why(large)) == "expand: its value is not kept."
+    assert "unit: 1 → 10" in str(plan.why(measured))
+    assert plan.forecast().unknown == 0
+
+
 # --- forecast -------------------------------------------------------------------------------------
 
 
