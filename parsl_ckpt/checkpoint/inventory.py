@@ -33,6 +33,7 @@ State = Literal["live", "ended", "died"]
 QUIET_SECONDS = 600.0  # a segment without an end that is older than this is written by nobody
 BLOB_SECONDS = 3600.0  # between writing a blob and recording it lies less than this
 LEFTOVERS = (".tmp-", ".spool-")  # names of what is not finished
+WRITER = ".writer-"  # names of what says who writes to a store that belongs to no run
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -207,7 +208,21 @@ def blob_digest(path: str) -> bytes | None:
 
 def ours(name: str) -> bool:
     """Whether a file of a checkpoint directory is the store's."""
-    return parse_name(name) is not None or name.endswith(INDEX_SUFFIX) or name.startswith(LEFTOVERS)
+    return (
+        parse_name(name) is not None
+        or name.endswith(INDEX_SUFFIX)
+        or name.startswith((*LEFTOVERS, WRITER))
+    )
+
+
+def writer_of(backend: Backend, directory: str) -> heartbeat.Beat | None:
+    """Someone alive who says that he writes to a directory."""
+    for name in listing(backend, directory):
+        if name.startswith(WRITER):
+            beat = heartbeat.read(backend, f"{directory}/{name}")
+            if heartbeat.is_alive(beat):
+                return beat
+    return None
 
 
 def settled(place: Place, file: Listed) -> bool:
@@ -347,7 +362,11 @@ def _place(backend: Backend, run: str, name: str) -> Place:
 
 def _store(backend: Backend, directory: str) -> Place:
     """A store that belongs to no run."""
-    state, foreign = _state(backend, directory, None), _foreign(backend, directory)
+    foreign = _foreign(backend, directory)
+    if foreign is None and writer_of(backend, directory) is not None:
+        state: State = "live"
+    else:
+        state = _state(backend, directory, None)
     return Place(directory.rpartition("/")[2], None, directory, state, foreign=foreign)
 
 

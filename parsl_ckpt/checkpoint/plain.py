@@ -34,8 +34,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from parsl_ckpt.errors import FormatError
-
+from .dtypes import Unnamed, described, dtype_of
 from .registry import Codec, codec_for, registered
 
 BUFFER_MINIMUM = 32 * 1024  # bytes from which a payload stands beside the data
@@ -532,52 +531,12 @@ def _put_dtype(writer: _Writer, dtype: Any, numpy: Any) -> None:
     if dtype.hasobject or dtype.metadata:
         raise NotPlain(f"the numpy type {dtype}")
     try:
-        described = _description(dtype)
-        if _dtype(described, numpy) != dtype or repr(_dtype(described, numpy)) != repr(dtype):
+        words = described(dtype)
+        if dtype_of(words, numpy) != dtype or repr(dtype_of(words, numpy)) != repr(dtype):
             raise NotPlain(f"the numpy type {dtype}")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, Unnamed):
         raise NotPlain(f"the numpy type {dtype}") from None
-    _put(writer, described)
-
-
-def _description(dtype: Any) -> Any:
-    """A dtype as nested tuples: its string, or its fields, or its base and shape."""
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return ("sub", _description(base), tuple(shape))
-    if dtype.fields is None:
-        # long long is another type than long, of the same size
-        numpy = sys.modules["numpy"]
-        same = dtype.kind not in "iu" or numpy.dtype(dtype.str).char == dtype.char
-        return dtype.str if same else dtype.byteorder.replace("=", "") + dtype.char
-    fields = []
-    for name in dtype.names:
-        entry = dtype.fields[name]
-        if len(entry) > 2:
-            raise NotPlain("a numpy type with titles")
-        fields.append((name, _description(entry[0]), int(entry[1])))
-    tag = "aligned" if dtype.isalignedstruct else "struct"
-    return (tag, tuple(fields), int(dtype.itemsize))
-
-
-def _dtype(described: Any, numpy: Any) -> Any:
-    if type(described) is str:
-        return numpy.dtype(described)
-    if type(described) is tuple and len(described) == 3:
-        tag, first, second = described
-        if tag == "sub":
-            return numpy.dtype((_dtype(first, numpy), second))
-        if tag in ("struct", "aligned"):
-            return numpy.dtype(
-                {
-                    "names": [name for name, _, _ in first],
-                    "formats": [_dtype(inner, numpy) for _, inner, _ in first],
-                    "offsets": [offset for _, _, offset in first],
-                    "itemsize": second,
-                },
-                align=tag == "aligned",
-            )
-    raise FormatError("A numpy type is not described as it must be.")
+    _put(writer, words)
 
 
 def _put_array(writer: _Writer, value: Any, numpy: Any) -> None:

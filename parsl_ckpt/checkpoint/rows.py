@@ -121,6 +121,15 @@ def has_blob(store: Store, digest: bytes, size: int) -> bool:
     return store.path is not None and store._blobs.has(store.path, digest, size)
 
 
+def blob_seen(store: Store, directory: str, digest: bytes, size: int) -> bool:
+    """Whether a blob is there, by its size alone."""
+    try:
+        store._blobs.glance(directory, digest, size)
+    except UnreadableRecordError:
+        return False
+    return True
+
+
 def read_blob(store: Store, directory: str, digest: bytes, size: int) -> memoryview:
     """A verified blob as writable memory whose changes stay with the caller.
 

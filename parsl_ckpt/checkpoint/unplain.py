@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError
 
+from .dtypes import dtype_of
 from .plain import (
     _C128,
     _DATE,
@@ -28,7 +29,6 @@ from .plain import (
     _TIME,
     _U32,
     MAX_DEPTH,
-    _dtype,
     _find,
     _schema,
 )
@@ -430,7 +430,7 @@ def _numpy() -> Any:
 
 
 def _get_dtype(reader: _Reader) -> Any:
-    dtype = _dtype(_get(reader), _numpy())
+    dtype = dtype_of(_get(reader), _numpy())
     if dtype.hasobject:
         raise FormatError("A numpy type of objects is not plain.")
     return dtype

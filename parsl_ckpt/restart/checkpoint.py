@@ -24,7 +24,7 @@ from parsl_ckpt.errors import (
 )
 
 from . import current, show
-from .consistent import consistent, next_attempt
+from .consistent import consistent, members, next_attempt
 from .current import Carried
 from .encoding import encode_metadata
 from .entry import CheckpointEntry, Metadata
@@ -153,7 +153,7 @@ class Checkpoint:
             return session
         return None
 
-    def select(self, row: int | None = None, **labels: Any) -> CheckpointSession:
+    def select(self, row: int | None = None, /, **labels: Any) -> CheckpointSession:
         """The session that goes on from a row; what it writes forks the history.
 
         Args:
@@ -230,6 +230,16 @@ class Checkpoint:
         ``with ckpt.context(): ...`` there, or ``pool.submit(ckpt.context().run, work)``.
         """
         return Carried(self, self.active)
+
+    def prune(self) -> int:
+        """Make free the room of rows that were dropped; the number of bytes.
+
+        What others have open they keep, but nobody may be writing here meanwhile.
+
+        Raises:
+            StoreBusyError: another process has a session open here, or looks after the directory.
+        """
+        return self._history.prune()
 
     def __repr__(self) -> str:
         return show.as_text(self._title(), self.catalog, _now())
@@ -381,7 +391,7 @@ class Checkpoint:
             CheckpointError: it was chosen by the user, and cannot be read.
         """
         tried: set[bytes] = set()
-        candidate: Row | None = row
+        candidate: Row | None = row if chosen else self._seemingly_whole(row)
         while candidate is not None:
             tried.add(candidate.session.commit)
             try:
@@ -390,11 +400,11 @@ class Checkpoint:
                 saved.verify()
                 return candidate, saved
             except (UnreadableRecordError, FormatError) as error:
-                if chosen:
+                if chosen or self.world_size > 1:  # other ranks would go on from this one
                     raise CheckpointError(
                         f"The row {candidate.session.commit.hex()} of {self.name!r} cannot be "
                         f"read: {error.message}",
-                        hint="Select another one.",
+                        hint="Select another one" + (", in all ranks." if not chosen else "."),
                         checkpoint=self.name,
                     ) from error
                 warn(
@@ -403,6 +413,24 @@ class Checkpoint:
                     5,
                 )
             candidate = self._before(candidate, tried)
+        return None
+
+    def _seemingly_whole(self, row: Row) -> Row | None:
+        """Of several ranks, the newest row of which all is there: each rank finds the same."""
+        if self.world_size == 1:
+            return row
+        live = self._history.live()
+        for candidate in reversed(self._rows()):
+            if candidate.session.labels == row.session.labels:
+                parts = members(live, candidate)
+                if all(map(self._history.seems_whole, parts)):
+                    return candidate
+                warn(
+                    f"A row of {self.name!r} lacks a part, so the session goes on from the one "
+                    f"before it: {candidate.session.commit.hex()}, after "
+                    f"{candidate.session.count} steps.",
+                    6,
+                )
         return None
 
     def _before(self, row: Row, tried: set[bytes]) -> Row | None:

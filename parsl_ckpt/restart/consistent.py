@@ -36,6 +36,14 @@ def consistent(rows: Sequence[Row], rank: int) -> list[Row]:
     return sorted(chosen, key=lambda row: (times[row.session.commit], row.session.commit))
 
 
+def members(rows: Iterable[Row], row: Row) -> list[Row]:
+    """The rows of all ranks that belong together with one."""
+    for group in _groups(rows).values():
+        if group.get(row.session.rank) is row:
+            return list(group.values())
+    return [row]
+
+
 def next_attempt(rows: Iterable[Row]) -> int:
     """The number of the attempt that begins now."""
     attempts = [

@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 active: ContextVar[CheckpointSession | None] = ContextVar("parsl_ckpt_session", default=None)
 latest: ContextVar[Checkpoint | None] = ContextVar("parsl_ckpt_checkpoint", default=None)
+# What was current where a carried session was entered, and so on outwards.
+_before: ContextVar[tuple[Any, Any, Any] | None] = ContextVar("parsl_ckpt_before", default=None)
 
 
 class Carried:
@@ -29,20 +31,19 @@ class Carried:
     def __init__(self, checkpoint: Checkpoint | None, session: CheckpointSession | None) -> None:
         self._checkpoint = checkpoint
         self._session = session
-        self._before: ContextVar[tuple[Any, ...]] = ContextVar("parsl_ckpt_before", default=())
 
     def __enter__(self) -> Any:
-        self._before.set((*self._before.get(), (active.get(), latest.get())))
+        _before.set((active.get(), latest.get(), _before.get()))
         active.set(self._session)
         latest.set(self._checkpoint)
         return self._session
 
     def __exit__(self, *exc: object) -> None:
-        before = self._before.get()
-        if before:
-            self._before.set(before[:-1])
-            active.set(before[-1][0])
-            latest.set(before[-1][1])
+        before = _before.get()
+        if before is not None:
+            active.set(before[0])
+            latest.set(before[1])
+            _before.set(before[2])
 
     def run(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
         """Call a function with the session open around it.

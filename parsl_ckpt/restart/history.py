@@ -15,21 +15,25 @@ Assumptions: those of the store.  ``append`` and ``refresh`` serialise themselve
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl_ckpt.checkpoint import rows as rowing
 from parsl_ckpt.checkpoint.catalog import Problem
+from parsl_ckpt.checkpoint.compact import PRUNED
 from parsl_ckpt.checkpoint.format import Session, Tombstone
 from parsl_ckpt.checkpoint.rows import Row
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.errors import ParslCkptError
+from parsl_ckpt.checkpoint.writers import Mark, make_room
 from parsl_ckpt.kernel.problems import CheckpointWarning
 
-DROPPED = "dropped"  # reason of tombstones: another row took its place
+DROPPED = PRUNED  # nothing depends on a row: its tombstone may go when it is gone
+BURIED = 64  # rows that were dropped of which something is kept in mind
 _TOLD = ("damage", "record", "signature", "untrusted", "directory")
 
 
@@ -48,10 +52,13 @@ class History:
         self._store: Store | None = None
         self._lock = threading.RLock()
         self._seen: set[rowing.Place] = set()
-        self._rows: dict[bytes, Row] = {}  # by name, dropped ones among them
+        self._rows: dict[bytes, Row] = {}  # by name, those that are not dropped
+        self._buried: dict[bytes, Row] = {}  # the newest of those that are
         self._last = 0  # the greatest time of any row
         self._told: set[tuple[str, str, int]] = set()
         self._users = 0
+        self._mark: Mark | None = None
+        _histories.add(self)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -77,32 +84,38 @@ class History:
                 self._read(store)
 
     def _read(self, store: Store) -> None:
+        removed = store.catalog.removed
         for place, row in rowing.rows(store, self.key, self._seen):
             self._seen.add(place)
-            self._enter(row)
+            self._last = max(self._last, row.session.at)
+            if row.record_id in removed:
+                self._bury(row)
+            else:
+                self._rows[row.session.commit] = row
+        for row in [row for row in self._rows.values() if row.record_id in removed]:
+            self._bury(row)
+        self._rows = {row.session.commit: row for row in sorted(self._rows.values(), key=_order)}
 
-    def _enter(self, row: Row) -> None:
-        self._rows[row.session.commit] = row
-        self._last = max(self._last, row.session.at)
+    def _bury(self, row: Row) -> None:
+        self._rows.pop(row.session.commit, None)
+        self._buried[row.session.commit] = row
+        if len(self._buried) > 2 * BURIED:
+            newest = sorted(self._buried.values(), key=_order)[-BURIED:]
+            self._buried = {row.session.commit: row for row in newest}
 
     def live(self) -> list[Row]:
         """The rows that are not dropped, oldest first."""
         with self._lock:
-            removed = self.store.catalog.removed
-            return sorted(
-                (row for row in self._rows.values() if row.record_id not in removed), key=_order
-            )
+            return list(self._rows.values())
 
     def buried(self) -> list[Row]:
-        """The rows that are dropped and still there, oldest first."""
+        """The newest of the rows that are dropped and still there, oldest first."""
         with self._lock:
-            removed = self.store.catalog.removed
-            found = [row for row in self._rows.values() if row.record_id in removed]
-            return sorted(found, key=_order)
+            return sorted(self._buried.values(), key=_order)
 
     def row(self, commit: bytes) -> Row | None:
         """A row by its name, dropped or not."""
-        return self._rows.get(commit)
+        return self._rows.get(commit) or self._buried.get(commit)
 
     def full(self, row: Row) -> tuple[Session, str]:
         """A row with its values, and the directory that it is in.
@@ -111,6 +124,11 @@ class History:
             UnreadableRecordError: it is not there any more, or damaged.
         """
         return rowing.full(self.store, row)
+
+    def seems_whole(self, row: Row) -> bool:
+        """Whether the blobs of a row are there, by their sizes alone."""
+        directory = self.path if row.segment is None else row.segment.directory
+        return all(rowing.blob_seen(self.store, directory, *blob) for blob in row.session.blobs)
 
     def read(self, directory: str, blob: tuple[bytes, int]) -> memoryview:
         """A blob, verified.
@@ -128,6 +146,8 @@ class History:
         Raises:
             StoreWriteError: it could not be written.
         """
+        with self._lock:
+            self._announce()
         return rowing.write_blob(self.store, buffer)
 
     def has_blob(self, blob: tuple[bytes, int]) -> bool:
@@ -145,6 +165,7 @@ class History:
             StoreWriteError: it could not be written.
         """
         with self._lock:
+            self._announce()
             store = self.store
             at = max(time.time_ns(), self._last + 1)
             entry = store.stage_record(make(at))
@@ -158,19 +179,12 @@ class History:
             store.append(entries)
             segment, offset = rowing.last_place(store, self.key)
             row = row._replace(segment=segment, offset=offset)
-            self._enter(row)
+            # The newest, so it is the last: its time is greater than that of all that are known.
+            self._rows[row.session.commit] = row
+            self._last = at
             for one in gone:
-                self._rows.pop(one.session.commit, None)
+                self._bury(one)
             return row
-
-    def remove(self, rows: Sequence[Row]) -> None:
-        """Drop rows.
-
-        Raises:
-            StoreWriteError: it could not be recorded.
-        """
-        if rows:
-            self.store.remove(*(row.record_id for row in rows), reason=DROPPED)
 
     # --- opening and closing ----------------------------------------------------------------------
 
@@ -187,7 +201,7 @@ class History:
         """
         with self._lock:
             self._users -= 1
-            if self._users <= 0 and self._store is not None:
+            if self._users <= 0:
                 self._users = 0
                 self.close()
 
@@ -195,9 +209,29 @@ class History:
         """Seal, sync, and let go of all files; they are opened again when they are wanted."""
         with self._lock:
             store, self._store = self._store, None
-            if store is not None:
-                self._seen = set()
-                store.close()
+            try:
+                if store is not None:
+                    store.close()
+            finally:
+                mark, self._mark = self._mark, None
+                if mark is not None:
+                    mark.close()
+
+    def _announce(self) -> None:
+        """Before anything is written: say so, so that nobody makes room meanwhile."""
+        if self._mark is None:
+            self._mark = Mark(self.path)
+
+    def prune(self) -> int:
+        """Make free the room of what was dropped; the number of bytes.
+
+        Raises:
+            StoreBusyError: someone else writes here, or looks after the directory.
+        """
+        with self._lock:
+            self.close()
+            self._buried.clear()
+            return make_room(self.path)
 
     def _problem(self, problem: Problem) -> None:
         if problem.kind in _TOLD:
@@ -216,4 +250,17 @@ def _order(row: Row) -> tuple[int, bytes]:
     return row.session.at, row.session.commit
 
 
-__all__ = ["DROPPED", "History", "ParslCkptError", "Row", "warn"]
+_histories: weakref.WeakSet[History] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a child: a thread that is not there may have held a lock, and the mark is its parent's."""
+    for history in list(_histories):
+        history._lock = threading.RLock()
+        history._mark = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["DROPPED", "History", "Row", "warn"]

@@ -26,7 +26,7 @@ class NullCheckpoint:
     commit_id = entry = active = parent = lead_time = None
     flush_interval: int | None = None
     history_size: int | None = None
-    write_count = level = rank = 0
+    write_count = level = rank = attempt = 0
     world_size = 1
     device: Any = "cpu"
     name = path = mode = ""
@@ -59,7 +59,7 @@ class NullCheckpoint:
     def __repr__(self) -> str:
         return "NullCheckpoint()"
 
-    def select(self, *args: Any, **kwargs: Any) -> NullCheckpoint:
+    def select(self, /, *args: Any, **kwargs: Any) -> NullCheckpoint:
         """Itself."""
         return self
 
@@ -69,10 +69,10 @@ class NullCheckpoint:
     def prune(self, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
 
-    def write(self, *args: Any, **metadata: Any) -> None:
+    def write(self, /, *args: Any, **metadata: Any) -> None:
         """Nothing is written."""
 
-    def flush(self, *args: Any, **metadata: Any) -> None:
+    def flush(self, /, *args: Any, **metadata: Any) -> None:
         """Nothing is written."""
 
     def metadata_value(self, key: str, default: Any = None) -> Any:

@@ -29,7 +29,7 @@ _hints: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDiction
 _trees: weakref.WeakKeyDictionary[type, Tree] = weakref.WeakKeyDictionary()
 
 
-def hints(kind: type, sample: Any = None) -> dict[str, Any]:
+def hints(kind: Any, sample: Any = None) -> dict[str, Any]:
     """The resolved type of each field of a dataclass.
 
     Args:
@@ -304,14 +304,17 @@ def _resolve_one(kind: type, field: dataclasses.Field[Any], local: dict[str, Any
 def _names(kind: type, sample: Any) -> dict[str, Any]:
     """Names that mean something to a class which stands in a function."""
     names: dict[str, Any] = {kind.__name__: kind}
-    if sample is None or "<locals>" not in kind.__qualname__:
+    if "<locals>" not in kind.__qualname__:
         return names
     for field in dataclasses.fields(kind):
         value = getattr(sample, field.name, None)
-        for one in (value, *_first_items(value)):
-            inner = type(one)
+        made = field.default_factory if isinstance(field.default_factory, type) else None
+        for one in (value, *_first_items(value), field.default, made):
+            inner: Any = one if isinstance(one, type) else type(one)
             if "<locals>" in inner.__qualname__:
                 names.setdefault(inner.__name__, inner)
+                if dataclasses.is_dataclass(inner) and inner is not kind:
+                    hints(inner, None if isinstance(one, type) else one)
     return names
 
 

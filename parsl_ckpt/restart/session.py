@@ -222,7 +222,7 @@ class CheckpointSession:
 
     # --- committing -------------------------------------------------------------------------------
 
-    def write(self, **metadata: Any) -> CheckpointEntry | None:
+    def write(self, /, **metadata: Any) -> CheckpointEntry | None:
         """A step is done: count it, and commit if that is due.
 
         Args:
@@ -253,7 +253,7 @@ class CheckpointSession:
                 self._pace.answer()
                 return entry
 
-    def flush(self, **metadata: Any) -> CheckpointEntry | None:
+    def flush(self, /, **metadata: Any) -> CheckpointEntry | None:
         """Commit now.
 
         Args:
@@ -472,11 +472,11 @@ class CheckpointSession:
             with self._lock:
                 self._pending = False
                 self._bound = {}
+                self._metadata = {}
                 saved = self._saved
-                if saved is not None:  # entered again, it begins from its last row
+                self._count = 0 if saved is None else saved.session.count
+                if saved is not None:  # entered again, it goes on from its last row
                     self._saved = saved.afresh()
-                    self._count = saved.session.count
-                    self._metadata = {}
                     self._resumed, self._restored = True, False
             self.checkpoint._left(self)
             self.checkpoint._history.release()
