@@ -395,6 +395,7 @@ def python_app(
     retry: RetryConfig | None = None,
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
     resilience: ResiliencePolicy | None = None,
+    retries: int | None = None,
 ) -> Any:
     """Make an app of a Python function; with or without parentheses.
 
@@ -441,6 +442,7 @@ def python_app(
             :class:`~parsl_ckpt.kernel.breaker.CircuitBreaker` in the place of a configuration is
             shared by all apps that have it.
         resilience: both, in the place of these two.
+        retries: how often a call that failed is tried again at once, if nothing else is to be said.
 
     Returns:
         An app: call it as the function, get a future.
@@ -458,7 +460,7 @@ def python_app(
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
         single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
         persist=persist, tag=tag,
-        retry=retry, circuit_breaker=circuit_breaker, resilience=resilience,
+        retry=retry, circuit_breaker=circuit_breaker, resilience=resilience, retries=retries,
     )  # fmt: skip
     return _decorate("python", function, options, data_flow_kernel)
 

@@ -47,6 +47,7 @@ def bash_app(
     retry: RetryConfig | None = None,
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None,
     resilience: ResiliencePolicy | None = None,
+    retries: int | None = None,
 ) -> Any:
     """Make an app of a function that returns a command line for bash; with or without parentheses.
 
@@ -58,7 +59,7 @@ def bash_app(
     Args:
         function, data_flow_kernel, cache, executors, ignore_for_cache, version, code, lineage,
             secret, valid_for, valid_if, single_flight, persist, tag, retry, circuit_breaker,
-            resilience: as for :func:`~parsl_ckpt.apps.app.python_app`.
+            resilience, retries: as for :func:`~parsl_ckpt.apps.app.python_app`.
         walltime: how long the command may take, unless the call says otherwise by a keyword of that
             name: seconds, ``"30m"``, ``"HH:MM:SS"`` or a timedelta. One that takes longer is
             killed, with all that it has started.
@@ -86,6 +87,6 @@ def bash_app(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
         single_flight=single_flight, persist=persist, tag=tag, walltime=walltime, retry=retry,
-        circuit_breaker=circuit_breaker, resilience=resilience,
+        circuit_breaker=circuit_breaker, resilience=resilience, retries=retries,
     )  # fmt: skip
     return _decorate("bash", function, options, data_flow_kernel)

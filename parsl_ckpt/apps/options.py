@@ -12,8 +12,8 @@ from parsl_ckpt.identity.code import Mode
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
-from parsl_ckpt.kernel.unkept import AUTO
 from parsl_ckpt.kernel.spans import Span, seconds_of
+from parsl_ckpt.kernel.unkept import AUTO
 from parsl_ckpt.kernel.validity import Recorded, seconds_valid
 
 Undeclared = Literal["warn", "key"]
@@ -46,6 +46,7 @@ class Options:
     retry: RetryConfig | None = None
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None
     resilience: ResiliencePolicy | None = None
+    retries: int | None = None
 
     def __post_init__(self) -> None:
         if self.persist is not True:  # what is not kept, or not always, has an address all the same
@@ -143,8 +144,9 @@ class Options:
         Raises:
             AppDefinitionError: an option is no such thing, or says what another one says.
         """
+        retry = self.retry if self.retries is None else self._at_once(name, self.retries)
         try:
-            return chosen(self.retry, self.circuit_breaker, self.resilience)
+            return chosen(retry, self.circuit_breaker, self.resilience)
         except ConfigurationError as error:
             raise AppDefinitionError(
                 f"{name}: {error.message}",
@@ -152,6 +154,23 @@ class Options:
                 app=name,
                 parameter=error.fields["field"],
             ) from None
+
+    def _at_once(self, name: str, retries: Any) -> RetryConfig:
+        """So many more tries, each as soon as the one before has failed."""
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            fault = f"retries={retries!r} is no number of tries."
+        elif self.retry is not None:
+            fault = "retries and retry are both given, and retry says all there is."
+        else:
+            return RetryConfig(
+                max_attempts=retries + 1, initial_delay_seconds=0, max_delay_seconds=0, jitter=0
+            )
+        raise AppDefinitionError(
+            f"{name}: {fault}",
+            hint="Give a number of 0 or more, or a RetryConfig as retry=.",
+            app=name,
+            parameter="retries",
+        )
 
     @property
     def secrets(self) -> frozenset[str]:

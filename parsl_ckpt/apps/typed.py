@@ -153,6 +153,7 @@ class PythonOptions(JoinOptions, total=False):
     retry: RetryConfig | None
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None
     resilience: ResiliencePolicy | None
+    retries: int | None
 
 
 class BashOptions(JoinOptions, total=False):
@@ -163,6 +164,7 @@ class BashOptions(JoinOptions, total=False):
     retry: RetryConfig | None
     circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None
     resilience: ResiliencePolicy | None
+    retries: int | None
 
 
 class PythonDecorator(Protocol):

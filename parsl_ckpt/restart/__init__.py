@@ -5,6 +5,14 @@ result is refused.  ``checkpoint.py`` is the way in; rows are records of a check
 """
 
 from parsl_ckpt.checkpoint.registry import register_codec
+from parsl_ckpt.errors import (
+    CheckpointedStop,
+    CheckpointError,
+    CheckpointSerializationError,
+    CheckpointStateCollision,
+    CheckpointStateSchemaError,
+    IncompleteRestore,
+)
 
 from .checkpoint import Checkpoint
 from .entry import CheckpointEntry
@@ -17,8 +25,14 @@ from .tasks import task_checkpoint
 __all__ = [
     "Checkpoint",
     "CheckpointEntry",
+    "CheckpointError",
+    "CheckpointSerializationError",
     "CheckpointSession",
     "CheckpointState",
+    "CheckpointStateCollision",
+    "CheckpointStateSchemaError",
+    "CheckpointedStop",
+    "IncompleteRestore",
     "NullCheckpoint",
     "bind_checkpoint_state",
     "register_codec",

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt.errors import AppDefinitionError, CheckpointedStop
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.restart import NullCheckpoint, bind_checkpoint_state, task_checkpoint
@@ -90,6 +91,55 @@ def test_a_retry_continues_after_the_last_commit(tmp_path, log, executor, interv
         assert app(1, log, interval, 7, "raise").result() == plain(1)
     done = 7 // interval * interval
     assert steps(log) == [*range(8), *range(done, STEPS)]
+
+
+@pytest.mark.parametrize("tries", [0, 1])
+def test_an_app_may_say_itself_how_often_it_is_tried_again(tmp_path, log, tries):
+    with run_of(tmp_path, "threads", retries=0) as dfk:
+        app = pc.python_app(walk, cache=True, retries=tries, data_flow_kernel=dfk)
+        future = app(1, log, 1, 7, "raise")
+        if tries:
+            assert future.result() == plain(1)
+        else:
+            with pytest.raises(RuntimeError, match="not to be"):
+                future.result()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"retries": True},
+        {"retries": -1},
+        {"retries": "3"},
+        {"retries": 1, "retry": pc.RetryConfig()},
+    ],
+)
+def test_a_wrong_number_of_tries_is_refused_by_name(wrong):
+    with pytest.raises(AppDefinitionError, match="retries") as refused:
+        pc.python_app(walk, **wrong)
+    assert refused.value.parameter == "retries"
+
+
+def stopped(log):
+    """It is told to end in its fourth step, once."""
+    with task_checkpoint(flush_interval=100, stop_on_signal=True) as ckpt:
+        for step, state in ckpt.loop(range(8), Walk()):
+            with open(log, "a") as file:
+                file.write(f"1 {step}\n")
+            if step == 3:
+                signal.raise_signal(signal.SIGTERM)
+            state.x += step
+        return state.x
+
+
+def test_a_worker_that_is_told_to_end_commits_first(tmp_path, log):
+    with run_of(tmp_path, "processes") as dfk:
+        app = pc.python_app(stopped, cache=True, data_flow_kernel=dfk)
+        with pytest.raises(CheckpointedStop, match="SIGTERM"):  # which is no failure to be mended
+            app(log).result()
+        assert steps(log) == [0, 1, 2, 3]
+        assert app(log).result() == 1.0 + sum(range(8))
+    assert steps(log) == list(range(8))
 
 
 def test_another_worker_continues_what_a_killed_one_had_begun(tmp_path, log):
@@ -178,9 +228,7 @@ def drive(tmp_path, *arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "executor", ["processes", pytest.param("threads", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("executor", ["processes", pytest.param("threads", marks=pytest.mark.slow)])
 def test_a_new_run_continues_what_a_killed_driver_had_begun(tmp_path, executor):
     killed = drive(tmp_path, executor)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
