@@ -201,6 +201,8 @@ def _tree(hint: Any, above: tuple[type, ...]) -> Tree:
     arguments = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return _union([_tree(one, above) for one in arguments])
+    if origin in _BARE and not arguments:  # typing.List, without saying of what
+        hint, origin = origin, None
     if origin is typing.Literal:
         return ["literal", *sorted(repr(one) for one in arguments)]
     if origin is not None:
