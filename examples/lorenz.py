@@ -85,7 +85,7 @@ class Noise:
     rng: Any
 
 
-@pc.python_app(cache=True)
+@pc.python_app(cache=True, retries=3)
 def forecast(member: int, steps: int, seed: int, every: int, out: str) -> np.ndarray:
     """One member, from its perturbation to its last state."""
     rng = np.random.default_rng([seed, member])
@@ -102,7 +102,7 @@ def as_tasks(options: argparse.Namespace) -> None:
     """Members beside one another, in processes; killed ones are tried again where they were."""
     config = pc.Config(
         executors=[pc.ProcessPoolExecutor(max_workers=options.tasks)],
-        checkpoint_mode="task_exit", run_dir=str(options.out / "runinfo"), retries=3,
+        checkpoint_mode="task_exit", run_dir=str(options.out / "runinfo"),
     )  # fmt: skip
     with pc.load(config):
         members = [
