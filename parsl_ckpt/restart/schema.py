@@ -266,6 +266,8 @@ def bare(hint: Any) -> Any:
             hint = bound if bound is not None else Any
         elif type(hint).__name__ == "TypeAliasType":
             hint = hint.__value__
+        elif type(typing.get_origin(hint)).__name__ == "TypeAliasType":
+            hint = typing.get_origin(hint).__value__[typing.get_args(hint)]
         elif isinstance(hint, (str, typing.ForwardRef)) or type(hint) is dataclasses.InitVar:
             return Any
         else:
