@@ -7,6 +7,7 @@ import itertools
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -171,6 +172,15 @@ def test_long_names_are_shortened_and_keep_their_ends():
     shown = box.find(f"{SVG}text").text
     assert len(shown) <= 21 and shown.endswith("-123456")
     assert box.find(f"{SVG}title").text.startswith("a" * 200)
+
+
+def test_the_picture_of_the_page_is_what_is_drawn():
+    chains = [[f"{app}-{n}" for app in ("read", "clean", "daily")] for n in (0, 1, 2)]
+    ends = [pair for chain in chains for pair in itertools.pairwise([*chain, "trend-3"])]
+    job = Job.of([*itertools.chain(*chains), "trend-3"], ends)
+    drawing = svg.tasks(job, trim(job, ["daily-0", "daily-1"]))
+    picture = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "cut.svg"
+    assert picture.read_text(encoding="utf-8") == drawing + "\n"
 
 
 # --- the page -------------------------------------------------------------------------------------
