@@ -48,6 +48,10 @@ logger = logging.getLogger(__name__)
 Callback = Callable[[Future[Any]], object]
 
 
+#: In the place of a value that was let go of.
+PURGED: Any = object()
+
+
 class Lazy(Protocol):
     """Where the value of a hit comes from, or of a call that nobody has begun."""
 
@@ -229,7 +233,10 @@ class AppFuture(Future[R]):
                 raise self._exception
             finally:
                 self = None  # type: ignore[assignment]  # the traceback must not keep it alive
-        return self._result  # type: ignore[no-any-return]
+        value = self._result
+        if value is PURGED:  # a moment ago: it is there again when it is looked at
+            return self.result(timeout)
+        return value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the app raised, or None; waits like :meth:`result`."""
@@ -356,6 +363,18 @@ class AppFuture(Future[R]):
         self._result = value
         self._exception = error
         self._phase = FINISHED
+
+    def _purge(self, lazy: Lazy) -> list[Callback]:
+        """Let go of the value, which can be had again.
+
+        Returns:
+            Callbacks to be run where they may block, of who came at this very moment.
+        """
+        # In this order: who finds the value gone finds it pending, and from then on the lazy one.
+        self._phase = PENDING
+        self._result = PURGED
+        self._lazy = lazy
+        return [] if self._wait is None else self._awaken()
 
     def _wake(self) -> list[Callback]:
         with self._condition:

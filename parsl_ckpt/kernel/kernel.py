@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -152,7 +153,7 @@ class Kernel:
         # Who fetches and delivers files of other schemes, for executors that do not say.
         self.storage_access: Sequence[Any] = ()
         # Who is told when the future of a call is concluded, by its number; outside the turn.
-        self.heard: dict[int, Callable[[AppFuture], None]] = {}
+        self.heard: dict[int, tuple[Callable[[AppFuture], None], ...]] = {}
         # What is to be done at the end, when no task is under way any more, before all is flushed.
         self.at_end: list[Callable[[], None]] = []
         # Who is asked about calls of which nothing is recorded, if anybody is.
@@ -201,6 +202,10 @@ class Kernel:
                 "compute the same calls at the same time.",
             )
         return self.sharing is not None
+
+    def hear(self, tid: int, call: Callable[[AppFuture], None]) -> None:
+        """Have somebody told when the future of a call is concluded; before it can be."""
+        self.heard[tid] = (*self.heard.get(tid, ()), call)
 
     def effect(self, call: Callable[[], None]) -> None:
         """*In turn.* Have a call made when the turn is over."""
@@ -460,7 +465,7 @@ class Kernel:
         if callbacks:
             self._callbacks.append((future, callbacks))
         if self.heard and future.tid in self.heard:
-            self._effects.append(lambda: self.heard[future.tid](future))
+            self._effects += [partial(call, future) for call in self.heard.pop(future.tid)]
 
     def _awaken(self, future: AppFuture) -> None:
         """Tell those who wait for a future that became a hit, if it is one indeed."""

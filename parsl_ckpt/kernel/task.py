@@ -149,7 +149,8 @@ class Task:
         request: what it asks for beside its arguments, or None.
         history: what is noted of it since somebody asked for its record; None before.
         unkept: the record that stands for its value, and that one's identity, if it is not kept.
-        borrowed: inputs of which it gets the value itself, for want of a record.
+        borrowed: of inputs of which it gets the value itself, for want of a record: app, value,
+            and the identity that this has while nobody changes it.
     """
 
     __slots__ = (
@@ -203,7 +204,7 @@ class Task:
         self.claim: Claim | None = None
         self.history: History | None = None
         self.unkept: tuple[bytes, bytes] | None = None
-        self.borrowed: tuple[Future[Any], ...] = ()
+        self.borrowed: tuple[tuple[str, Any, bytes], ...] = ()
 
     def to(self, state: str) -> None:
         """Go on to another state.

@@ -29,7 +29,7 @@ from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel.arguments import ATOMS
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.memo import parents_of, unkept_id
-from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.kernel.task import Task
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
@@ -173,25 +173,24 @@ class Passing:
     def borrow(self, task: Task) -> None:
         """Note which inputs of a task are objects that are not recorded, and were not changed."""
         borrowed = tuple(
-            one
+            (one._spec.name, one._result, one._leaf)
             for one in task.inputs
-            if isinstance(one, AppFuture) and not one._record and unkept_id(one) is not None
-        )
+            if isinstance(one, AppFuture) and one._leaf
+            and one._lazy is None and not one._record and unkept_id(one) is not None
+        )  # fmt: skip
         if borrowed:
             task.borrowed = borrowed
             self.look_again(task)
 
     def look_again(self, task: Task) -> None:
         """Notice inputs that somebody has changed: what is computed from them is not recorded."""
-        for future in task.borrowed:
-            assert isinstance(future, AppFuture)
-            if future._leaf and _digest(future._result) != future._leaf:
+        for app, value, known in task.borrowed:
+            if _digest(value) != known:
                 task.pristine = False
-                spec: Spec = future._spec
                 self._kernel.problems.warn_once(
-                    f"changed {spec.name} {task.spec.name}",
+                    f"changed {app} {task.spec.name}",
                     task.spec.name,
-                    f"A value of {spec.name}, which is not recorded, was changed by the time that "
+                    f"A value of {app}, which is not recorded, was changed by the time that "
                     f"{task.spec.name} (task {task.tid}) ended, so the result is not recorded. "
                     "Have whoever changes it change a copy.",
                 )

@@ -28,6 +28,7 @@ from .explain import Asks
 from .job import Job, shown
 from .outcomes import Outcomes
 from .persist import PersistSpec
+from .purging import Purging
 from .sets import Retrieval, Sets, chosen, persist
 from .standing import HIT, Standing, Standings
 from .telling import Telling
@@ -254,6 +255,8 @@ class Plan(Telling):
         of = self._persist.persist_id if self._persist is not None else None
         if self._sets is not None and of is not None:
             persisting = persist(kernel, self._sets, of, names, drawn, begun)
+        parts = (one for tid, one in self._recording.futures.items() if tid not in drawn.futures)
+        Purging(kernel, drawn, self._stage, begun, parts)
         for future in begun:
             future._look()
         return Outcomes(drawn.wanted, found, persisting)
