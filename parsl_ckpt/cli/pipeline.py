@@ -140,12 +140,10 @@ def _unfinished(options: argparse.Namespace, config: PipelineConfig) -> str:
 
 
 def _logger(quiet: bool) -> logging.Logger:
-    logger = logging.getLogger("parsl_ckpt.pipeline")
     handler = logging.StreamHandler()  # standard error
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False
+    logger = logging.Logger("pipeline", logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(handler)  # one of its own: what the program logs otherwise is its affair
     return logger
 
 

@@ -280,31 +280,24 @@ def test_the_retries_of_the_kernel_do_not_count_behind_our_back(kernel: Make):
     assert (result.component("c").attempts, runs("c")) == (1, 1)
 
 
-def test_a_retry_that_waits_holds_no_worker(kernel: Make):
-    from parsl_ckpt import ThreadPoolExecutor
-
-    dfk = kernel(executors=[ThreadPoolExecutor(max_workers=1)])
-    time = [0.0]
+def test_while_a_retry_waits_others_run_and_nothing_is_held():
     retry = RetryConfig(max_attempts=2, initial_delay_seconds=60, jitter=0)
+    time = [0.0]
 
-    config = pipeline(counting("c", failures=1, retry=retry), counting("b"))
-    result = SimplePipelineRunner(
-        config, CompositeHooks(_Due(time)), dfk=dfk, clock=lambda: time[0]
-    ).run()
-    assert result.status is PipelineResultStatus.SUCCESS
-    assert result.component("c").attempts == 2
-    assert result.component("c").duration_ms == 60_000
+    class Later:
+        """Lets the time of the delay pass when the other component has run."""
 
+        def after_component(self, config: Any, *about: Any) -> None:
+            if config.name == "b":
+                time[0] = 60.0
 
-class _Due:
-    """Lets the time of a delay pass when another component has run meanwhile."""
-
-    def __init__(self, time: list[float]) -> None:
-        self._time = time
-
-    def after_component(self, config: Any, *about: Any) -> None:
-        if config.name == "b":
-            self._time[0] = 60.0
+    config = pipeline(counting("c", retry=retry), number("b", 1))
+    stage = ByHand({"c": [OSError(), 1], "b": [1]})
+    conductor = Conductor(config, stage, Later(), RunStart(), clock=lambda: time[0])
+    conductor.run()
+    assert stage.begun == ["c", "b", "c"]
+    first = conductor.results()[0]
+    assert (first.status, first.attempts, first.duration_ms) == (SUCCESS, 2, 60_000)
 
 
 def test_a_retry_is_dropped_when_another_failure_stops_the_run():
