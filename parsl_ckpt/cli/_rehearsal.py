@@ -106,6 +106,8 @@ class Rehearsal:
                 return 0
             except SystemExit as end:
                 return _status(end)
+            except KeyboardInterrupt:
+                raise
             except BaseException as error:
                 _print(error, script)
                 return 1
@@ -419,6 +421,7 @@ def _as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
     main.__file__ = script
     main.__dict__["__builtins__"] = sys.modules["builtins"]
     before = sys.modules["__main__"], sys.argv, sys.path[:]
+    directory = os.getcwd()
     sys.modules["__main__"] = main
     sys.argv = [script, *arguments]
     sys.path[:0] = [os.path.dirname(os.path.abspath(script))]
@@ -426,6 +429,7 @@ def _as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = before
+        os.chdir(directory)
 
 
 def _status(end: SystemExit) -> int:

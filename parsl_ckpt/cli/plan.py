@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,11 @@ def run(options: argparse.Namespace) -> int:
     from parsl_ckpt.cli._rehearsal import Rehearsal
 
     found: list[tuple[Any, str]] = []
+    html, dot = (path and os.path.abspath(path) for path in (options.html, options.dot))
 
     def tell(plan: Plan, sentence: str) -> None:
         found[:] = [(plan.explain(options.tasks), sentence)]
-        for path, draw in ((options.html, plan.to_html), (options.dot, plan.to_dot)):
+        for path, draw in ((html, plan.to_html), (dot, plan.to_dot)):
             if path is not None:
                 _write(path, draw())
 

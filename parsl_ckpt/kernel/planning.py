@@ -117,6 +117,12 @@ class Recording(Submission):
         self._stage = stage
         #: The future of each call by its number, in the order in which they were made.
         self.futures: dict[int, AppFuture] = {}
+        #: The futures of calls that cannot be made: their arguments are wrong.
+        self.failed: list[AppFuture] = []
+
+    def _fail(self, spec: Spec, future: AppFuture, error: Exception) -> AppFuture:
+        self.failed.append(future)
+        return super()._fail(spec, future, error)
 
     def _submit_uncached(
         self,

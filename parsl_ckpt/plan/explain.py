@@ -98,7 +98,7 @@ class Cause(NamedTuple):
     details: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """What a plan would do, or did: ``str()`` tells it, in a notebook it is shown as tables.
 
@@ -112,6 +112,7 @@ class Explanation:
         maybe: some tasks that are counted as running may turn out to be known when what they take
             is.
         ran: the plan has run.
+        wrong: calls that cannot be made: the name of the app, and what is wrong.
     """
 
     apps: tuple[Counted, ...]
@@ -122,6 +123,7 @@ class Explanation:
     reasons: tuple[tuple[str, Any], ...] = ()
     maybe: bool = False
     ran: bool = False
+    wrong: tuple[tuple[str, str], ...] = ()
 
     @property
     def run(self) -> int:
@@ -147,7 +149,11 @@ class Explanation:
             "causes": [one._asdict() | {"details": list(one.details)} for one in self.causes],
             "listed": [one._asdict() for one in self.tasks],
             "reasons": {name: reason.to_dict() for name, reason in self.reasons},
+            "wrong": [list(one) for one in self.wrong],
         }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.summary()}>"
 
     def __str__(self) -> str:
         return self.text()
@@ -169,6 +175,13 @@ class Explanation:
         yield self.summary()
         if self.forecast is not None and self.run:
             yield f"Forecast: {self.foretold()}."
+        if self.wrong:
+            yield ""
+            yield "Calls that cannot be made:"
+            for app, what in self.wrong[:TASKS]:
+                yield f"  {app}: {what}"
+            if len(self.wrong) > TASKS:
+                yield f"  and {len(self.wrong) - TASKS:,} more"
         if not self.total:
             return
         yield ""
@@ -210,7 +223,7 @@ class Explanation:
     def summary(self) -> str:
         """The counts, as a sentence."""
         if not self.total:
-            return "The plan is empty: no app was called in its with block."
+            return "The plan is empty: no call of an app was recorded in its with block."
         is_, run = ("was", "ran") if self.ran else ("is", "run")
         are = "were" if self.ran else "are"
 
@@ -244,6 +257,8 @@ class View(NamedTuple):
         sample: what is recorded of its apps.
         forecast: how long it takes; None if it has run.
         ran: it has run.
+        lookup: what is recorded is looked up.
+        wrong: calls that cannot be made.
     """
 
     trim: Trim
@@ -254,6 +269,8 @@ class View(NamedTuple):
     sample: Sample
     forecast: Forecast | None
     ran: bool
+    lookup: bool
+    wrong: tuple[tuple[str, str], ...]
 
 
 def explained(
@@ -283,18 +300,21 @@ def explained(
         reasons,
         teller.maybe,
         view.ran,
+        view.wrong,
     )
 
 
 EDITED = "its code has changed"
 NOT_CACHED = "its app is not cached"
+OFF = "nothing is looked up (Config(app_cache=False), or PARSL_CKPT in the environment)"
+_LATER = "it is known only when what it takes is"
 #: What a standing says where more can be said.
 _PLAIN = frozenset(
     {
         "",
         "nothing is recorded of it",
         "what it takes is computed anew",
-        "it is known only when what it takes is",
+        _LATER,
     }
 )
 
@@ -329,8 +349,10 @@ class _Teller:
         why = standing.why
         if not spec.cache or spec.addresser is None:
             return NOT_CACHED, NOT_CACHED
+        if not self._view.lookup:
+            return OFF, OFF
         running = self._running(name)
-        self.maybe = self.maybe or bool(running)
+        self.maybe = self.maybe or bool(running) or why == _LATER
         if why not in _PLAIN:
             return why, why
         if self.edited(spec) is not None:

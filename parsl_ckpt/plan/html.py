@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from . import svg
-from .explain import MAYBE, STATES, Explanation, cells, short, tasks_of
+from .explain import MAYBE, STATES, TASKS, Explanation, cells, short, tasks_of
 from .job import Job
 from .svg import text
 from .trim import Trim
@@ -91,6 +91,9 @@ def _set(told: Explanation, drawings: Sequence[str]) -> str:
     if told.forecast is not None and told.run:
         parts.append(f"<br>Forecast: {text(told.foretold())}.")
     parts.append("</p>")
+    if told.wrong:
+        wrong = "\n".join(f"{app}: {what}" for app, what in told.wrong[:TASKS])
+        parts.append(f"<p>Calls that cannot be made:</p><pre>{text(wrong)}</pre>")
     if told.total:
         parts.append(_table(("app", *STATES, "work"), [cells(one) for one in told.apps], 1))
     parts += drawings

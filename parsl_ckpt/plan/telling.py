@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from parsl_ckpt.errors import PlanError, StoreError
 from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.planning import Planned
+from parsl_ckpt.kernel.planning import Planned, Recording
 
 from .dot import to_dot
 from .drawing import flat
@@ -35,6 +35,7 @@ class Telling:
     """The questions to a plan; a part of :class:`~parsl_ckpt.plan.plan.Plan`."""
 
     _kernel: Kernel
+    _recording: Recording
     _asks: Asks
     _standings: dict[int, Standing]
     _ran: float | None
@@ -120,10 +121,18 @@ class Telling:
         told = None if ran else forecast(found, seconds, self._width())
         view = View(
             found, self._draw().job.tasks, self._spec, self._standing_of, self._inputs, samples,
-            told, ran,
+            told, ran, self._kernel.memo.lookup, self._wrong(),
         )  # fmt: skip
         reasons = tuple((name, self._reason(name)) for name in names)
         return explained(view, self._asks, seconds, most, reasons)
+
+    def _wrong(self) -> tuple[tuple[str, str], ...]:
+        """The calls that cannot be made, and why."""
+        return tuple(
+            (future._spec.name, f"{type(error).__name__}: {error}")
+            for future in self._recording.failed
+            if (error := future._exception) is not None
+        )
 
     def _sample(self, found: Trim) -> Sample:
         """What is recorded of the apps that run."""

@@ -379,6 +379,18 @@ def test_pictures_are_written_where_they_are_wanted(told: Tell, write: Write) ->
     assert Path("plan.dot").read_text(encoding="utf-8").startswith("digraph plan {")
 
 
+def test_a_script_may_go_elsewhere(told: Tell, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    script = write("import os; os.chdir('below')\n" + PLANNED)
+    assert told("plan", "--dot", "plan.dot", script, "a")[0] == 0
+    assert Path("plan.dot").exists() and Path.cwd() == tmp_path
+
+
+def test_an_interrupted_script_is_interrupted(told: Tell, write: Write) -> None:
+    status, _, err = told("plan", write("raise KeyboardInterrupt"))
+    assert (status, err) == (130, "parsl-ckpt: interrupted\n")
+
+
 def test_in_a_process_of_its_own(write: Write, do) -> None:
     script = write(PLANNED.replace("ThreadPool", "ProcessPool"))
     answer = subprocess.run(

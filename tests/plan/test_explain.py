@@ -115,7 +115,9 @@ def test_explaining_starts_nothing_and_changes_nothing(run):
 def test_a_plan_without_calls_says_so(run):
     with run().plan() as plan:
         pass
-    assert str(plan.explain()) == "The plan is empty: no app was called in its with block."
+    assert str(plan.explain()) == (
+        "The plan is empty: no call of an app was recorded in its with block."
+    )
     assert plan.forecast().seconds == 0
 
 
@@ -204,8 +206,43 @@ def test_apps_that_are_not_cached_and_calls_made_afresh_say_so(run):
 def test_a_switched_off_cache_says_so(run, monkeypatch):
     monkeypatch.setenv("PARSL_CKPT", "off")
     plan, _, model = recorded(run())
-    assert set(causes(plan)) == {(app, "caching is off") for app in ("read", "clean", "fit")}
+    assert set(causes(plan)) == {(app, explain.OFF) for app in ("read", "clean", "fit")}
     assert "PARSL_CKPT=off" in str(plan.why(model))
+
+
+def test_a_refreshed_cache_is_not_taken_for_an_empty_one(run, monkeypatch):
+    recorded(run())[0].run().results()
+    monkeypatch.setenv("PARSL_CKPT", "refresh")
+    found = causes(recorded(run())[0])
+    assert {why for _, why in found} == {explain.OFF}
+
+
+def test_what_is_known_only_when_its_inputs_are_says_so(run):
+    @pc.python_app(cache=True, lineage=False)
+    def now():
+        return "now"
+
+    for _ in range(2):
+        with run().plan() as plan:
+            clean(now())
+        told = plan.explain()
+        plan.run().results()
+    assert [one.state for one in told.tasks] == ["restored", "run"]
+    assert told.causes[0].why == "it is known only when what it takes is"
+    assert explain.MAYBE.splitlines()[0] in str(plan.explain()) or told.maybe
+
+
+def test_calls_that_cannot_be_made_are_told(run):
+    with run().plan() as plan:
+        clean(read())
+        read("a")
+    told = plan.explain()
+    assert told.wrong == (("read", "TypeError: missing a required argument: 'name'"),)
+    assert "Calls that cannot be made:\n  read: TypeError: missing" in str(told)
+    assert "missing a required argument" in told._repr_html_()
+    with run().plan() as plan:
+        read()
+    assert "missing a required argument" in str(plan.explain())
 
 
 def test_that_a_task_may_not_have_to_run_is_said_only_where_it_may_not(run):
@@ -524,6 +561,13 @@ def test_a_plan_says_what_it_is(run):
     assert repr(plan) == "<Plan: 2 calls, recorded>"
     plan.run().results()
     assert repr(plan) == "<Plan: 2 calls, has run>"
+
+
+def test_an_explanation_is_short_in_a_prompt(run):
+    plan, _, _ = recorded(run())
+    assert repr(plan.explain()) == (
+        "<Explanation: Plan of 7 tasks: 7 run, none is restored, none is cut away.>"
+    )
 
 
 def test_tables_are_aligned():
