@@ -41,7 +41,7 @@ def main(stream: int, tokens: int, parent: int, argv: list[str]) -> None:
     _die_with(parent)
     sys.argv[:] = argv
     Worker.in_process_worker = True  # of the class: threads that a task starts are no kernel either
-    Worker.sessions = os.environ.get(SESSIONS_VARIABLE)
+    Worker.sessions = os.environ.pop(SESSIONS_VARIABLE, None)  # programs that tasks start have none
     sock = socket.socket(fileno=stream)
     os.register_at_fork(after_in_child=lambda: _let_go(sock, tokens))
     _Loop(sock, tokens).run()

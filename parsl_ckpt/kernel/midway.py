@@ -33,12 +33,12 @@ class Midway:
     ) -> None:
         self._sessions: sessions.Sessions | None = None
         kernel.execution.midway = self
-        if run_root is None or not kernel.memo.record:
-            return
-        root = f"{run_root}/{sessions.NAME}"
-        inflight = kernel.memo.inflight
-        self._sessions = sessions.Sessions(root, kernel.store, inflight.__contains__, keeps)
-        for executor in executors:
+        root = None
+        if run_root is not None and kernel.memo.record:
+            root = f"{run_root}/{sessions.NAME}"
+            inflight = kernel.memo.inflight
+            self._sessions = sessions.Sessions(root, kernel.store, inflight.__contains__, keeps)
+        for executor in executors:  # one may have served another run
             executor.sessions = root
 
     def sweep(self) -> None:

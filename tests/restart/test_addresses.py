@@ -131,3 +131,22 @@ def test_what_is_no_session_is_left_alone(tmp_path):
     (tmp_path / "notes").mkdir()
     collect(str(tmp_path), lambda key: 1e12)
     assert (tmp_path / "notes").exists()
+
+
+def told():
+    return os.environ.get("PARSL_CKPT_SESSIONS"), worker.sessions
+
+
+def test_what_a_task_starts_is_told_of_no_directory(tmp_path):
+    executors = [pc.ProcessPoolExecutor(max_workers=1)]
+    with pc.DataFlowKernel(pc.Config(executors=executors, run_dir=str(tmp_path))) as dfk:
+        variable, directory = pc.python_app(told, data_flow_kernel=dfk)().result()
+    assert (variable, directory) == (None, str(tmp_path / "sessions"))
+
+
+def test_a_run_that_records_nothing_has_no_sessions(tmp_path, monkeypatch):
+    monkeypatch.setenv("PARSL_CKPT", "read-only")
+    executors = [pc.ThreadPoolExecutor(max_workers=1)]
+    with pc.DataFlowKernel(pc.Config(executors=executors, run_dir=str(tmp_path))) as dfk:
+        app = pc.python_app(whoami, cache=True, data_flow_kernel=dfk)
+        assert app(1, False).result()[1] is None
