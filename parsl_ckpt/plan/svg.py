@@ -165,25 +165,57 @@ def drawn(nodes: Sequence[Node], lines: Sequence[Line], layer: Sequence[int], wi
     """
     height = 8 + 16 * max(len(node.lines) for node in nodes)
     columns = _ordered(layer, lines)
-    tallest = max(map(len, columns))
-    place: dict[int, tuple[float, float]] = {}
-    for at, column in enumerate(columns):
-        top = (tallest - len(column)) / 2
-        for row, node in enumerate(column):
-            place[node] = (
-                _MARGIN + at * (width + _BETWEEN), _MARGIN + (top + row) * (height + _GAP)
-            )  # fmt: skip
+    grid = _Grid(columns, layer, width, height)
+    lines = lines[:EDGES]
+    hidden = list(map(grid.hides, lines))
+    above = 2 * height if any(hidden) else 0
+    place = [(x, y + above) for x, y in map(grid.place, range(len(nodes)))]
     whole = 2 * _MARGIN + len(columns) * (width + _BETWEEN) - _BETWEEN
-    tall = 2 * _MARGIN + tallest * (height + _GAP) - _GAP
+    tall = 2 * _MARGIN + max(map(len, columns)) * (height + _GAP) - _GAP + above
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{whole}" height="{tall}" '
         f'viewBox="0 0 {whole} {tall}" font-family="sans-serif" font-size="12">'
     ]
-    for line in lines[:EDGES]:
-        parts += _line(line, place[line.source], place[line.target], width, height)
+    for line, under in zip(lines, hidden, strict=True):
+        (x0, y0), (x1, y1) = place[line.source], place[line.target]
+        ends = x0 + width, y0 + height / 2, x1, y1 + height / 2
+        parts += _line(line, ends, 2 * height if under else 0)
     for at, box in enumerate(nodes):
         parts += _box(box, *place[at], width, height)
     return "\n".join([*parts, "</svg>"])
+
+
+class _Grid:
+    """Where boxes stand: in columns, each in the middle of the tallest."""
+
+    def __init__(
+        self, columns: list[list[int]], layer: Sequence[int], width: int, height: int
+    ) -> None:
+        self._layer = layer
+        self._row = {node: at for column in columns for at, node in enumerate(column)}
+        self._sizes = [len(column) for column in columns]
+        tallest = max(self._sizes)
+        self._tops = [(tallest - size) / 2 for size in self._sizes]
+        self._across, self._down = width + _BETWEEN, height + _GAP
+        self._near = (height / 2 + 2) / self._down
+
+    def place(self, node: int) -> tuple[float, float]:
+        """The upper left corner of a box."""
+        at = self._layer[node]
+        return _MARGIN + at * self._across, _MARGIN + self._level(node) * self._down
+
+    def hides(self, line: Line) -> bool:
+        """Whether an edge would pass behind a box."""
+        first, last = self._layer[line.source], self._layer[line.target]
+        begin, end = self._level(line.source), self._level(line.target)
+        for at in range(min(first, last) + 1, max(first, last)):
+            level = begin + (end - begin) * (at - first) / (last - first) - self._tops[at]
+            if abs(level - round(level)) < self._near and 0 <= round(level) < self._sizes[at]:
+                return True
+        return False
+
+    def _level(self, node: int) -> float:
+        return self._tops[self._layer[node]] + self._row[node]
 
 
 def _ordered(layer: Sequence[int], lines: Sequence[Line]) -> list[list[int]]:
@@ -211,22 +243,20 @@ def _ordered(layer: Sequence[int], lines: Sequence[Line]) -> list[list[int]]:
     return columns
 
 
-def _line(
-    line: Line, source: tuple[float, float], target: tuple[float, float], width: int, height: int
-) -> Iterator[str]:
-    x0, y0 = source[0] + width, source[1] + height / 2
-    x1, y1 = target[0], target[1] + height / 2
-    bend = max(abs(x1 - x0) / 2, _BETWEEN / 2)
+def _line(line: Line, ends: tuple[float, float, float, float], rise: float) -> Iterator[str]:
+    """An edge between two points; with ``rise``, in a bow above what is between them."""
+    x0, y0, x1, y1 = ends
+    bend = max(abs(x1 - x0) / (4 if rise else 2), _BETWEEN / 2)
     colour, dashes = ("#bbbbbb", ' stroke-dasharray="4 3"') if line.idle else ("#555555", "")
     yield (
-        f'<path d="M{x0:g} {y0:g} C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1 - 5:g} {y1:g}" '
-        f'fill="none" stroke="{colour}"{dashes}/>'
+        f'<path d="M{x0:g} {y0:g} C{x0 + bend:g} {y0 - rise:g} {x1 - bend:g} {y1 - rise:g} '
+        f'{x1 - 5:g} {y1:g}" fill="none" stroke="{colour}"{dashes}/>'
     )
     yield f'<path d="M{x1:g} {y1:g} l-7 -3.5 v7 z" fill="{colour}"/>'
     if line.label:
         yield (
-            f'<text x="{(x0 + x1) / 2:g}" y="{(y0 + y1) / 2 - 4:g}" text-anchor="middle" '
-            f'font-size="11" fill="#555555">{text(line.label)}</text>'
+            f'<text x="{(x0 + x1) / 2:g}" y="{(y0 + y1) / 2 - 4 - 0.75 * rise:g}" '
+            f'text-anchor="middle" font-size="11" fill="#555555">{text(line.label)}</text>'
         )
 
 

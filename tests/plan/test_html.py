@@ -155,6 +155,18 @@ def test_apps_that_take_from_one_another_and_from_themselves_are_drawn():
     assert len(boxes(drawing)) == 1 and edges(drawing) == []
 
 
+def test_an_edge_goes_around_a_box_that_would_hide_it():
+    job = Job.of(["a", "b", "c"], [("a", "b"), ("b", "c"), ("a", "c")])
+    drawing = svg.tasks(job, trim(job, ()))
+    heights = []
+    for edge in edges(drawing):
+        numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", edge.get("d"))]
+        heights.append(min(numbers[1::2]))
+    top = min(float(box.find(f"{SVG}rect").get("y")) for box in boxes(drawing))
+    assert sum(height < top for height in heights) == 1
+    assert min(heights) >= 0
+
+
 def test_a_large_job_is_not_drawn_task_by_task():
     job = Job.of([f"t-{n}" for n in range(svg.MOST + 1)])
     found = trim(job, ())
