@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from parsl_ckpt import bash_app, join_app, python_app
+from parsl_ckpt.pipeline import SparkComponent
 
 HERE = "tests.pipeline.steps"
 meeting = threading.Barrier(3, timeout=60)
@@ -221,3 +222,37 @@ class Loop:
                     file.write(f"{step} ")
                 ckpt.write(step=step)
             return int(state.total)
+
+
+class SessionNames(SparkComponent):
+    """Tells what the stand-in for a session was made with."""
+
+    def open(self) -> None:
+        self.told = self.spark.told
+
+    def run(self) -> str:
+        return f"{self.told['master']} {self.told['app_name']}"
+
+
+class SparkWrite(SparkComponent):
+    """Writes a hundred numbers and returns where they are."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def run(self) -> str:
+        self.spark.range(100).write.parquet(self.path)  # which fails if it is there
+        return self.path
+
+
+class SparkTotal(SparkComponent):
+    """Adds them up, if it may."""
+
+    def __init__(self, flag: str) -> None:
+        self.flag = flag
+
+    def run(self, inputs: dict[str, str]) -> int:
+        if not os.path.exists(self.flag):
+            raise OSError("not ready")
+        frame = self.spark.read.parquet(inputs["write"])
+        return int(frame.selectExpr("sum(id) AS total").first()["total"])
