@@ -147,7 +147,7 @@ class Planning:
     def _recorded(self, future: Future[Any], standing: Standing) -> Known | None:
         """The identity of a value that is recorded, or of a part of it; None if it is large."""
         stored, store = standing.stored, self._kernel.store
-        if stored is None or not isinstance(future, AppFuture):
+        if stored is None or isinstance(future, DataFuture) or not isinstance(future, AppFuture):
             return None
         path: list[tuple[Callable[..., Any], Any]] = []
         while isinstance(future, AppFuture) and isinstance(lazy := future._lazy, Planned):
@@ -193,7 +193,7 @@ class Planning:
             args, kwargs = kernel.resolving.substitute(args, kwargs, leaves | inputs.leaves)
         address = spec.addresser.address(spec.binder.bind(args, kwargs))
         if inputs.hidden:
-            return self._partly(lazy, address, inputs)
+            return self._partly(lazy, address, inputs, standing)
         call = Call(
             address.app, address.code, spec.addresser.version, address.names, address.leaves,
             address.key, nodes_of(spec, address, args, kwargs), codes=codes_of(spec, address.code),
@@ -205,7 +205,9 @@ class Planning:
             return Outdated(spec.name, standing.why)
         return FoundByValue(spec.name, reason.run)
 
-    def _partly(self, lazy: Planned, address: Address, inputs: _Inputs) -> Reason:
+    def _partly(
+        self, lazy: Planned, address: Address, inputs: _Inputs, standing: Standing
+    ) -> Reason:
         """The answer for a call of which some arguments are not known yet."""
         spec, why = lazy.spec, self._why
         assert spec.addresser is not None
@@ -229,8 +231,10 @@ class Planning:
                                    new=repr(new.version)))  # fmt: skip
         if old.code != new.code:
             told += differences.code(why.store.code(old.code), codes_of(spec, address.code))
-        if not told:
+        if not told and (inputs.first or standing.why == "what it takes is computed anew"):
             return Upstream(spec.name, inputs.first)
+        if not told:
+            return Outdated(spec.name, standing.why)
         run = run_of(nearest.directory)
         return Differs(spec.name, run, old.key, (*told, *_later(hidden, inputs.first)))
 

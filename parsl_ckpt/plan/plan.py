@@ -136,7 +136,8 @@ class Plan(Telling):
         return len(self.job)
 
     def __repr__(self) -> str:
-        calls = len(self._recording.futures)
+        futures = self._recording.futures.values()
+        calls = sum(future._spec.kind != "lift" for future in futures)  # parts are no calls
         stage = "has run" if self._stage.begun else "recorded" if self._closed else "open"
         return f"<Plan: {calls} call{'' if calls == 1 else 's'}, {stage}>"
 

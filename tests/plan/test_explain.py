@@ -424,6 +424,24 @@ def test_why_of_what_takes_a_file_or_a_foreign_future(run, tmp_path):
     pending.cancel()
 
 
+def test_why_of_what_takes_a_recorded_file_does_not_take_the_value_for_it(run, tmp_path):
+    @pc.python_app(cache=True)
+    def write(outputs=()):
+        with open(outputs[0], "w") as file:
+            file.write("whole")
+
+    @pc.python_app(cache=True)
+    def size(file, unit=1):
+        return os.path.getsize(file) // unit
+
+    for unit in (1, 2):
+        with run().plan() as plan:
+            weighed = size(write(outputs=[pc.File(str(tmp_path / "out"))]).outputs[0], unit)
+        reason = plan.why(weighed)
+        plan.run().results()
+    assert [one.name for one in reason.differences] == ["unit"]
+
+
 def test_a_forgotten_record_is_told(run):
     recorded(run(), "a")[0].run().results()
     run()
@@ -556,7 +574,7 @@ def test_a_plan_says_what_it_is(run):
         assert repr(plan) == "<Plan: 0 calls, open>"
         read("a")
         assert len(plan) == 1
-        read("b")
+        read("b")["part"]
         assert len(plan) == 2  # asking does not end the recording
     assert repr(plan) == "<Plan: 2 calls, recorded>"
     plan.run().results()
