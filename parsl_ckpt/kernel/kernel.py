@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from functools import partial
@@ -203,9 +203,11 @@ class Kernel:
             )
         return self.sharing is not None
 
-    def hear(self, tid: int, call: Callable[[AppFuture], None]) -> None:
-        """Have somebody told when the future of a call is concluded; before it can be."""
-        self.heard[tid] = (*self.heard.get(tid, ()), call)
+    def hear(self, tids: Iterable[int], call: Callable[[AppFuture], None]) -> None:
+        """Have somebody told when the futures of calls are concluded; before any can be."""
+        heard, alone = self.heard, (call,)
+        for tid in tids:
+            heard[tid] = (*heard[tid], call) if tid in heard else alone
 
     def effect(self, call: Callable[[], None]) -> None:
         """*In turn.* Have a call made when the turn is over."""

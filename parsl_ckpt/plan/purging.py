@@ -32,7 +32,6 @@ from parsl_ckpt.kernel.planning import Planned, Stage
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
-    from parsl_ckpt.kernel.task import Spec
 
     from .drawing import Drawn
 
@@ -58,74 +57,73 @@ class Purging:
     ) -> None:
         self._kernel = kernel
         self._stage = stage
-        self._names = drawn.names
         self._lock = threading.Lock()
+        job = drawn.job
+        self._edges, self._owner = job.edges, job.tasks.owner
+        number = job.tasks.number
+        #: Number in the job of each task that runs, by that of its first call.
+        self._number: dict[int, int] = {}
+        #: Futures that can be purged of a task, each followed by its call, by the task's number.
+        self._values: dict[int, list[Any]] = {}
         wanted = {drawn.names[tid] for tid in _calls(drawn.wanted) if tid in drawn.names}
-        #: By name of a task: how many have yet to be concluded of it and of those that take it.
-        self._left: dict[str, int] = {}
-        self._sources: dict[str, tuple[str, ...]] = {}
-        #: What can be purged of a task, with what made it.
-        self._values: dict[str, list[tuple[AppFuture, Spec, Arguments, bytes | None]]] = {}
-        heard = []
         for future in begun:
             lazy, name = future._lazy, drawn.names[future.tid]
             assert isinstance(lazy, Planned)
-            if name not in self._left:
-                self._left[name] = 1
-                heard.append(future.tid)
+            if drawn.number[name] == future.tid:
+                self._number[future.tid] = number[name]
             if name not in wanted and lazy.spec.cache:
-                self._values.setdefault(name, []).append(
-                    (future, lazy.spec, lazy.arguments, lazy.key)
-                )
-        for name in self._left:
-            self._sources[name] = tuple(
-                {edge.source: None for edge in drawn.job.inputs(name) if edge.source in self._left}
-            )
-        for sources in self._sources.values():
-            for source in sources:
-                self._left[source] += 1
+                self._values.setdefault(number[name], []).extend((future, lazy))
+        #: How many have yet to be concluded of a task and of those that take it.
+        self._left = left = [0] * len(job)
+        for task in self._number.values():
+            left[task] += 1
+            for source in self._sources(task):
+                left[source] += 1
         kept = {id(one) for one in drawn.wanted}
         for part in parts:
             lazy = part._lazy
-            if not isinstance(lazy, Planned) or id(part) in kept:
-                continue
-            whole = _whole(lazy.arguments)
-            name = drawn.names.get(whole, "")
-            if name in self._values:
-                self._values[name].append((part, lazy.spec, lazy.arguments, lazy.key))
+            if isinstance(lazy, Planned) and id(part) not in kept:
+                whole = drawn.names.get(_whole(lazy.arguments), "")
+                if number.get(whole) in self._values:
+                    self._values[number[whole]].extend((part, lazy))
         if self._values:
-            for tid in heard:
-                kernel.hear(tid, self._concluded)
+            kernel.hear(self._number, self._concluded)
+
+    def _sources(self, task: int) -> Iterable[int]:
+        """The tasks that a task takes something of."""
+        first, source, owner = self._edges.first, self._edges.source, self._owner
+        begin, end = first[task], first[task + 1]
+        if end - begin == 1:
+            return (owner[source[begin]],)
+        return {owner[at] for at in source[begin:end]}
 
     def _concluded(self, future: AppFuture) -> None:
         """A call is over: what it took may be of use to nobody any more, or its own value."""
-        name = self._names[future.tid]
-        over = []
+        task = self._number[future.tid]
+        over: list[Any] = []
+        left, values = self._left, self._values
         with self._lock:
-            for one in (name, *self._sources.pop(name, ())):
-                self._left[one] -= 1
-                if not self._left[one] and one in self._values:
-                    over += self._values.pop(one)
-        for value in over:
-            self._purge(*value)
+            for one in (task, *self._sources(task)):
+                left[one] -= 1
+                if not left[one] and one in values:
+                    over += values.pop(one)
+        for at in range(0, len(over), 2):
+            self._purge(over[at], over[at + 1])
 
-    def _purge(
-        self, future: AppFuture, spec: Spec, arguments: Arguments, key: bytes | None
-    ) -> None:
+    def _purge(self, future: AppFuture, call: Planned) -> None:
+        call.made.clear()  # the task, which has the value too
         if future._phase != FINISHED or future._exception is not None or future._lazy is not None:
             return
         if type(future._result) not in ATOMS:
-            lazy = self._again(future, spec, arguments, key)
+            lazy = self._again(future, call)
             if lazy is not None:
                 callbacks = future._purge(lazy)
                 if callbacks:
                     self._kernel.errands.run(lambda: future._run_callbacks(callbacks))
 
-    def _again(
-        self, future: AppFuture, spec: Spec, arguments: Arguments, key: bytes | None
-    ) -> Lazy | None:
+    def _again(self, future: AppFuture, call: Planned) -> Lazy | None:
         """What can give the value again; None if nothing can."""
-        kernel = self._kernel
+        kernel, spec, arguments = self._kernel, call.spec, call.arguments
         if spec.kind == "lift":
             whole = arguments.futures[0] if arguments.futures else None
             purged = isinstance(whole, AppFuture) and whole._lazy is not None
@@ -134,7 +132,7 @@ class Purging:
             stored = kernel.store.recorded(future._value_key, future._record)
             return None if stored is None else Hit(kernel, spec, arguments, stored)
         if unkept_id(future) is not None and future._wait is None:
-            return Planned(kernel, spec, arguments, self._stage, key)
+            return Planned(kernel, spec, arguments, self._stage, call.key)
         return None
 
 

@@ -221,9 +221,8 @@ class Persisting:
         there = list(restored)
         for future in begun:
             self._open[future.tid] = future
-            kernel.hear(future.tid, self.settle)
-        for future, _ in there:  # a record that turns out damaged is computed anew
-            kernel.hear(future.tid, self.settle)
+        # Those that are restored as well: a record that turns out damaged is computed anew.
+        kernel.hear([*self._open, *(future.tid for future, _ in there)], self.settle)
         for tid, why in missing.items():
             self._persisted.missing.update(dict.fromkeys(self._names[tid], why))
         kernel.at_end.append(self.finish)
