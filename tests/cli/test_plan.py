@@ -174,6 +174,21 @@ def test_a_kernel_of_its_own_with_named_checkpoints(told: Tell, write: Write, do
     assert not os.path.exists("elsewhere")
 
 
+def test_runs_in_an_object_store_are_read_and_not_written(told: Tell, write: Write, do) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    head = HEAD.replace("config = pc.Config(", "config = pc.Config(run_dir='memory://plan', ")
+    script = write(PLANNED, head)
+    try:
+        do(script, "a")
+        before = fsspec.filesystem("memory").find("/plan", detail=True)
+        status, out, err = told("plan", script, "a", "b")
+        assert (status, err) == (0, "")
+        assert "Plan of 4 tasks: 2 run, 1 is restored, 1 is cut away." in out
+        assert fsspec.filesystem("memory").find("/plan", detail=True) == before
+    finally:
+        fsspec.filesystem("memory").rm("/plan", recursive=True)
+
+
 def test_a_checkpoint_that_is_not_there_is_the_scripts_error(told: Tell, write: Write) -> None:
     script = write('pc.load(pc.Config(checkpoint_files=["nowhere"]))')
     status, _, err = told("plan", script)

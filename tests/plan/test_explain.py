@@ -270,6 +270,20 @@ def test_a_large_plan_is_told_in_part_and_says_how_to_see_all(run):
     assert plan.explain(0).tasks == () and "and 200 more" not in str(plan.explain(0))
 
 
+def test_of_a_large_plan_code_is_compared_once_for_each_app(run, monkeypatch):
+    recorded(run(), "a")[0].run().results()
+    dfk = run()
+    plan, _, _ = recorded(dfk, map(str, range(2000)), clean=edited_clean)
+    asked = []
+    edited = dfk._asking.edited
+    monkeypatch.setattr(
+        dfk._asking, "edited", lambda spec, *args: asked.append(spec.name) or edited(spec, *args)
+    )
+    told = plan.explain()
+    assert asked == ["clean"] and told.causes[1].number == 2000
+    assert len(str(told).splitlines()) < 60
+
+
 def test_each_task_has_its_state_and_its_reason(run):
     recorded(run())[0].run().results()
     plan, _, _ = recorded(run(), "abcd")
