@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 import os
 
 import pytest
@@ -25,7 +26,9 @@ def executors():
     yield "threads", lambda: pc.ThreadPoolExecutor(max_workers=2)
     yield "processes", lambda: pc.ProcessPoolExecutor(max_workers=1)
     yield "wrapped threads", lambda: wrap(concurrent.futures.ThreadPoolExecutor(1))
-    yield "wrapped processes", lambda: wrap(concurrent.futures.ProcessPoolExecutor(1))
+    context = multiprocessing.get_context("forkserver")  # this process has threads
+    processes = concurrent.futures.ProcessPoolExecutor
+    yield "wrapped processes", lambda: wrap(processes(1, mp_context=context))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ or run computed it.
 from __future__ import annotations
 
 import concurrent.futures
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -24,10 +25,18 @@ from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.restart import NullCheckpoint, bind_checkpoint_state, task_checkpoint
 
 STEPS = 12
+
+
+def elsewhere():
+    """An executor of processes that is not ours; this process has threads, so none is forked."""
+    context = multiprocessing.get_context("forkserver")
+    return wrap(concurrent.futures.ProcessPoolExecutor(1, mp_context=context))
+
+
 EXECUTORS = {
     "threads": lambda: pc.ThreadPoolExecutor(max_workers=1),
     "processes": lambda: pc.ProcessPoolExecutor(max_workers=1),
-    "wrapped processes": lambda: wrap(concurrent.futures.ProcessPoolExecutor(1)),
+    "wrapped processes": elsewhere,
 }
 
 
