@@ -75,6 +75,7 @@ class Rehearsal:
         self._tell = tell
         self._begun: list[DataFlowKernel] = []
         self._directory = ""
+        self._failure: ParslCkptError | None = None
         self.told = False
 
     @property
@@ -93,6 +94,7 @@ class Rehearsal:
 
         Raises:
             ScriptError: it cannot be read, or is no Python.
+            ParslCkptError: what was found cannot be told.
         """
         code = _compiled(script)
         with contextlib.ExitStack() as stack:
@@ -100,18 +102,10 @@ class Rehearsal:
             stack.enter_context(_as_main(script, arguments))
             stack.enter_context(self._instead())
             stack.callback(self._end)
-            try:
-                exec(code, sys.modules["__main__"].__dict__)
-            except _Enough:
-                return 0
-            except SystemExit as end:
-                return _status(end)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                _print(error, script)
-                return 1
-        return 0
+            status = _executed(code, script)
+        if self._failure is not None:
+            raise self._failure
+        return status
 
     @contextlib.contextmanager
     def _instead(self) -> Iterator[None]:
@@ -172,6 +166,7 @@ class Rehearsal:
         instance: Any = dfk  # what is set on it stands before what its class has
         plan, end = dfk.plan, dfk._end
         instance.plan = lambda persist=None: self._watched(_begun(plan, persist, configured, ours))
+        instance.wait_for_current_tasks = lambda: self._waited(eager)
         instance._end = lambda grace: self._ended(eager, lambda: end(grace))
         self._begun.append(dfk)
 
@@ -189,36 +184,47 @@ class Rehearsal:
 
     def needed(self, eager: _Eager, future: AppFuture) -> _Enough:
         """The script wants to know what is not recorded."""
+        what = f"The script needs the result of {_shown(future)} to go on"
+        return self._stuck(eager, future, f"{what}, and that call would have to run.")
+
+    def _waited(self, eager: _Eager) -> None:
+        """The script waits for all that it has called."""
+        for future in eager.futures.values():
+            if not future._restored:
+                what = f"The script waits for its tasks, and {_shown(future)} would have to run."
+                raise self._stuck(eager, future, what)
+
+    def _stuck(self, eager: _Eager, future: AppFuture, sentence: str) -> _Enough:
         plan = eager.so_far()
-        what = f"{future._spec.name} (task {future.tid})"
-        try:
-            reason = f"\n{plan.why(future)}"
-        except ParslCkptError:
-            reason = ""
-        return self._enough(
-            plan,
-            f"The script needs the result of {what} to go on, and that call would have to run."
-            f"{reason}\nWhat it would do then is not known; so far it has called these:",
-        )
+        lines = [sentence]
+        with contextlib.suppress(ParslCkptError):  # of a part of a value there is no more to say
+            lines.append(str(plan.why(future)))
+        lines.append("What it would do then is not known; so far it has called these:")
+        return self._enough(plan, "\n".join(lines))
 
     def _ended(self, eager: _Eager, end: Callable[[], Any]) -> Any:
         """A kernel ends, and no plan was recorded on it."""
         if not self.told and eager.futures:
-            self.told = True
-            self._tell(
-                eager.so_far(), "The script came to its end without a plan; it called these apps:"
-            )
+            what = "The script came to its end without a plan; it called these apps:"
+            self._enough(eager.so_far(), what)
         return end()
 
     def _enough(self, plan: Plan, sentence: str) -> _Enough:
         """Tell what is planned; what ends the script."""
         self.told = True
-        self._tell(plan, sentence)
+        try:
+            self._tell(plan, sentence)
+        except ParslCkptError as error:  # ours, not the script's
+            self._failure = error
         return _Enough()
 
     def _end(self) -> None:
         for dfk in self._begun:
-            dfk.cleanup()
+            DataFlowKernel.cleanup(dfk)  # Parsl's would wait for tasks first
+
+
+def _shown(future: AppFuture) -> str:
+    return f"{future._spec.name} (task {future.tid})"
 
 
 class _Watched(Plan):
@@ -430,6 +436,22 @@ def _as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = before
         os.chdir(directory)
+
+
+def _executed(code: Any, script: str) -> int:
+    """Run a script; its exit status."""
+    try:
+        exec(code, sys.modules["__main__"].__dict__)
+    except _Enough:
+        return 0
+    except SystemExit as end:
+        return _status(end)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _print(error, script)
+        return 1
+    return 0
 
 
 def _status(end: SystemExit) -> int:

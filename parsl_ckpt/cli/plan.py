@@ -28,6 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", type=_tasks, metavar="N", default=20,
         help="how many tasks are listed, or 'all' (default: 20)",
     )  # fmt: skip
+    parser.add_argument(
+        "--why", action="append", metavar="TASK",
+        help="tell all of this task, such as fit-6; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--html", metavar="FILE", help="write a page with the graph as well")
     parser.add_argument("--dot", metavar="FILE", help="write the graph for Graphviz as well")
     _common.as_json(parser)
@@ -44,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     html, dot = (path and os.path.abspath(path) for path in (options.html, options.dot))
 
     def tell(plan: Plan, sentence: str) -> None:
-        found[:] = [(plan.explain(options.tasks), sentence)]
+        found[:] = [(plan.explain(options.why or options.tasks), sentence)]
         for path, draw in ((html, plan.to_html), (dot, plan.to_dot)):
             if path is not None:
                 _write(path, draw())
@@ -72,7 +76,15 @@ def _tasks(text: str) -> int | str:
 
 def _write(path: str, text: str) -> None:
     """Write a file, whole or not at all."""
+    from parsl_ckpt.errors import ParslCkptError
     from parsl_ckpt.observe.tables import whole_file
 
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ParslCkptError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            hint="Name a file in a directory that is there.",
+            path=path,
+        ) from error

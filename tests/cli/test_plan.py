@@ -248,6 +248,7 @@ def test_a_script_that_needs_what_is_not_recorded_ends_there(told: Tell, write: 
         "list(concurrent.futures.as_completed([read('a')]))",
         "concurrent.futures.wait([read('a')])",
         "asyncio.run(waited(read('a')))",
+        "shell(outputs=[pc.File('out')]).outputs[0].result()",
     ],
 )
 def test_whoever_looks_in_whatever_way_ends_the_script(told: Tell, write: Write, look: str) -> None:
@@ -258,6 +259,10 @@ def test_whoever_looks_in_whatever_way_ends_the_script(told: Tell, write: Write,
         async def waited(future):
             return await future
 
+        @pc.bash_app(cache=True)
+        def shell(outputs=()):
+            return f"echo shell > ran > {{outputs[0]}}"
+
         with pc.load(config):
             {look}
             print("went on")
@@ -266,6 +271,24 @@ def test_whoever_looks_in_whatever_way_ends_the_script(told: Tell, write: Write,
     status, out, _ = told("plan", script)
     assert status == 0 and "The script needs the result of" in out and "went on" not in out
     assert not os.path.exists("ran")
+
+
+def test_a_script_that_waits_for_its_tasks_ends_there_unless_all_are_recorded(
+    told: Tell, write: Write, do
+) -> None:
+    script = write(
+        """
+        with pc.load(config) as dfk:
+            read(sys.argv[1])["text"]
+            dfk.wait_for_current_tasks()
+            print("went on")
+        """
+    )
+    do(script, "a")
+    assert told("plan", script, "a")[1].startswith("went on\n")
+    out = told("plan", script, "b")[1]
+    assert "The script waits for its tasks, and read (task 0) would have to run." in out
+    assert "went on" not in out and "Plan of 1 task: 1 runs" in out
 
 
 def test_a_call_that_is_found_by_its_values_alone_has_its_value(
@@ -388,10 +411,25 @@ def test_options_behind_the_script_are_the_scripts(told: Tell, write: Write) -> 
     assert "more;" not in told("plan", "--tasks", "all", write(PLANNED), "a", "b")[1]
 
 
+def test_a_task_is_told_in_full(told: Tell, write: Write, do) -> None:
+    script = write(PLANNED)
+    do(script, "a")
+    out = told("plan", "--why", "read-0", "--why", "clean-2", script, "b")[1]
+    assert "read-0\n  read: no earlier call is the same." in out and "name: 'a' → 'b'" in out
+    assert "clean-2\n  clean: it takes read-0, which runs." in out
+    status, _, err = told("plan", "--why", "nobody", script, "b")
+    assert status == 1 and err.startswith("parsl-ckpt: The plan has no task 'nobody'")
+
+
 def test_pictures_are_written_where_they_are_wanted(told: Tell, write: Write) -> None:
     told("plan", "--html", "plan.html", "--dot", "plan.dot", write(PLANNED), "a")
     assert "<svg" in Path("plan.html").read_text(encoding="utf-8")
     assert Path("plan.dot").read_text(encoding="utf-8").startswith("digraph plan {")
+
+
+def test_a_picture_that_cannot_be_written_is_named(told: Tell, write: Write) -> None:
+    status, _, err = told("plan", "--html", "nowhere/plan.html", write(PLANNED), "a")
+    assert status == 1 and "nowhere/plan.html cannot be written: No such file" in err
 
 
 def test_a_script_may_go_elsewhere(told: Tell, write: Write, tmp_path: Path) -> None:
