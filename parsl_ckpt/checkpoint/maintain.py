@@ -25,6 +25,7 @@ from parsl_ckpt.identity.keys import SIGNING, derive, signing_secret
 
 from . import archive, inventory, sessions
 from . import compact as compacting
+from . import pins as pinning
 from . import prune as pruning
 from . import repair as repairing
 from . import verify as verifying
@@ -33,7 +34,8 @@ from .backend import Backend
 from .compact import Compaction
 from .exclusive import alone
 from .inventory import Place, RunInfo
-from .items import Filter, Item, items
+from .items import Filter, Item, items, removed_in
+from .pins import Named, census
 from .prune import Pruned
 from .repair import Repair
 from .verify import Report
@@ -195,7 +197,8 @@ def prune(
 ) -> Pruned:
     """Remove what is not worth its room.  Live runs are left alone.
 
-    What tasks had committed in the middle goes as well, where their results are recorded.
+    What tasks had committed in the middle goes as well, where their results are recorded; with
+    ``older_than`` alone, also where nothing has been committed for so long.
 
     Args:
         run_dir, only, signing_key, progress, backend: as for :func:`verify`.
@@ -221,7 +224,10 @@ def prune(
     wanted = pruning.wish(apps, older_than, larger_than, failures)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
-        freed = 0 if dry_run else sessions.collect_in(run_dir, signing_key)  # while it can be told
+        freed = 0
+        if not dry_run:  # first, while it can be told what is recorded
+            idle = None if apps or larger_than is not None or failures else older_than
+            freed = sessions.collect_in(run_dir, signing_key, idle)
         everything = inventory.find(where, run_dir)
         done = pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
@@ -291,6 +297,71 @@ def remove(
             pruning.remove_items(where, chosen, reason="removed", progress=progress, signer=signer)
     done.after = sum(inventory.size(where, place) for place in everything)
     return done
+
+
+def sets(
+    run_dir: PathLike = "runinfo",
+    *,
+    signing_key: KeySource | None = None,
+    backend: Backend | None = None,
+) -> dict[str, dict[str, Named]]:
+    """The named sets of a run directory: what each name of each stands for.
+
+    Args:
+        run_dir, signing_key, backend: as for :func:`verify`.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory.
+    """
+    where = backend or reading(run_dir)
+    places, signer = inventory.find(where, run_dir), signer_of(signing_key, run_dir)
+    return census(where, places, removed_in(where, places, signer), signer).sets
+
+
+def unpin(
+    run_dir: PathLike,
+    of: str,
+    names: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    signing_key: KeySource | None = None,
+    backend: Backend | None = None,
+) -> list[str]:
+    """Take names out of a named set; what they stood for stays, and may be pruned from then on.
+
+    Args:
+        run_dir, signing_key, backend: as for :func:`verify`.
+        of: the set.
+        names: the names; all by default.
+        dry_run: only say which that would be.
+
+    Returns:
+        The names that stood for something.
+
+    Raises:
+        CheckpointNotFoundError: there is no such directory.
+        StoreBusyError: all runs live, or someone else is maintaining the directory.
+        OSError: it could not be written; nothing is changed.
+    """
+    where = backend or changing(run_dir, "Removing names")
+    signer = signer_of(signing_key, run_dir)
+    inventory.find(where, run_dir)
+    with _looking_after(where, run_dir, dry_run):
+        places = inventory.find(where, run_dir)
+        removed = removed_in(where, places, signer)
+        current = census(where, places, removed, signer).sets.get(of, {})
+        found = [name for name in current if not names or name in names]
+        if dry_run or not found:
+            return found
+        heirs = [place for place in places if not place.untouchable]
+        if not heirs:
+            raise StoreBusyError(
+                "All runs are live, so nothing can be written to one of them.",
+                hint="Wait until one has ended.",
+                path=os.fspath(run_dir),
+            )
+        pinning.take_out(where, places, heirs[-1], of, found, signer)
+    return found
 
 
 def export_runs(
@@ -365,6 +436,6 @@ def signer_of(signing_key: KeySource | None, run_dir: PathLike) -> Signer | None
 
 __all__ = [
     "Compaction", "Filter", "Item", "Moved", "Place", "Pruned", "Repair", "Report", "RunInfo",
-    "compact", "export_runs", "import_runs", "prune", "records", "remove", "repair", "runs",
-    "verify",
+    "compact", "export_runs", "import_runs", "prune", "records", "remove", "repair", "runs", "sets",
+    "unpin", "verify",
 ]  # fmt: skip

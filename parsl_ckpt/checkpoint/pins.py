@@ -99,8 +99,7 @@ class Pins:
         for record_id, pin in self._found(set_key(at)):
             if pin.set == at:
                 _take(newest, pin.name, record_id, pin)
-        ordered = sorted(newest.items(), key=lambda item: (item[1].at, item[0]))
-        return {text_of(name): named for name, named in ordered}
+        return _ordered(newest)
 
     def named(self, of: str, name: str) -> Named | None:
         """What one name of a set stands for; None if it stands for nothing."""
@@ -160,9 +159,9 @@ class Pins:
         """
         at = label_of(of, "set")
         now = time.time_ns()
-        for name, target in names.items():
+        for place, (name, target) in enumerate(names.items()):
             before = self.named(of, name) if known is None else known.get(name)
-            number = now if before is None else max(now, before.at + 1)
+            number = now + place if before is None else max(now + place, before.at + 1)
             key, lineage = _addresses(target)
             yield self._store.stage_record(
                 Pin(at, label_of(name, "name"), key, target.record_id, number, lineage)
@@ -215,6 +214,11 @@ class Census:
     def see(self, record_id: bytes, pin: Pin) -> None:
         """Take a pin into account that is not removed."""
         _take(self._newest.setdefault(pin.set, {}), pin.name, record_id, pin)
+
+    @property
+    def sets(self) -> dict[str, dict[str, Named]]:
+        """What each name of each set stands for, the oldest first."""
+        return {text_of(of): _ordered(self._newest[of]) for of in sorted(self._newest)}
 
     @functools.cached_property
     def current(self) -> frozenset[bytes]:
@@ -288,6 +292,38 @@ def pins_to_hand_on(
     ]
 
 
+def take_out(
+    backend: Backend, places: Sequence[Place], heir: Place, of: str, names: Sequence[str],
+    signer: Any = None,
+) -> None:  # fmt: skip
+    """Take names out of a set, by tombstones for all pins of theirs, older ones included.
+
+    Args:
+        backend: where they are.
+        places: all checkpoints.
+        heir: the checkpoint that the tombstones are written to; nobody else writes there.
+        of: the set.
+        names: the names.
+        signer: signs, where records are signed.
+    """
+    from . import rewrite
+    from .reclaim import entry_of
+
+    at, wanted = label_of(of, "set"), {label_of(name, "name") for name in names}
+    ids = [
+        record_id
+        for place in places
+        for record_id, pin in pins_in(backend, place, signer)
+        if pin.set == at and pin.name in wanted
+    ]
+    parts = [tuple(ids[start : start + _AT_ONCE]) for start in range(0, len(ids), _AT_ONCE)]
+    rewrite.write_segment(
+        backend, heir.directory, rewrite.next_sequence(backend, heir.directory),
+        (entry_of(fmt.Tombstone(part, UNPINNED)) for part in parts),
+        rewrite.chain_of_its_own(signer),
+    )  # fmt: skip
+
+
 def label_of(text: str, what: str) -> bytes:
     """A label as it stands in records: any text, also what is no valid Unicode.
 
@@ -309,6 +345,11 @@ def text_of(label: bytes) -> str:
         return label.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return label.decode("utf-8", "backslashreplace")
+
+
+def _ordered(newest: dict[bytes, Named]) -> dict[str, Named]:
+    ordered = sorted(newest.items(), key=lambda item: (item[1].at, item[0]))
+    return {text_of(name): named for name, named in ordered}
 
 
 def _take(newest: dict[bytes, Named], name: bytes, record_id: bytes, pin: Pin) -> None:

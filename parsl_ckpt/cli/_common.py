@@ -260,6 +260,8 @@ def tell_removal(done: Pruned, dry_run: bool) -> None:
     tell_left(done.left)
     if done.reclaimed:
         show(f"Freed {amount(done.reclaimed)} of records that had been removed before.")
+    if done.pinned:
+        show(f"Left {plural(done.pinned, 'record')} that named sets need.")
     if not (done.records or done.runs):
         show("Nothing is to be removed.")
         return
