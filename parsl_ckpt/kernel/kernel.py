@@ -68,8 +68,6 @@ from parsl_ckpt.kernel.writer import Writer
 logger = logging.getLogger(__name__)
 
 Post = tuple[Any, ...]  # (method, *arguments), to be called in turn
-# Of what is launched, or waits for its next attempt, the attempt tells whether it has begun.
-_UNBEGUN = (states.UNSCHED, states.PENDING, states.LAUNCHED, states.FAIL_RETRYABLE)
 
 
 class Kernel:
@@ -539,7 +537,9 @@ class Kernel:
 
     def _claim(self, task: Task) -> bool:
         """*In turn.* Keep a task from ever beginning, if it has not begun."""
-        if task.state not in _UNBEGUN:
+        if task.state == states.FAIL_RETRYABLE:  # it waits for its next attempt, not made yet
+            return True
+        if task.state not in (states.UNSCHED, states.PENDING, states.LAUNCHED):
             return False
         return task.attempt is None or task.attempt.claim()
 

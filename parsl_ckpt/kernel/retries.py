@@ -84,6 +84,11 @@ class Retries:
 
         end = breaker.subscribe(tell)
 
+    @property
+    def left(self) -> int:
+        """What is kept of tasks: none, when none is under way."""
+        return len(self._errors) + sum(map(len, self._admitted.values()))
+
     # -- failures ----------------------------------------------------------------------------------
 
     def failed(self, task: Task, error: BaseException) -> None:
@@ -127,25 +132,25 @@ class Retries:
         if delay is None or kernel.refusal is not None or kernel.failure is not None:
             self._fail(task, error)
             return
-        previous = task.attempt
-        assert previous is not None
         task.to(states.FAIL_RETRYABLE)
         kernel.events.emit_failure(task.spec.name, task.tid, states.FAIL_RETRYABLE, error)
-        kernel.execution.attempt(task, previous.args, previous.kwargs)
         if task.spec.resilience is not None:
             self._errors[task.tid] = error
         if not delay:
-            kernel.start(task)
+            self._again(task)
             return
-        task.launched = True  # whoever waits for the kernel does not launch it before its time
-        attempt, errands = task.attempt, kernel.errands
+        # Until then its attempt is the one that has failed, which is never begun again, whoever
+        # launches the task once more: a caller who is late, or somebody who waits for the kernel.
+        errands = kernel.errands
         kernel.clock.call_later(
-            delay, lambda: errands.run(lambda: kernel.strand.post((self._resume, task, attempt)))
+            delay, lambda: errands.run(lambda: kernel.strand.post((self._again, task)))
         )
 
-    def _resume(self, task: Task, attempt: Attempt) -> None:
+    def _again(self, task: Task) -> None:
         """*In turn.* The time of the next attempt has come."""
-        if task.state is states.FAIL_RETRYABLE and task.attempt is attempt:
+        previous = task.attempt
+        if task.state == states.FAIL_RETRYABLE and previous is not None:
+            self._kernel.execution.attempt(task, previous.args, previous.kwargs)
             self._kernel.start(task)
 
     def _fail(self, task: Task, error: BaseException) -> None:
@@ -158,7 +163,7 @@ class Retries:
 
     def last_error(self, task: Task) -> BaseException | None:
         """*In turn.* What the last attempt raised of a task that waits for the next one."""
-        return self._errors.get(task.tid) if task.state is states.FAIL_RETRYABLE else None
+        return self._errors.get(task.tid) if task.state == states.FAIL_RETRYABLE else None
 
     # -- breakers ----------------------------------------------------------------------------------
 
@@ -168,7 +173,7 @@ class Retries:
         if task.state in states.FINAL_STATES:
             kernel.forget(task)
             return
-        if task.attempt is not attempt or policy is None:
+        if task.attempt is not attempt or task.state != states.LAUNCHED or policy is None:
             return
         breaker = policy.circuit_breaker
         assert isinstance(breaker, CircuitBreaker)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from parsl_ckpt.checkpoint.format import Result
 from parsl_ckpt.checkpoint.store import Durability, Store
 from parsl_ckpt.errors import (
+    CircuitBreakerOpenError,
     DependencyError,
     ExecutorShutdownError,
     JoinError,
@@ -31,17 +32,22 @@ from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel import modes
 from parsl_ckpt.kernel.attempt import Attempt
+from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.ending import Ending
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.kernel import Kernel
+from parsl_ckpt.kernel.policies import ResiliencePolicy
 from parsl_ckpt.kernel.resilience import RetryPolicy
-from parsl_ckpt.kernel.task import Spec
+from parsl_ckpt.kernel.retrying import RetryConfig
+from parsl_ckpt.kernel.task import FAIL_RETRYABLE, Spec
 
 from .faults import ERRORS, Die, Died, Fail, Fault, FaultyBackend, Late, Operation, Tear
 from .simulated import Scheduler, SimulatedExecutor, SimulatedRuntime
 from .workload import APPS, BY_NAME, App, Call, Failed, Key, Model, Part, number_of, outcome
 
 ROOT = "disk"
+PATIENT = ("shaky", "pair", "plain", "boom")  # apps that are tried again in their own way
+GUARDED = ("shaky", "boom", "plain", "two")  # apps that a circuit breaker guards
 
 
 class Surroundings(Protocol):
@@ -56,6 +62,7 @@ class Surroundings(Protocol):
     hold_bytes: int
     follow: bool
     retries: int
+    resilient: bool
     lossy: bool
     cut: bool
     disk: FaultyBackend
@@ -146,7 +153,17 @@ class Life:
         return Spec(
             app.name, body, kind=app.kind, cache=app.cache, lineage=app.lineage, binder=binder,
             addresser=Addresser(app.name, code, binder, version) if app.cache else None,
+            resilience=self.policy(app),
         )  # fmt: skip
+
+    def policy(self, app: App) -> ResiliencePolicy | None:
+        """How failures of an app are met, where it has a say in that."""
+        if not self.universe.resilient:
+            return None
+        retry = RetryConfig(4, 0.3, 2.0, jitter=0) if app.name in PATIENT else None
+        breaker = CircuitBreakerConfig(2, 1, 1.0) if app.name in GUARDED else None
+        policy = ResiliencePolicy(retry, breaker)
+        return self.kernel.retries.resolved(app.name, app.name, policy)
 
     def execute(self, app: App, args: tuple[Any, ...]) -> Any:
         """The body of every app."""
@@ -287,6 +304,8 @@ class Life:
             good = self.cancelled or self.ending.begun
         elif isinstance(root, (ExecutorShutdownError, KernelClosedError)):
             good = self.ending.begun
+        elif isinstance(root, CircuitBreakerOpenError):
+            good = self.universe.resilient and root.fields["app"] in GUARDED
         else:
             good = isinstance(root, (Transient, WorkerLostError))
         if not good:
@@ -400,17 +419,30 @@ class Life:
         kernel = self.kernel
         if kernel.tasks or kernel.memo.inflight:
             self.universe.violated(f"left: {kernel.tasks} {kernel.memo.inflight}"[:300])
+        if left := kernel.retries.left:
+            self.universe.violated(f"left: {left} of what is tried again or guarded")
+        for spec in self.specs.values():
+            guard = spec.resilience.circuit_breaker if spec.resilience is not None else None
+            if isinstance(guard, CircuitBreaker) and guard.probes:
+                self.universe.violated(f"left: {guard.probes} probes of {guard!r}")
 
     def drain(self) -> bool:
         """Let everything go on until nothing can; False if the process died of it."""
-        for _ in range(9):
+        rounds = 0
+        while rounds < 9:
             while self.scheduler.step():
                 if self.disk.dead or self.universe.problem:
                     return False
             self.look()  # a hit that is none is found out here, and executed
             if not self.open:
                 break
+            if not (self.waits() and self.scheduler.tick()):
+                rounds += 1
         return not (self.disk.dead or self.universe.problem)
+
+    def waits(self) -> bool:
+        """Whether a task waits for its next attempt, which comes when time passes."""
+        return any(task.state == FAIL_RETRYABLE for task in self.kernel.tasks.values())
 
     def end(self) -> None:
         """An orderly end."""

@@ -76,6 +76,7 @@ class Universe:
         self.retries = chance.choice((0, 1, 2))
         # Drawn by itself, so that seeds which do not follow stay what they were.
         self.follow = random.Random(f"follow {seed}").random() < 0.3
+        self.resilient = random.Random(f"resilient {seed}").random() < 0.4
         self.lossy = chance.random() < 0.1  # bits of files flip between lives
         self.backend = MemoryBackend()
         self.backend.make_directory(ROOT)

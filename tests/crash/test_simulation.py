@@ -29,6 +29,7 @@ FOUND = {
     41: "a rename that was done and said to have failed left a spool that was never found again",
     98: "records in a file whose sync had failed were never synced by a later one",
     33: "a segment given up after a failed write was never synced",
+    68: "a retry that waited was begun before its time, by a caller who launched the task late",
     777272: "another run recorded a call again, and what depended on it lost its lineage",
 }
 

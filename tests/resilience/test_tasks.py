@@ -389,3 +389,17 @@ def test_a_breaker_that_outlives_its_kernels_forgets_them():
     assert gone() is None
     breaker.acquire().failed()
     assert breaker._listeners == ()
+
+
+def test_a_caller_who_launches_late_does_not_begin_the_next_attempt_before_its_time():
+    rig = Rig()
+    future = rig.call(guarded(rig, retry=THRICE), 6, 3)
+    task = future._task
+    fail(rig)
+    rig.kernel.execution.launch(task)  # as a caller does who was suspended just before it
+    rig.settle()
+    assert rig.manual.run() == 0
+    assert future.task_status() == "fail_retryable"
+    resumed(rig, 1)
+    assert rig.run() == 1
+    assert outcome(future) == 2
