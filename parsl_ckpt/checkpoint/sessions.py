@@ -164,6 +164,7 @@ def collect(
     recorded: Callable[[bytes], float | None],
     busy: Callable[[bytes], bool] = lambda key: False,
     *,
+    older_than: float | None = None,
     now: Callable[[], float] = time.time,
     dry_run: bool = False,
 ) -> int:
@@ -173,6 +174,8 @@ def collect(
         root: where sessions are.
         recorded: when the result of an address was known; None if there is none.
         busy: whether an address is being computed here, again.
+        older_than: also those that have not changed for so many seconds: of code that was edited,
+            and of calls that nobody makes any more. (One that is open changes all the time.)
         now: the time, in seconds since the epoch.
         dry_run: only say what would be removed.
 
@@ -188,11 +191,14 @@ def collect(
             key = bytes.fromhex(name)
         except ValueError:
             continue
-        ended = None if busy(key) else recorded(key)
-        if ended is None:
+        if busy(key):
+            continue
+        ended = recorded(key)
+        if ended is None and older_than is None:
             continue
         newest, size = _look(f"{root}/{name}")
-        if may_go(ended, newest, now()):
+        idle = older_than is not None and now() - newest > older_than
+        if idle or (ended is not None and may_go(ended, newest, now())):
             freed += size
             if not dry_run:
                 _remove(root, name)
@@ -201,12 +207,17 @@ def collect(
     return freed
 
 
-def collect_in(run_dir: str | os.PathLike[str], signing_key: KeySource | None = None) -> int:
+def collect_in(
+    run_dir: str | os.PathLike[str],
+    signing_key: KeySource | None = None,
+    older_than: float | None = None,
+) -> int:
     """Remove the sessions of a directory of runs whose results are recorded in one of them.
 
     Args:
         run_dir: where runs are kept; elsewhere than on this machine there are no sessions.
         signing_key: what records are signed with.
+        older_than: as for :func:`collect`.
 
     Returns:
         How many bytes they had.
@@ -218,7 +229,7 @@ def collect_in(run_dir: str | os.PathLike[str], signing_key: KeySource | None = 
 
     runs = get_all_checkpoints(run_dir)
     with Store.open(None, sources=runs, named=False, signing_key=signing_key) as store:
-        return collect(root, lambda key: recorded_at(store, key))
+        return collect(root, lambda key: recorded_at(store, key), older_than=older_than)
 
 
 def may_go(ended: float, newest: float, now: float) -> bool:

@@ -29,12 +29,22 @@ def loop(checkpoint: Any, items: Iterable[T], state: S) -> Iterator[tuple[T, Che
         Each item that is left, with the state.  ``metadata["step"]`` is the item if that is an
         integer, else its number.
     """
+    session = (
+        checkpoint if getattr(checkpoint, "is_open", False) else getattr(checkpoint, "active", None)
+    )
+    if session is not None:  # whoever has opened it closes it: a loop may be left in the middle
+        yield from _steps(session, items, state)
+        return
     with checkpoint as session:
-        bound = session.bind(state)
-        done = session.write_count
-        for number, item in enumerate(_after(items, done), done):
-            yield item, bound
-            session.write(step=item if type(item) is int else number)
+        yield from _steps(session, items, state)
+
+
+def _steps(session: Any, items: Iterable[T], state: S) -> Iterator[tuple[T, CheckpointState[S]]]:
+    bound = session.bind(state)
+    done = session.write_count
+    for number, item in enumerate(_after(items, done), done):
+        yield item, bound
+        session.write(step=item if type(item) is int else number)
 
 
 def _after(items: Iterable[T], done: int) -> Iterator[T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import time
 
 import pytest
 
@@ -115,6 +116,24 @@ def test_prune_removes_the_sessions_of_what_is_recorded(tmp_path):
     assert len(os.listdir(tmp_path / "sessions")) == 2
     assert prune(tmp_path, keep_runs=9).reclaimed == 3
     assert os.listdir(tmp_path / "sessions") == [keys[1].hex()]
+    prune(tmp_path, older_than=3600.0, apps=["len"])
+    assert os.listdir(tmp_path / "sessions") == [keys[1].hex()]
+    session(tmp_path / "sessions", b"n" * 32, time.time())
+    assert prune(tmp_path, older_than=3600.0).reclaimed >= 3
+    assert os.listdir(tmp_path / "sessions") == [(b"n" * 32).hex()]
+
+
+def test_a_run_removes_what_one_that_was_killed_could_not(tmp_path):
+    key = None
+    for _ in range(2):
+        config = pc.Config(checkpoint_mode="task_exit", run_dir=str(tmp_path))
+        with pc.DataFlowKernel(config) as dfk:
+            app = pc.python_app(len, cache=True, data_flow_kernel=dfk)
+            app("recorded").result()
+            key = bytes.fromhex(app.key("recorded"))
+        left = (tmp_path / "sessions").exists()
+        session(tmp_path / "sessions", key, 1.0)
+    assert not left
 
 
 def test_an_idle_session_of_a_recorded_result_goes_whatever_the_clocks_of_hosts_say():

@@ -41,6 +41,19 @@ def test_a_loop_goes_on_after_the_last_commit(tmp_path, items, interval):
     assert checkpoint(tmp_path).catalog[-1].write_count == 10
 
 
+def test_a_loop_that_is_left_in_the_middle_costs_nothing_that_was_done(tmp_path):
+    with checkpoint(tmp_path, flush_interval=100) as ckpt:
+        steps = ckpt.loop(range(10), Seen())  # and it stays where it is
+        for item, state in steps:
+            if item == 4:
+                break
+            state.items = [*state.items, item]
+    assert checkpoint(tmp_path).catalog[-1].write_count == 4
+    with checkpoint(tmp_path) as ckpt:
+        assert bind_checkpoint_state(Seen()).items == [0, 1, 2, 3]
+        assert steps is not None
+
+
 def test_what_is_no_sequence_is_asked_for_what_is_done_as_well(tmp_path):
     with checkpoint(tmp_path) as ckpt:
         for item, state in ckpt.loop(iter("abc"), Seen()):
