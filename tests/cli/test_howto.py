@@ -29,7 +29,7 @@ def programs_and_commands(page: Path) -> tuple[dict[str, str], list[str]]:
     return programs, commands
 
 
-PAGES = ["pruning", "moving", "sharing", "why", "bash", "files", "results", "carrying"]
+PAGES = ["pruning", "moving", "sharing", "why", "bash", "files", "results", "carrying", "keeping"]
 
 
 @pytest.mark.parametrize("name", PAGES)
