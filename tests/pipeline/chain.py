@@ -30,8 +30,7 @@ def config_at(place: Path) -> PipelineConfig:
 class Step:
     """Notes in ``place/log`` that it begins and that it succeeds.
 
-    It fails while ``place/fail-NAME`` is there, and kills its process while ``place/kill-NAME`` is:
-    before it succeeds or, if that file is not empty, just afterwards.
+    It fails while ``place/fail-NAME`` is there, and kills its process while ``place/kill-NAME`` is.
     """
 
     def __init__(self, place: str, name: str) -> None:
@@ -44,15 +43,11 @@ class Step:
 
     def run(self) -> str:
         self._note("begin")
-        kill = self.place / f"kill-{self.name}"
-        late = kill.exists() and kill.stat().st_size > 0
-        if kill.exists() and not late:
+        if (self.place / f"kill-{self.name}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         if (self.place / f"fail-{self.name}").exists():
             raise OSError(f"{self.name} is to fail")
         self._note("done")
-        if late:
-            os.kill(os.getpid(), signal.SIGKILL)
         return self.name
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import parsl_ckpt as pc
+from parsl_ckpt.checkpoint import maintain
 from parsl_ckpt.checkpoint.format import Run
 from parsl_ckpt.errors import (
     CheckpointDamagedError,
@@ -382,3 +383,35 @@ def test_records_may_come_in_any_order(states, chance):
                 for bad in ("", "[]", '{"set": 1}', '{"state": 3}')]  # fmt: skip
     chance.shuffle(records)
     assert from_mapping(fold(records)["r", "p"][1]) == states[-1]
+
+
+def test_progress_survives_compacting_and_pruning_of_results(kernel, tmp_path):
+    runs = str(tmp_path / "runs")
+    done = []
+    for name in ("extract", "clean", "load"):
+        dfk = kernel(run_dir=runs)
+        done.append(name)
+        store = RunStore(dfk)
+        store.save(state(done=done, failed_component="next"))
+        store.save(state(done=done))
+        dfk.cleanup()
+    maintain.compact(runs)
+    maintain.prune(runs, older_than=0.0)
+    assert RunStore.at(runs).load("run-001", "etl") == state(done=done)
+
+
+def test_it_works_in_an_object_store(kernel):
+    pytest.importorskip("fsspec")
+    url = f"memory://pipelines-{os.getpid()}/runs"
+    dfk = kernel(run_dir=url)
+    store = RunStore(dfk)
+    store.save(state(done=[]))
+    store.save(state())
+    again = pytest.raises(RunClaimedError)
+    with store.claim("run-001", "etl"), again, store.claim("run-001", "etl"):
+        pass
+    dfk.cleanup()
+    later = RunStore(kernel(run_dir=url))
+    assert later.load("run-001", "etl") == state()
+    with later.claim("run-001", "etl"):
+        pass
