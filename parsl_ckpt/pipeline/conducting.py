@@ -171,7 +171,7 @@ class Conductor:
             if part.dependants or part.result is None or not part.result.success:
                 continue
             future = self._value(part)
-            if future is not None:
+            if future is not None and future.exception() is None:
                 found[part.name] = future.result()
         return found
 

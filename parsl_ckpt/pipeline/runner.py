@@ -6,24 +6,21 @@ run ─► check ─► kernel (given, loaded, or its own) ─► what is inheri
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
-from parsl_ckpt import dataflow
-from parsl_ckpt.config import Config
 from parsl_ckpt.dataflow import DataFlowKernel
-from parsl_ckpt.errors import CheckpointNotSavedError, ConfigurationError
-from parsl_ckpt.executors.base import NamedExecutor
+from parsl_ckpt.errors import ConfigurationError, ProgressError
 from parsl_ckpt.kernel.breaker import CircuitBreaker
 from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
 from parsl_ckpt.pipeline.conducting import Conductor
 from parsl_ckpt.pipeline.config import PipelineConfig, Problem, refusal
 from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
 from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, each, tell
+from parsl_ckpt.pipeline.kernels import kernel_for, labels_for
 from parsl_ckpt.pipeline.loading import load_config
 from parsl_ckpt.pipeline.result import PipelineResult, overall
 from parsl_ckpt.pipeline.staging import Stage
@@ -99,7 +96,7 @@ class SimplePipelineRunner:
     def problems(self, *, classes: bool = True) -> list[Problem]:
         """All that keeps the pipeline from running, as far as can be told without running it."""
         found = self.config.problems(classes=classes)
-        labels = self._labels()
+        labels = labels_for(self.config, self._dfk)
         for index, one in enumerate(self.config.components):
             wanted = [one.executors] if isinstance(one.executors, str) else one.executors or ()
             for label in wanted:
@@ -157,18 +154,18 @@ class SimplePipelineRunner:
         found = self.problems(classes=self._validate)
         if found:
             raise refusal(found, f"Pipeline {self.config.name!r}")
-        with self._kernel() as dfk:
+        with kernel_for(self.config, self._dfk) as dfk:
             hooks, recorder = self._recording(dfk, resume, run_id, on_store_error)
             start = self._start(completed_components, resume, recorder)
-            return self._conduct(dfk, hooks, start, getattr(recorder, "run_id", None))
+            return self._conduct(dfk, hooks, start, recorder)
 
     # -- parts of a run ----------------------------------------------------------------------------
 
     def _conduct(
-        self, dfk: DataFlowKernel, hooks: Any, start: RunStart, run_id: str | None
+        self, dfk: DataFlowKernel, hooks: Any, start: RunStart, recorder: Any
     ) -> PipelineResult:
-        began = self._clock()
-        stage = Stage(dfk, self.config, start)
+        began, run_id = self._clock(), getattr(recorder, "run_id", None)
+        stage = Stage(dfk, self.config, start, named=recorder is not None)
         conductor = Conductor(
             self.config, stage, hooks, start, fail_fast=self._fail_fast, clock=self._clock,
             sleep=self._sleep, breakers=self._breakers,
@@ -185,11 +182,14 @@ class SimplePipelineRunner:
         try:
             tell(hooks, "before_pipeline", self.config)
             conductor.run()
+            done = result(conductor.outputs())
         except BaseException as error:
             conductor.abandon(error)
-            tell(hooks, "after_pipeline", self.config, result({}))
+            try:
+                tell(hooks, "after_pipeline", self.config, result({}))
+            except ProgressError as second:  # what came first is what the user has to know
+                logger.error("%s", second)
             raise
-        done = result(conductor.outputs())
         tell(hooks, "after_pipeline", self.config, done)
         if conductor.refusal is not None:
             raise conductor.refusal
@@ -239,48 +239,5 @@ class SimplePipelineRunner:
             )
         if not isinstance(named, CompletedComponents):
             named = CompletedComponents(named)
-        return RunStart(named.token, named) if named.token else RunStart(completed=named)
-
-    @contextlib.contextmanager
-    def _kernel(self) -> Iterator[DataFlowKernel]:
-        """The kernel of a run, loaded if no other is, so that components may call apps."""
-        loaded = dataflow.loaded()
-        dfk = self._dfk or loaded
-        if dfk is not None:
-            if loaded is not None:
-                yield dfk
-                return
-            dataflow.use(dfk)
-            try:
-                yield dfk
-            finally:
-                if dataflow.loaded() is dfk:
-                    dataflow.clear()
-            return
-        dfk = dataflow.load(
-            Config(
-                executors=[
-                    NamedExecutor(one.kind, one.label, one.workers) for one in self.config.executors
-                ],
-                checkpoint_mode="task_exit",
-                run_dir=self.config.run_dir,
-            )
-        )
-        with _unsaved_is_no_failure(), dfk:
-            yield dfk
-
-    def _labels(self) -> set[str]:
-        """The labels of the executors that there will be."""
-        dfk = self._dfk or dataflow.loaded()
-        if dfk is not None:
-            return set(dfk.kernel.execution.labels)
-        return {one.label for one in self.config.executors} or {"threads"}
-
-
-@contextlib.contextmanager
-def _unsaved_is_no_failure() -> Iterator[None]:
-    """A value that cannot be recorded was warned of, and does not make a run fail that is done."""
-    try:
-        yield
-    except CheckpointNotSavedError as error:
-        logger.warning("%s", error)
+        # One that was resumed by its lineage has an empty token, and keeps it.
+        return RunStart(completed=named) if named.run_id is None else RunStart(named.token, named)

@@ -81,10 +81,14 @@ class Stage:
         dfk: the kernel.
         config: the pipeline; nothing is wrong with its graph.
         start: the token, and what is inherited.
+        named: progress is recorded, which names values that then have to be on the disk.
     """
 
-    def __init__(self, dfk: DataFlowKernel, config: PipelineConfig, start: RunStart) -> None:
+    def __init__(
+        self, dfk: DataFlowKernel, config: PipelineConfig, start: RunStart, named: bool = True
+    ) -> None:
         self.dfk = dfk
+        self._named = named
         self._config = config
         self._token = start.token
         self._kinds: dict[str, Any] = {}
@@ -166,7 +170,9 @@ class Stage:
             kernel.writer.commit(
                 None, kernel.store.stage_alias(key=key, record_id=record, target=future._value_key)
             )
-        try:  # the progress that names it is on the disk at once, so it has to be there as well
+        if not self._named:
+            return
+        try:
             if self.dfk.config.checkpoint_mode == "task_exit":
                 kernel.store.sync()
             else:

@@ -256,3 +256,14 @@ class SparkTotal(SparkComponent):
             raise OSError("not ready")
         frame = self.spark.read.parquet(inputs["write"])
         return int(frame.selectExpr("sum(id) AS total").first()["total"])
+
+
+class Nested:
+    """Runs another pipeline."""
+
+    def run(self) -> Any:
+        from parsl_ckpt.pipeline import ComponentConfig, PipelineConfig, SimplePipelineRunner
+
+        inner = ComponentConfig("inner", "source", f"{HERE}.Fixed", {"value": 4})
+        config = PipelineConfig("inner", components=[inner], run_dir="another")
+        return SimplePipelineRunner(config).run().outputs

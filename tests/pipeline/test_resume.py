@@ -410,3 +410,15 @@ def test_by_lineage_a_component_that_failed_runs_again(kernel: Make):
     SimplePipelineRunner(SURVEY, dfk=dfk).run(resume="lineage")
     result = SimplePipelineRunner(SURVEY, dfk=dfk).run(resume="lineage")
     assert statuses(result) == {"extract": RESTORED, "clean": SUCCESS, "load": SUCCESS}
+
+
+def test_a_run_by_lineage_can_be_resumed_by_its_id(tmp_path, kernel: Make):
+    store, dfk = LocalCheckpointStore(tmp_path / "c"), kernel()
+
+    def run(resume: str) -> Any:
+        return SimplePipelineRunner(SURVEY, CheckpointHooks(store, "r"), dfk=dfk).run(resume=resume)
+
+    assert run("lineage").status is PipelineResultStatus.PARTIAL_SUCCESS
+    result = run("r")
+    assert statuses(result) == {"extract": RESTORED, "clean": SUCCESS, "load": SUCCESS}
+    assert result.outputs == {"load": {"extract": 1, "clean": 2}}

@@ -514,19 +514,52 @@ def test_a_pipeline_may_run_within_a_task():
         assert outer().result().outputs == {"b": 2}
 
 
-def test_two_runs_side_by_side_have_a_result_each(kernel: Make):
-    dfk = kernel()
-    config = pipeline(number("a", 1), component("b", "Double", "a"))
-    runner = SimplePipelineRunner(config, dfk=dfk)
-    dataflow.use(dfk)
+@pytest.mark.parametrize("given", [True, False])
+def test_runs_side_by_side_have_a_result_each_and_leave_nothing(kernel: Make, given):
+    config = pipeline(number("a", 1), component("b", "Double", "a"), component("c", "Calls", "b"))
+    runner = SimplePipelineRunner(config, dfk=kernel() if given else None)
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(runner.run())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    dataflow.clear()
-    assert [one.outputs for one in found] == [{"b": 2}] * 4
+    assert [one.outputs for one in found] == [{"c": 8}] * 4
+    assert dataflow.loaded() is None
+
+
+def test_a_run_within_a_run_has_the_same_kernel():
+    config = pipeline(component("outer", "Nested"), run_dir="one")
+    assert SimplePipelineRunner(config).run().outputs == {"outer": {"inner": 4}}
+    assert dataflow.loaded() is None
+
+
+def test_another_run_with_other_settings_has_to_be_given_a_kernel():
+    refused: list[str] = []
+
+    class Second:
+        def before_pipeline(self, config: Any) -> None:
+            try:
+                SimplePipelineRunner(pipeline(number("a", 1), run_dir="other")).run()
+            except ConfigurationError as error:
+                refused.append(str(error))
+
+    SimplePipelineRunner(pipeline(number("a", 1)), Second()).run()
+    assert len(refused) == 1 and "dfk=" in refused[0]
+    assert dataflow.loaded() is None
+
+
+def test_an_interruption_is_told_before_what_it_brings_about(kernel: Make, caplog):
+    class Hooks:
+        def before_pipeline(self, config: Any) -> None:
+            raise KeyboardInterrupt
+
+        def after_pipeline(self, config: Any, result: Any) -> None:
+            raise ProgressError("The disk is full.")
+
+    with pytest.raises(KeyboardInterrupt):
+        SimplePipelineRunner(pipeline(number("a", 1)), Hooks(), dfk=kernel()).run()
+    assert "The disk is full." in caplog.text
 
 
 # --- before a run ---------------------------------------------------------------------------------

@@ -1,0 +1,123 @@
+"""The kernel of a run: the one that is given, the one that is loaded, or one made for the run.
+
+*Guarantees.*  While a run goes on its kernel is loaded, unless another one is, so that components
+may call apps. What was loaded, or made, for a run is let go of, or ended, when the last run that
+uses it is over; runs may go on side by side, on several threads, and within components.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parsl_ckpt import dataflow
+from parsl_ckpt.config import Config
+from parsl_ckpt.dataflow import DataFlowKernel
+from parsl_ckpt.errors import CheckpointNotSavedError, ConfigurationError
+from parsl_ckpt.executors.base import NamedExecutor
+from parsl_ckpt.kernel.attempt import worker
+from parsl_ckpt.pipeline.config import PipelineConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Held:
+    """A kernel that is loaded because of runs.
+
+    Attributes:
+        dfk: the kernel.
+        made_for: the settings it was made with for a run; None if it was given.
+        runs: how many use it.
+    """
+
+    dfk: DataFlowKernel
+    made_for: object = None
+    runs: int = 0
+
+
+_lock = threading.Lock()
+_held: list[_Held] = []  # at most one: one kernel is loaded in a process
+
+
+@contextlib.contextmanager
+def kernel_for(config: PipelineConfig, given: DataFlowKernel | None) -> Iterator[DataFlowKernel]:
+    """The kernel on which a pipeline runs.
+
+    Raises:
+        ConfigurationError: another run has made a kernel with other settings, which ends with it.
+    """
+    held = _hold(config, given)
+    if held is None:
+        yield given or dataflow.dfk()
+        return
+    try:
+        yield given or held.dfk
+    except BaseException as error:
+        _let_go(held, error)
+        raise
+    else:
+        _let_go(held, None)
+
+
+def labels_for(config: PipelineConfig, given: DataFlowKernel | None) -> set[str]:
+    """The labels of the executors that there will be."""
+    dfk = given or dataflow.loaded()
+    if dfk is not None:
+        return set(dfk.kernel.execution.labels)
+    return {one.label for one in config.executors} or {"threads"}
+
+
+def _hold(config: PipelineConfig, given: DataFlowKernel | None) -> _Held | None:
+    """Count one more run; None if the kernel that is loaded is nobody's but the user's."""
+    settings = str(config.run_dir), config.executors
+    with _lock:
+        loaded = dataflow.loaded()
+        held = next((one for one in _held if one.dfk is loaded), None)
+        if loaded is None:
+            if given is not None:
+                dataflow.use(given)
+                held = _Held(given)
+            else:
+                held = _Held(_made(config), settings)
+            _held[:] = [held]
+        elif held is None:
+            return None
+        elif given is None and held.made_for not in (None, settings) and worker.pool is None:
+            raise ConfigurationError(
+                "Another pipeline runs in this process, on a kernel of its own with other "
+                "executors or another run directory.",
+                hint="Load a kernel with parsl_ckpt.load(), or give each runner one: dfk=...",
+                field="dfk",
+            )
+        held.runs += 1
+        return held
+
+
+def _made(config: PipelineConfig) -> DataFlowKernel:
+    executors = [NamedExecutor(one.kind, one.label, one.workers) for one in config.executors]
+    return dataflow.load(
+        Config(executors=executors, checkpoint_mode="task_exit", run_dir=config.run_dir)
+    )
+
+
+def _let_go(held: _Held, error: BaseException | None) -> None:
+    """Count one run less, and end what the last one leaves."""
+    with _lock:
+        held.runs -= 1
+        if held.runs:
+            return
+        if held in _held:
+            _held.remove(held)
+        if dataflow.loaded() is held.dfk and held.made_for is None:
+            dataflow.clear()
+        if held.made_for is None:
+            return
+    try:
+        held.dfk.__exit__(None if error is None else type(error), error, None)
+    except CheckpointNotSavedError as unsaved:
+        # A value that cannot be recorded was warned of, and makes no run fail that is done.
+        logger.warning("%s", unsaved)
