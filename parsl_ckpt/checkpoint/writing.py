@@ -192,9 +192,10 @@ class Writing:
         except OSError as error:
             self._give_up()
             raise self._failed(error) from error
+        before = len(current.removed)
         current.add(entries, offsets)
-        if current.removed:
-            self._catalog.removed.update(current.removed)
+        if len(current.removed) > before:  # there may be as many as there are records
+            self._catalog.removed.update(current.removed[before:])
         if current.records >= self._rotate_records or writer.offset >= self._rotate_bytes:
             self.seal()
 
