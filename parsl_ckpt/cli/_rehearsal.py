@@ -21,17 +21,16 @@ import copy
 import dataclasses
 import os
 import shutil
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures._base import PENDING
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from parsl_ckpt import dataflow
 from parsl_ckpt.checkpoint import where
 from parsl_ckpt.checkpoint.rundir import get_all_checkpoints
+from parsl_ckpt.cli._script import Enough, as_main, compiled, executed
 from parsl_ckpt.config import Config, from_legacy
 from parsl_ckpt.dataflow import DataFlowKernel
 from parsl_ckpt.errors import ParslCkptError
@@ -50,14 +49,6 @@ from parsl_ckpt.plan.standing import HIT, Standings
 
 #: Told of a plan: the plan, and a sentence on where the script is.
 Tell = Callable[[Plan, str], None]
-
-
-class ScriptError(ParslCkptError):
-    """The script of ``parsl-ckpt plan`` cannot be read."""
-
-
-class _Enough(BaseException):
-    """Ends the script.  No error: a script that catches all errors does not catch it."""
 
 
 class Rehearsal:
@@ -96,13 +87,13 @@ class Rehearsal:
             ScriptError: it cannot be read, or is no Python.
             ParslCkptError: what was found cannot be told.
         """
-        code = _compiled(script)
+        code = compiled(script)
         with contextlib.ExitStack() as stack:
             self._directory = stack.enter_context(_temporary())
-            stack.enter_context(_as_main(script, arguments))
+            stack.enter_context(as_main(script, arguments))
             stack.enter_context(self._instead())
             stack.callback(self._end)
-            status = _executed(code, script)
+            status = executed(code, script)
         if self._failure is not None:
             raise self._failure
         return status
@@ -182,7 +173,7 @@ class Rehearsal:
         """The block of a plan is over."""
         raise self._enough(plan, "")
 
-    def needed(self, eager: _Eager, future: AppFuture) -> _Enough:
+    def needed(self, eager: _Eager, future: AppFuture) -> Enough:
         """The script wants to know what is not recorded."""
         what = f"The script needs the result of {_shown(future)} to go on"
         return self._stuck(eager, future, f"{what}, and that call would have to run.")
@@ -194,7 +185,7 @@ class Rehearsal:
                 what = f"The script waits for its tasks, and {_shown(future)} would have to run."
                 raise self._stuck(eager, future, what)
 
-    def _stuck(self, eager: _Eager, future: AppFuture, sentence: str) -> _Enough:
+    def _stuck(self, eager: _Eager, future: AppFuture, sentence: str) -> Enough:
         plan = eager.so_far()
         lines = [sentence]
         with contextlib.suppress(ParslCkptError):  # of a part of a value there is no more to say
@@ -209,14 +200,14 @@ class Rehearsal:
             self._enough(eager.so_far(), what)
         return end()
 
-    def _enough(self, plan: Plan, sentence: str) -> _Enough:
+    def _enough(self, plan: Plan, sentence: str) -> Enough:
         """Tell what is planned; what ends the script."""
         self.told = True
         try:
             self._tell(plan, sentence)
         except ParslCkptError as error:  # ours, not the script's
             self._failure = error
-        return _Enough()
+        return Enough()
 
     def _end(self) -> None:
         for dfk in self._begun:
@@ -399,72 +390,3 @@ def _temporary() -> Iterator[str]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-# --- the script -----------------------------------------------------------------------------------
-
-
-def _compiled(script: str) -> Any:
-    try:
-        with open(script, "rb") as file:
-            return compile(file.read(), script, "exec", dont_inherit=True)
-    except OSError as error:
-        raise ScriptError(
-            f"{script} cannot be read: {error.strerror or error}.",
-            hint="Give the path of a Python script.",
-            path=script,
-        ) from error
-    except (SyntaxError, ValueError) as error:
-        raise ScriptError(
-            f"{script} is no Python script: {error}.", hint="Correct it.", path=script
-        ) from error
-
-
-@contextlib.contextmanager
-def _as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
-    """While a script is what this process runs."""
-    main = ModuleType("__main__")
-    main.__file__ = script
-    main.__dict__["__builtins__"] = sys.modules["builtins"]
-    before = sys.modules["__main__"], sys.argv, sys.path[:]
-    directory = os.getcwd()
-    sys.modules["__main__"] = main
-    sys.argv = [script, *arguments]
-    sys.path[:0] = [os.path.dirname(os.path.abspath(script))]
-    try:
-        yield
-    finally:
-        sys.modules["__main__"], sys.argv, sys.path[:] = before
-        os.chdir(directory)
-
-
-def _executed(code: Any, script: str) -> int:
-    """Run a script; its exit status."""
-    try:
-        exec(code, sys.modules["__main__"].__dict__)
-    except _Enough:
-        return 0
-    except SystemExit as end:
-        return _status(end)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        _print(error, script)
-        return 1
-    return 0
-
-
-def _status(end: SystemExit) -> int:
-    """The exit status that the script has asked for."""
-    if end.code is None or isinstance(end.code, int):
-        return end.code or 0
-    print(end.code, file=sys.stderr)
-    return 1
-
-
-def _print(error: BaseException, script: str) -> None:
-    """Print what a script has raised, from its own lines on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != script:
-        trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace or error.__traceback__)

@@ -24,7 +24,7 @@ from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.planning import Desk, Planned, Recording, Stage
 
 from .drawing import Drawn, draw, flat
-from .explain import Asks
+from .finding import Asks
 from .job import Job, shown
 from .outcomes import Outcomes
 from .persist import PersistSpec

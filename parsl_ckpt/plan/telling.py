@@ -18,7 +18,8 @@ from parsl_ckpt.kernel.planning import Planned, Recording
 from .dot import to_dot
 from .drawing import flat
 from .earlier import Sample, sample
-from .explain import TASKS, Asks, Explanation, View, explained
+from .explain import TASKS, Explanation
+from .finding import Asks, View, explained
 from .job import shown
 from .schedule import Forecast, forecast
 

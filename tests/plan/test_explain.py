@@ -12,7 +12,7 @@ import pytest
 import parsl_ckpt as pc
 from parsl_ckpt.checkpoint import Store
 from parsl_ckpt.errors import ForecastError, PlanError, UnknownTaskError
-from parsl_ckpt.plan import earlier, explain
+from parsl_ckpt.plan import earlier, explain, finding
 
 
 @pc.python_app(cache=True)
@@ -170,7 +170,7 @@ def test_changed_code_is_told_with_its_difference_once_for_each_app(run):
 
 
 def test_a_long_difference_is_cut_and_says_where_the_rest_is(run, monkeypatch):
-    monkeypatch.setattr(explain, "LINES", 3)
+    monkeypatch.setattr(finding, "LINES", 3)
     recorded(run())[0].run().results()
     (edited,) = (
         one for one in recorded(run(), clean=edited_clean)[0].explain().causes if one.app == "clean"
@@ -206,7 +206,7 @@ def test_apps_that_are_not_cached_and_calls_made_afresh_say_so(run):
 def test_a_switched_off_cache_says_so(run, monkeypatch):
     monkeypatch.setenv("PARSL_CKPT", "off")
     plan, _, model = recorded(run())
-    assert set(causes(plan)) == {(app, explain.OFF) for app in ("read", "clean", "fit")}
+    assert set(causes(plan)) == {(app, finding.OFF) for app in ("read", "clean", "fit")}
     assert "PARSL_CKPT=off" in str(plan.why(model))
 
 
@@ -214,7 +214,7 @@ def test_a_refreshed_cache_is_not_taken_for_an_empty_one(run, monkeypatch):
     recorded(run())[0].run().results()
     monkeypatch.setenv("PARSL_CKPT", "refresh")
     found = causes(recorded(run())[0])
-    assert {why for _, why in found} == {explain.OFF}
+    assert {why for _, why in found} == {finding.OFF}
 
 
 def test_what_is_known_only_when_its_inputs_are_says_so(run):
