@@ -35,7 +35,8 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 
 
 def squeezed(text: str) -> list[str]:
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    """What is said, whatever the widths of columns."""
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip(" ─━-")]
 
 
 def test_the_way_from_a_cron_script_to_a_pipeline_can_be_gone(tmp_path):
