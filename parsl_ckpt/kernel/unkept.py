@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
 
 AUTO = "auto"
+AGAIN = "_again"  # in the dictionary of a future: its call had come to a value before
 _MEMORY = 0.25  # weight of the newest measurement
 
 
@@ -128,6 +129,8 @@ class Passing:
         if task.refresh:
             kernel.store.forget(key)
         elif before is not None and (before[1].lineage, before[1].parents) == (lineage, parents):
+            for future in task.futures:
+                future.__dict__[AGAIN] = True
             return before[0]
         record = fmt.Unkept(
             key, lineage, task.spec.name, task.address.code, parents or (), attempt.began,

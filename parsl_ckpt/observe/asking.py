@@ -27,12 +27,14 @@ from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.outputs import Holding, validity
 from parsl_ckpt.kernel.task import Spec, Task
+from parsl_ckpt.kernel.unkept import AGAIN
 from parsl_ckpt.observe.differences import Difference
 from parsl_ckpt.observe.planned import Named, Planning
 from parsl_ckpt.observe.reasons import (
     Expired,
     Joined,
     NotCached,
+    NotKept,
     Reason,
     Restored,
     Spoiled,
@@ -128,6 +130,8 @@ class Asking:
             return Spoiled(name, run_of(spoiled[1]), spoiled[0])
         if stored is None or stored.record_id != future._record:
             missed = getattr(future, "_missed", None)
+            if missed is not None and future.__dict__.get(AGAIN):
+                return NotKept(missed[1].name)
             if missed is not None:
                 return self._missed(why, *missed)
             if future.from_memo and future._restored:

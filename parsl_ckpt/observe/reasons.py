@@ -214,6 +214,14 @@ class NotCached(Reason):
 
 
 @dataclass(frozen=True)
+class NotKept(Reason):
+    """It ran because what it came to before was not recorded, on purpose (``persist=``)."""
+
+    def __str__(self) -> str:
+        return f"{self.app}: it came to a value before, which is not kept (persist=)."
+
+
+@dataclass(frozen=True)
 class Waiting(Reason):
     """It is not known yet whether it has to run: inputs are computed first.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,7 @@ class Persisting:
             TimeoutError: ``timeout`` seconds have passed.
         """
         if not self.wait(timeout):
-            raise TimeoutError
+            raise FuturesTimeoutError
         told = self._persisted
         told.named, told.unchanged = list(self._fresh), list(self._same)
         return told

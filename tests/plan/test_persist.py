@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures as cf
 import contextlib
 import os
 import signal
@@ -279,6 +280,18 @@ def test_where_recording_is_switched_off_nothing_is_named(run, root, monkeypatch
     assert set(told.missing.values()) == {"recording is switched off"} and not told.named
 
 
+def test_why_a_call_ran_again_that_is_not_kept_is_told(run):
+    def both(dfk):
+        with dfk.plan() as plan:
+            wide = widen(read("a"))
+        plan.run().results(DEADLINE)
+        return str(wide.why())
+
+    assert both(run()) == "widen: no earlier call of it is recorded."
+    assert both(run()) == "widen: it came to a value before, which is not kept (persist=)."
+    assert str(widen(read("a")).why()).startswith("widen")
+
+
 # -- when ------------------------------------------------------------------------------------------
 
 
@@ -308,9 +321,9 @@ def test_waiting_for_names_ends_in_time(run, root):
     manual = ManualExecutor()
     plan, _ = recorded(run(executors=[manual]), PersistSpec(root, persist_id="s"))
     outcomes = plan.run()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(cf.TimeoutError):
         outcomes.persisted.result(0.0)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(cf.TimeoutError):
         outcomes.results(0.0)
 
 
