@@ -6,6 +6,7 @@ takes them there.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,29 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 active: ContextVar[CheckpointSession | None] = ContextVar("parsl_ckpt_session", default=None)
-latest: ContextVar[Checkpoint | None] = ContextVar("parsl_ckpt_checkpoint", default=None)
+
+
+class _Latest:
+    """The checkpoint that was made last, as long as somebody holds it.
+
+    A thread that runs one task after another would else have the states of the next wait for a
+    checkpoint of the one before.
+    """
+
+    def __init__(self) -> None:
+        self._made: ContextVar[weakref.ref[Checkpoint] | None] = ContextVar(
+            "parsl_ckpt_checkpoint", default=None
+        )
+
+    def get(self) -> Checkpoint | None:
+        made = self._made.get()
+        return None if made is None else made()
+
+    def set(self, checkpoint: Checkpoint | None) -> None:
+        self._made.set(None if checkpoint is None else weakref.ref(checkpoint))
+
+
+latest = _Latest()
 # What was current where a carried session was entered, and so on outwards.
 _before: ContextVar[tuple[Any, Any, Any] | None] = ContextVar("parsl_ckpt_before", default=None)
 

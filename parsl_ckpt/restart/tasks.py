@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from types import TracebackType
 from typing import Any, Literal
 
 from parsl_ckpt.checkpoint.rows import Row
@@ -24,6 +25,7 @@ from parsl_ckpt.checkpoint.sessions import Turn, place
 from parsl_ckpt.errors import IdentityWarning
 from parsl_ckpt.kernel.attempt import worker
 
+from . import current
 from .checkpoint import Checkpoint
 from .location import encoded
 from .null import NullCheckpoint
@@ -44,7 +46,20 @@ class TaskCheckpoint(Checkpoint):
     def __init__(self, name: str, directory: str, **options: Any) -> None:
         self._turn = Turn(directory)
         self._ignored = False
+        self._outside = current.latest.get()
         super().__init__(name, f"{directory}/rows", "append", rank=0, world_size=1, **options)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if self.active is None:  # states of the next task in this thread do not wait for it
+                current.latest.set(self._outside)
 
     @property
     def attempt(self) -> int:

@@ -22,7 +22,7 @@ import parsl_ckpt as pc
 from parsl_ckpt.errors import AppDefinitionError, CheckpointedStop
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import worker
-from parsl_ckpt.restart import NullCheckpoint, bind_checkpoint_state, task_checkpoint
+from parsl_ckpt.restart import Checkpoint, NullCheckpoint, bind_checkpoint_state, task_checkpoint
 
 STEPS = 12
 
@@ -338,6 +338,29 @@ def test_in_a_task_without_an_address_it_is_nothing_and_that_is_said(tmp_path):
 
     with run_of(tmp_path, "threads") as dfk, pytest.warns(UserWarning, match="cache=True"):
         assert pc.python_app(app, data_flow_kernel=dfk)().result() is False
+
+
+def test_states_of_the_next_task_do_not_wait_for_the_checkpoint_of_the_one_before(tmp_path):
+    def kept():
+        with task_checkpoint() as ckpt:
+            bind_checkpoint_state(Walk())
+            ckpt.write()
+
+    def own(path):
+        with Checkpoint("mine", path) as ckpt:
+            bind_checkpoint_state(Walk())
+            ckpt.write()
+
+    def bare(number):
+        return bind_checkpoint_state(Walk()).checkpoint_enabled
+
+    with run_of(tmp_path, "threads") as dfk:
+        kept, own, bare = (
+            pc.python_app(fn, cache=fn is kept, data_flow_kernel=dfk) for fn in (kept, own, bare)
+        )
+        for before in (kept(), own(str(tmp_path / "own"))):
+            before.result()
+            assert [bare(number).result() for number in range(3)] == [False] * 3
 
 
 # --- what becomes of it ---------------------------------------------------------------------------
