@@ -39,6 +39,7 @@ from .registry import Codec, codec_for, registered
 
 BUFFER_MINIMUM = 32 * 1024  # bytes from which a payload stands beside the data
 MAX_DEPTH = 100
+MOST_VALUES = 20_000_000  # in one state: what tuples share is written out each time
 PREFER_PICKLE = 2000  # containers with more nodes than this are faster pickled
 
 _U32 = Struct("<I")
@@ -122,7 +123,7 @@ def encode_named(
     Raises:
         NotPlain: a value has a part that this codec does not carry; ``name`` says which.
     """
-    writer = _Writer(sys.maxsize, False)
+    writer = _Writer(MOST_VALUES, False)
     writer.minimum, writer.refers = minimum, True
     count = 0
     name = ""

@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
+from parsl_ckpt.checkpoint.plain import encode_named
 from parsl_ckpt.checkpoint.unplain import decode_named
 from parsl_ckpt.errors import (
     CheckpointError,
+    CheckpointSerializationError,
     CheckpointStateCollision,
     FormatError,
     UnreadableRecordError,
@@ -38,6 +40,7 @@ from .state import CheckpointState, StateId, proxy_of
 
 T = TypeVar("T")
 E = TypeVar("E")
+LABEL = 1024  # bytes in the name of a label
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -173,6 +176,7 @@ class Checkpoint:
         self.refresh()
         rows = self._rows()
         if labels:
+            self._encoded_labels(labels)
             wanted = {key: encode_metadata(key, value).data for key, value in labels.items()}
             rows = [one for one in rows if _has_labels(self._labels_of(one), wanted)]
         if row is not None:
@@ -342,10 +346,11 @@ class Checkpoint:
     def _encoded_labels(self, labels: Mapping[str, Any]) -> bytes:
         if not labels:
             return b""
-        from parsl_ckpt.checkpoint.plain import encode_named
-
         for name, value in labels.items():
-            encode_metadata(name, value)
+            if sum(map(len, (encode_metadata(name, value).buffers))) or len(str(name)) > LABEL:
+                raise CheckpointSerializationError(
+                    f"The label {name!r} is too large.", hint="Put it in the metadata.", key=name
+                )
         return encode_named(sorted(labels.items()), minimum=1 << 62)[0]
 
     def _append(self, make: Callable[[int], Session]) -> Row:

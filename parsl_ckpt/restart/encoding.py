@@ -138,6 +138,15 @@ class Packer:
         self._standing: dict[Any, Blob] = {}  # of those that did not change the last time
         self._last: dict[Any, Blob] = {}
 
+    def resume(self, named: dict[Any, Blob]) -> None:
+        """Begin with a row that was restored: what of it has not changed is not written again.
+
+        Args:
+            named: the blob of each buffer.
+        """
+        self._last = named
+        self._standing = dict(named)
+
     def begin(self, blobs: Iterable[Blob]) -> Packing:
         """A row that goes on from one which names these blobs."""
         self._known.update(blobs)

@@ -70,18 +70,30 @@ class History:
                 self._store = Store.open(
                     self.path, pickle=False, compression="none", on_problem=self._problem
                 )
-                self._seen = set()
+                self._read_anew(self._store)
             return self._store
 
     def refresh(self) -> None:
         """See what has been committed since, by anybody."""
         with self._lock:
-            if self._store is not None:
-                self._store.refresh()
-            store = self.store
-            self._read(store)
-            if store.catalog.vanished and store.catalog.find_again():
+            if self._store is None:
+                self.store  # noqa: B018 (opening it reads everything)
+                return
+            store = self._store
+            store.refresh()
+            catalog = store.catalog
+            here = {name for path in catalog.directories for name in catalog.names(path)}
+            if catalog.segments.keys() <= here:
                 self._read(store)
+            else:  # somebody made room: what is gone is not even named any more
+                catalog.find_again()
+                self._read_anew(store)
+
+    def _read_anew(self, store: Store) -> None:
+        self._seen, self._rows, self._buried = set(), {}, {}
+        self._read(store)
+        if store.catalog.vanished and store.catalog.find_again():
+            self._read_anew(store)
 
     def _read(self, store: Store) -> None:
         removed = store.catalog.removed
@@ -230,7 +242,6 @@ class History:
         """
         with self._lock:
             self.close()
-            self._buried.clear()
             return make_room(self.path)
 
     def _problem(self, problem: Problem) -> None:

@@ -19,7 +19,7 @@ from parsl_ckpt.checkpoint.rows import parts_of
 from parsl_ckpt.checkpoint.unplain import decode_named
 from parsl_ckpt.errors import CheckpointError, FormatError
 
-from .encoding import INLINE_DATA, Encoded
+from .encoding import Encoded
 from .entry import Metadata
 from .hydrate import Hydration, changed
 from .schema import changes, describe, loads
@@ -55,6 +55,15 @@ class Saved:
     def afresh(self) -> Saved:
         """The same row, of which nothing is bound."""
         return Saved(self.session, self._directory, self._history)
+
+    def named(self) -> dict[Any, tuple[bytes, int]]:
+        """The blob of each buffer of each state that has one."""
+        return {
+            (name, at): self.session.blobs[part]
+            for name, state in self.states.items()
+            for at, part in enumerate(state.parts)
+            if isinstance(part, int) and 0 <= part < len(self.session.blobs)
+        }
 
     def verify(self) -> None:
         """Read all of its blobs.
@@ -117,8 +126,6 @@ class Saved:
         for name, schema, encoded in states:
             mine = self.states[name]
             given: list[Any] = [encoded.data, *encoded.buffers]
-            if len(encoded.data) > INLINE_DATA:
-                given = [encoded.data, *encoded.buffers]
             kept = list(parts_of(self.session, mine.data, mine.parts))
             if mine.schema != schema or len(kept) != len(given):
                 return False

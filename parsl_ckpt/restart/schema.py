@@ -27,6 +27,7 @@ Tree = Any
 ANY: Tree = ["any"]
 _hints: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
 _trees: weakref.WeakKeyDictionary[type, Tree] = weakref.WeakKeyDictionary()
+_described: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 
 def hints(kind: Any, sample: Any = None) -> dict[str, Any]:
@@ -53,6 +54,14 @@ def describe(kind: type, sample: Any = None) -> Tree:
     if found is None:
         hints(kind, sample)
         found = _trees[kind] = _dataclass(kind, (), sample)
+    return found
+
+
+def described(kind: type, sample: Any = None) -> bytes:
+    """The tree of a dataclass as bytes."""
+    found = _described.get(kind)
+    if found is None:
+        found = _described[kind] = dumps(describe(kind, sample))
     return found
 
 

@@ -37,7 +37,7 @@ from .history import Row, warn
 from .looping import loop
 from .pacing import Pace
 from .restoring import Saved, restore
-from .schema import describe, dumps
+from .schema import described
 from .state import CheckpointState, StateId, proxy_of
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ class CheckpointSession:
             for name, state in self._bound.items():
                 instance = state._p_object
                 encoded = encode_state(str(name), instance)
-                states.append((name, dumps(describe(type(instance), instance)), encoded))
+                states.append((name, described(type(instance), instance), encoded))
         saved = self._saved
         if only_if_changed and saved is not None and saved.equals(states, self._metadata):
             return None
@@ -448,6 +448,7 @@ class CheckpointSession:
             self._resumed, self._restored = False, True
             return
         row, self._saved = found
+        self._packer.resume(self._saved.named())
         if row is not self._row:
             self._row, self._entry = row, self.checkpoint._entry_of(row)
             self._count = row.session.count

@@ -188,6 +188,19 @@ def test_a_writer_that_was_killed_is_in_nobodys_way(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
+def test_room_that_others_make_is_noticed(tmp_path):
+    write(tmp_path, 6, mode="append")
+    watching = Checkpoint("run", tmp_path, "append")
+    entries = watching.catalog
+    chosen = watching.select(4)
+    write(tmp_path, 7, mode="append", history_size=3)
+    assert Checkpoint("run", tmp_path).prune() > 3 * 48_000
+    assert entries[5].metadata == {"step": 5}  # of the row, where it stands now
+    with chosen as ckpt:
+        assert ckpt.bind(State()).step == 4
+    assert [row.write_count for row in watching.catalog] == [5, 6, 7]
+
+
 def test_the_tools_for_stores_know_sessions(tmp_path):
     write(tmp_path, 5, mode="append", history_size=2)
     report = maintain.verify(tmp_path)

@@ -205,8 +205,9 @@ def test_labels_tell_histories_apart(tmp_path):
     assert [row.labels["member"] for row in checkpoint.catalog] == [0, 1, True, "0"]
     assert checkpoint.select(member=1).write_count == 3
     assert checkpoint.select(-1, date=dt.date(2024, 1, 1)).labels["member"] == "0"
-    with pytest.raises(CheckpointSerializationError, match="member"):
-        checkpoint.select(member=object())
+    for wrong in (object(), "x" * 100_000, np.zeros(5000)):
+        with pytest.raises(CheckpointSerializationError, match="member"):
+            checkpoint.select(member=wrong)
 
 
 def test_another_process_is_seen_when_one_looks(tmp_path):
