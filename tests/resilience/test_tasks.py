@@ -14,7 +14,7 @@ from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig, Circ
 from parsl_ckpt.kernel.policies import ResiliencePolicy
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.retrying import RetryConfig
-from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of
+from tests.kernel.helpers import DEADLINE, Interruption, Rig, outcome, spec_of
 
 THRICE = RetryConfig(max_attempts=3, initial_delay_seconds=1, max_delay_seconds=60, jitter=0)
 
@@ -403,3 +403,26 @@ def test_a_caller_who_launches_late_does_not_begin_the_next_attempt_before_its_t
     resumed(rig, 1)
     assert rig.run() == 1
     assert outcome(future) == 2
+
+
+def test_a_caller_who_is_interrupted_anywhere_leaves_no_probe_behind():
+    rig = Rig()
+    spec = opened(rig)
+    breaker = spec.resilience.circuit_breaker
+    rig.clock.advance(10)
+    for n in range(1, 10_000):
+        interruption = Interruption(n)
+        breaker.acquire().released()  # it lets a probe through
+        if not interruption.call(lambda: rig.call(spec, 6, 3)):
+            break
+        rig.idle()  # launches what the caller has left
+        rig.run()
+        until(lambda: breaker.probes == 0)
+        if breaker.state is CircuitState.CLOSED:
+            for _ in range(2):
+                breaker.acquire().failed()
+            rig.clock.advance(10)
+    else:
+        raise AssertionError("the call never came to its end")
+    rig.run()
+    assert n > 20
