@@ -30,6 +30,8 @@ class Count:
             file.write(".")
         if os.path.exists(f"{self.path}.broken"):
             raise OSError("broken")
+        if os.path.exists(f"{self.path}.deadly"):
+            os.kill(os.getpid(), 9)
         return self.value
 
 
@@ -244,11 +246,28 @@ def test_classes_lie_beside_the_file_wherever_one_is(told: Tell, tmp_path: Path)
     assert told("validate", "deep/pipeline.json")[0] == 0
 
 
-def test_the_command_works_as_a_program(tmp_path: Path):
-    path = os.pathsep.join(part for part in sys.path if part)
-    done = subprocess.run(
-        [sys.executable, "-m", "parsl_ckpt.cli", "pipeline", "run", "pipeline.json", "-q"],
-        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.parametrize("where", [(), ("--checkpoints", "progress")])
+def test_a_run_that_is_killed_in_the_middle_goes_on(told: Tell, where: tuple[str, ...]):
+    Path("clean.deadly").touch()
+    assert program("run", "pipeline.json", "--run-id", "run-001", "-q", *where).returncode == -9
+    assert told("status", "pipeline.json", "--run-id", "run-001", *where)[0] == 2
+    Path("clean.deadly").unlink()
+    status, out, _ = told("run", "pipeline.json", "--run-id", "run-001", "--resume", "-q", *where)
+    assert status == 0
+    assert ["extract", "restored", "-", "of", "run", "run-001"] in rows(out)
+    assert (runs("extract"), runs("clean"), Path("sum").read_text()) == (1, 2, "2")
+
+
+def test_the_command_works_as_a_program():
+    done = program("run", "pipeline.json", "-q")
     assert done.returncode == 0, done.stderr
     assert "success" in done.stdout
+
+
+def program(*argv: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(part for part in sys.path if part)
+    return subprocess.run(
+        [sys.executable, "-m", "parsl_ckpt.cli", "pipeline", *argv],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
