@@ -12,6 +12,8 @@ import pytest
 from benchmarks import __main__ as program
 from benchmarks import harness
 
+pytestmark = pytest.mark.once
+
 
 def one(n):
     return {"µs": float(n)}

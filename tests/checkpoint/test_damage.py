@@ -19,6 +19,8 @@ from parsl_ckpt.errors import UnreadableRecordError
 
 from .conftest import Place, key_number
 
+pytestmark = pytest.mark.once
+
 Key = Callable[[int], bytes]
 PATH = "run/checkpoint"
 COUNT = 12

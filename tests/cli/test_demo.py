@@ -10,6 +10,8 @@ import pytest
 
 from parsl_ckpt.cli import demo
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def small_tree(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import parsl_ckpt
 from parsl_ckpt.testing.crash import Crash
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+pytestmark = [pytest.mark.once, pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")]
 
 WORKFLOW = """
 import sys

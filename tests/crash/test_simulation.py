@@ -22,6 +22,8 @@ from parsl_ckpt.kernel.memo import Memo
 from parsl_ckpt.testing import simulate
 from parsl_ckpt.testing.simulate import Violation, replay
 
+pytestmark = pytest.mark.once
+
 #: Seeds that failed once, and what they found.
 FOUND = {
     35: "a task cancelled between being entered and being launched was never forgotten",

@@ -14,6 +14,8 @@ import pytest
 
 from .helpers import Zygote, checkpoint, reading, visible
 
+pytestmark = pytest.mark.once
+
 PROGRAM = """
 import itertools, json, os, random, signal, sys
 import parsl_ckpt as pc

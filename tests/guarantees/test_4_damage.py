@@ -20,6 +20,8 @@ import parsl_ckpt as pc
 
 from .helpers import Zygote
 
+pytestmark = pytest.mark.once
+
 COUNT = 6
 APPS = """
 import random

@@ -14,6 +14,8 @@ import parsl_ckpt as pc
 
 from .helpers import DEADLINE, Zygote
 
+pytestmark = pytest.mark.once
+
 MEGABYTES = """
 import gc, os, sys
 import parsl_ckpt as pc

@@ -13,6 +13,8 @@ from parsl_ckpt import errors
 from parsl_ckpt.plan import Edge, Job, JobBuilder, Output, validate
 from tests.plan.strategies import HOSTILE, jobs
 
+pytestmark = pytest.mark.once
+
 # --- a value --------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,8 @@ from parsl_ckpt.errors import ForecastError
 from parsl_ckpt.plan import Job, forecast, trim
 from tests.plan.strategies import jobs_and_persisted
 
+pytestmark = pytest.mark.once
+
 SECONDS = st.integers(0, 5).map(float)
 
 

@@ -12,6 +12,8 @@ from parsl_ckpt.errors import PlanError
 from parsl_ckpt.plan import Job, JobBuilder, Output, trim
 from tests.plan.strategies import every_output, jobs, jobs_and_persisted
 
+pytestmark = pytest.mark.once
+
 # --- the definition -------------------------------------------------------------------------------
 
 

@@ -26,6 +26,8 @@ from parsl_ckpt.checkpoint.segment import segment_name
 from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.errors import FormatError, ParslCkptError, StoreBusyError
 
+pytestmark = pytest.mark.once
+
 ROOT = "runs"
 COUNT = 200
 BIG = 3  # of the values are blobs

@@ -29,6 +29,8 @@ from parsl_ckpt.testing.faults import (
     When,
 )
 
+pytestmark = pytest.mark.once
+
 BIG = PACKED + 6000  # a blob of its own
 PATH = "disk/runs/000/checkpoint"
 

@@ -47,6 +47,8 @@ from parsl_ckpt.testing.faults import (
     Tear,
 )
 
+pytestmark = pytest.mark.once
+
 ROOT = "disk/runs"
 KEYS = range(5)
 BIG = 140_000  # a blob of its own, which several versions share

@@ -11,6 +11,8 @@ import pytest
 
 from .helpers import Drivers
 
+pytestmark = pytest.mark.once
+
 FOLLOW = {"checkpoint_mode": "task_exit", "follow": True}
 SHARED = {"checkpoint_mode": "task_exit", "single_flight": "shared"}
 

@@ -18,6 +18,8 @@ import pytest
 import parsl_ckpt as pc
 from parsl_ckpt.apps.typed import BashOptions, JoinOptions, PythonOptions
 
+pytestmark = pytest.mark.once
+
 HEAD = """
 from __future__ import annotations
 from collections.abc import Iterator
