@@ -199,8 +199,15 @@ class SimplePipelineRunner:
         self, dfk: DataFlowKernel, resume: str | None, run_id: str | None, on_store_error: str
     ) -> tuple[Any, Any]:
         """The hooks of a run, and the one among them that records progress, if there is one."""
-        recorder = next((one for one in each(self._hooks) if hasattr(one, "resume")), None)
+        able = (one for one in each(self._hooks) if callable(getattr(one, "resume", None)))
+        recorder = next(able, None)
         wanted = run_id or (resume if resume != LINEAGE else None)
+        if LINEAGE in (wanted, getattr(recorder, "run_id", None)):
+            raise ConfigurationError(
+                f"A run cannot be called {LINEAGE!r}, since that is a way to resume.",
+                hint="Give it another id.",
+                field="run_id",
+            )
         if recorder is not None:
             if run_id is not None and run_id != recorder.run_id:
                 raise ConfigurationError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from parsl_ckpt.errors import MissingInputError, PipelineConfigChangedError
+from parsl_ckpt.errors import ConfigurationError, MissingInputError, PipelineConfigChangedError
 from parsl_ckpt.pipeline import (
     CheckpointHooks,
     ComponentConfig,
@@ -159,6 +159,16 @@ def test_another_structure_is_refused_and_other_settings_are_not(kernel: Make):
     assert runs("elsewhere") == 0
 
 
+def test_a_run_has_one_id_and_it_is_not_a_way_to_resume(kernel: Make):
+    dfk = kernel()
+    hooks = CheckpointHooks(MemoryCheckpointStore(), "run-001")
+    with pytest.raises(ConfigurationError, match=r"'run-001'.*'run-002'"):
+        SimplePipelineRunner(SURVEY, hooks, dfk=dfk).run(run_id="run-002")
+    with pytest.raises(ConfigurationError, match="cannot be called 'lineage'"):
+        SimplePipelineRunner(SURVEY, dfk=dfk).run(run_id="lineage")
+    assert runs("extract") == 0
+
+
 class Dying(MemoryCheckpointStore):
     """The program dies when it is to note that a component has succeeded."""
 
@@ -249,7 +259,14 @@ class Extract:
         return self.table
 
 
-class Clean:
+class Base:
+    sign = "!"
+
+    def open(self):
+        self.width = 1
+
+
+class Clean(Base):
     def run(self, inputs):
         note("clean")
         return inputs["extract"].upper()
@@ -362,9 +379,19 @@ def test_by_lineage_a_helper_is_part_of_the_code(project: Project):
     assert project.run()[0] == ALL
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("self.width = 1", "self.width = 2"), ('sign = "!"', 'sign = "?"')]
+)
+def test_by_lineage_what_a_class_inherits_is_part_of_the_code(project: Project, before, after):
+    project.run()
+    project.edit(before, after)
+    assert project.run()[0] == ["clean", "load"]
+
+
 def test_by_lineage_form_and_comments_are_not(project: Project):
     project.run()
-    project.edit("class Clean:\n", 'class Clean:\n    """Cleans."""\n\n    # well\n')
+    edited = 'class Clean(Base):\n    """Cleans."""\n\n    # well\n'
+    project.edit("class Clean(Base):\n", edited)
     assert project.run()[0] == []
 
 
