@@ -248,14 +248,24 @@ def fold(
                 state = change["state"]
             elif state is not None:
                 state = changed(state, change)
-        pipeline, run_id = json.loads(of)
-        states[run_id, pipeline] = max(changes), state
+        of_whom = _key_of(of)
+        if of_whom is not None:
+            states[of_whom] = max(changes), state
     return states
 
 
 def _of(key: _Key) -> str:
     """What the records of a run say that they are of."""
     return json.dumps([key[1], key[0]])
+
+
+def _key_of(of: str) -> _Key | None:
+    """The run that records say they are of; None if they do not."""
+    try:
+        pipeline, run_id = json.loads(of)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return (run_id, pipeline) if isinstance(run_id, str) and isinstance(pipeline, str) else None
 
 
 def _change(text: Any) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
 from parsl_ckpt.errors import RunClaimedError
@@ -64,7 +64,13 @@ class CheckpointState:
 
     def copy(self) -> CheckpointState:
         """One that shares nothing with this one."""
-        return copy.deepcopy(self)
+        return replace(
+            self,
+            completed_components=list(self.completed_components),
+            values=dict(self.values),
+            structure=dict(self.structure),  # of tuples
+            extra=copy.deepcopy(self.extra),
+        )
 
 
 _FIELDS = tuple(one.name for one in fields(CheckpointState) if one.name != "extra")

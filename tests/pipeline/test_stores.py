@@ -381,8 +381,11 @@ def test_records_may_come_in_any_order(states, chance):
     records += [Run("begin", {}), Run("pipeline", {"of": 3}), Run("other", records[0].data)]
     records += [Run("pipeline", {**records[0].data, "at": 99, "change": bad})
                 for bad in ("", "[]", '{"set": 1}', '{"state": 3}')]  # fmt: skip
+    records += [Run("pipeline", {**records[0].data, "of": bad}) for bad in ("", "[]", "[1, 2]")]
     chance.shuffle(records)
-    assert from_mapping(fold(records)["r", "p"][1]) == states[-1]
+    found = fold(records)
+    assert list(found) == [("r", "p")]
+    assert from_mapping(found["r", "p"][1]) == states[-1]
 
 
 def test_progress_survives_compacting_and_pruning_of_results(kernel, tmp_path):
