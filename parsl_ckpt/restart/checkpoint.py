@@ -412,6 +412,10 @@ class Checkpoint:
                         hint="Select another one" + (", in all ranks." if not chosen else "."),
                         checkpoint=self.name,
                     ) from error
+                if self._made_room_of(candidate):
+                    rows = [one for one in self._rows() if one.session.commit not in tried]
+                    candidate = rows[-1] if rows else None
+                    continue
                 warn(
                     f"The newest row of {self.name!r} is damaged, so the session goes on from the "
                     f"one before it: {error.message}",
@@ -419,6 +423,11 @@ class Checkpoint:
                 )
             candidate = self._before(candidate, tried)
         return None
+
+    def _made_room_of(self, row: Row) -> bool:
+        """Whether somebody has dropped a row and made room of it, since it was looked up."""
+        self.refresh()
+        return self._history.row(row.session.commit) is None
 
     def _seemingly_whole(self, row: Row) -> Row | None:
         """Of several ranks, the newest row of which all is there: each rank finds the same."""

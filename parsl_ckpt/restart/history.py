@@ -80,10 +80,10 @@ class History:
                 self.store  # noqa: B018 (opening it reads everything)
                 return
             store = self._store
-            store.refresh()
             catalog = store.catalog
             here = {name for path in catalog.directories for name in catalog.names(path)}
             if catalog.segments.keys() <= here:
+                store.refresh()
                 self._read(store)
             else:  # somebody made room: what is gone is not even named any more
                 catalog.find_again()
@@ -245,7 +245,8 @@ class History:
             return make_room(self.path)
 
     def _problem(self, problem: Problem) -> None:
-        if problem.kind in _TOLD:
+        # What is gone has been written anew by whoever made room, or else it is missed elsewhere.
+        if problem.kind in _TOLD and not problem.text.endswith(" is gone."):
             mark = (problem.kind, problem.path, problem.offset)
             if mark not in self._told:
                 self._told.add(mark)

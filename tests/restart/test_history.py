@@ -201,6 +201,20 @@ def test_room_that_others_make_is_noticed(tmp_path):
     assert [row.write_count for row in watching.catalog] == [5, 6, 7]
 
 
+def test_a_row_that_others_have_taken_away_is_no_damage(tmp_path):
+    write(tmp_path, 3)
+    watching = Checkpoint("run", tmp_path)
+    session = watching.select()
+    write(tmp_path, 5)
+    assert Checkpoint("run", tmp_path).prune() > 2 * 48_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with session as ckpt:
+            assert ckpt.write_count == 5 and ckpt.bind(State()).step == 4
+    with pytest.raises(IndexError):
+        watching.select(-2)
+
+
 def test_the_tools_for_stores_know_sessions(tmp_path):
     write(tmp_path, 5, mode="append", history_size=2)
     report = maintain.verify(tmp_path)
