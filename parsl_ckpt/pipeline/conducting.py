@@ -371,8 +371,22 @@ class Conductor:
             _, index, due = heapq.heappop(self._due)
             heapq.heappush(self._ready, (index, due))
 
-    def abandon(self, error: BaseException) -> None:
-        """The run was interrupted: cancel what has not begun, and note how far it has come."""
+    def abandon(self, error: BaseException, grace: float = 0.0) -> None:
+        """The run was interrupted: cancel what has not begun, and note how far it has come.
+
+        Args:
+            error: what interrupted it.
+            grace: seconds for which what runs is waited for. Its success counts and is told, and
+                nobody who resumes the run meets it while it is still at work.
+        """
+        reason = f"the run was interrupted by {type(error).__name__}"
+        with contextlib.suppress(BaseException):  # who interrupts once more waits no longer
+            self._stop(reason)
+            until = time.monotonic() + grace
+            while self._running and (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(queue.Empty):
+                    name, future = self._inbox.get(timeout=min(left, SLICE))
+                    self._finished(self._parts[name], future)
         for part in self._parts.values():
             if part.result is not None:
                 continue
@@ -388,7 +402,6 @@ class Conductor:
                     duration_ms=self._since(part), error=cause or error,
                 )  # fmt: skip
             else:
-                reason = f"the run was interrupted by {type(error).__name__}"
                 part.result = ComponentResult(part.name, ComponentStatus.SKIPPED, reason=reason)
 
     def _tell(self, event: str, *about: Any) -> None:

@@ -184,7 +184,7 @@ class SimplePipelineRunner:
             conductor.run()
             done = result(conductor.outputs())
         except BaseException as error:
-            conductor.abandon(error)
+            conductor.abandon(error, dfk.config.grace)
             try:
                 tell(hooks, "after_pipeline", self.config, result({}))
             except ProgressError as second:  # what came first is what the user has to know

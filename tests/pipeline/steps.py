@@ -267,3 +267,18 @@ class Nested:
         inner = ComponentConfig("inner", "source", f"{HERE}.Fixed", {"value": 4})
         config = PipelineConfig("inner", components=[inner], run_dir="another")
         return SimplePipelineRunner(config).run().outputs
+
+
+class Await:
+    """Waits until a file is there."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def run(self) -> None:
+        never = threading.Event()
+        for _ in range(6000):
+            if os.path.exists(self.path):
+                return
+            never.wait(0.01)
+        raise TimeoutError(self.path)

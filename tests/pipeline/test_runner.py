@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,7 @@ class ByHand:
         self.begun.append(one.name)
         self.inputs[one.name] = {name: future.result() for name, future in inputs.items()}
         future = self.futures[one.name] = Future()
+        future.set_running_or_notify_cancel()
         for outcome in self._script.get(one.name, [])[:1]:
             del self._script[one.name][0]
             self.end(one.name, outcome)
@@ -444,6 +446,47 @@ def test_an_interrupted_run_is_told_to_its_hooks(kernel: Make):
     ((_, _, result),) = notes.of("after_pipeline")
     assert result.status is PipelineResultStatus.PARTIAL_SUCCESS
     assert result.component("b").reason == "the run was interrupted by KeyboardInterrupt"
+
+
+def test_an_interrupted_run_waits_for_what_runs_and_takes_it_along(kernel: Make):
+    from parsl_ckpt import ThreadPoolExecutor
+
+    dfk = kernel(executors=[ThreadPoolExecutor(max_workers=2)])
+    notes = Notes()
+
+    class Stop:
+        def after_component(self, config: Any, *about: Any) -> None:
+            if config.name == "a":
+                Path("go").touch()  # now the other one may end
+                raise KeyboardInterrupt
+
+    config = pipeline(number("a", 1), component("b", "Await", config={"path": "go"}))
+    with pytest.raises(KeyboardInterrupt):
+        SimplePipelineRunner(config, CompositeHooks(notes, Stop()), dfk=dfk).run()
+    ((_, _, result),) = notes.of("after_pipeline")
+    assert statuses(result) == {"a": SUCCESS, "b": SUCCESS}
+    assert notes.events[-2:] == ["after_component", "after_pipeline"]
+
+
+def test_who_interrupts_twice_waits_no_longer():
+    config = pipeline(number("a", 1), number("b", 1))
+    stage = ByHand({"b": [1]})
+
+    class Stop:
+        def after_component(self, *about: Any) -> None:
+            raise KeyboardInterrupt
+
+    conductor = Conductor(config, stage, Stop(), RunStart())
+    with pytest.raises(KeyboardInterrupt):
+        conductor.run()
+    conductor._inbox = _Interrupting()  # type: ignore[assignment]
+    conductor.abandon(KeyboardInterrupt(), grace=3600.0)
+    assert [one.status for one in conductor.results()] == [FAILED, SUCCESS]
+
+
+class _Interrupting:
+    def get(self, timeout: float) -> Any:
+        raise KeyboardInterrupt
 
 
 def test_the_hooks_that_come_with_the_library_work_together(kernel: Make, caplog):
