@@ -65,7 +65,7 @@ class LocalCheckpointStore:
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         self.base_dir = Path(base_dir)
-        self._backend = LocalBackend()
+        self._backend: Backend = LocalBackend()
 
     def path_of(self, run_id: str, pipeline_name: str) -> Path:
         """The file of a run, whether or not it is there."""
@@ -116,7 +116,7 @@ class LocalCheckpointStore:
 
     def exists(self, run_id: str, pipeline_name: str) -> bool:
         """Whether there is a file of a run."""
-        return self.path_of(run_id, pipeline_name).is_file()
+        return self._backend.size_of(str(self.path_of(run_id, pipeline_name))) is not None
 
     def states(self) -> list[CheckpointState]:
         """All states that can be read, the one that was saved last at the end."""

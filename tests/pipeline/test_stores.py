@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import parsl_ckpt as pc
 from parsl_ckpt.checkpoint import maintain
 from parsl_ckpt.checkpoint.format import Run
+from parsl_ckpt.checkpoint.memory import MemoryBackend
 from parsl_ckpt.errors import (
     CheckpointDamagedError,
     RunClaimedError,
@@ -29,6 +31,7 @@ from parsl_ckpt.pipeline import (
 from parsl_ckpt.pipeline.local_store import encoded
 from parsl_ckpt.pipeline.run_store import changed, difference, fold
 from parsl_ckpt.pipeline.states import from_mapping, to_mapping
+from parsl_ckpt.testing.faults import Die, Died, FaultyBackend
 
 ODD = ["..", ".", "../../etc/passwd", "/abs", "a/b", "a\\b", "", " ", "Run", "run", "é", "e\u0301",
        "x" * 300, "nul\0nul", "new\nline", "\udcff", "a~b", "CON", "-rf", ".hidden"]  # fmt: skip
@@ -295,6 +298,35 @@ def test_what_cannot_be_written_leaves_what_was(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert store.load("run-001", "etl").completed_components == ["extract"]
     assert os.listdir(tmp_path / "etl") == ["run-001.json"]
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_whenever_it_dies_the_file_holds_one_state_or_the_other(power):
+    old, new = state(), state(done=["extract", "clean"])
+    died = 0
+    for number, part in itertools.product(range(1, 9), (0.0, 0.5, 1.0)):
+        for seed in range(4 if power else 1):
+            disk = FaultyBackend(MemoryBackend())
+            disk.make_directory("/", durable=True)
+            store = LocalCheckpointStore("/checkpoints")
+            store._backend = disk
+            store.save(old)
+            count = itertools.count(1)
+            disk.faults = lambda _, n=number, p=part, c=count: Die(p) if next(c) == n else None
+            expected = [new]
+            try:
+                store.save(new)
+            except Died:
+                died += 1
+                expected = [old, new]
+            disk.faults = None
+            if power:
+                disk.power_cut(random.Random(seed) if seed else None)
+            later = LocalCheckpointStore("/checkpoints")
+            later._backend = disk.inner
+            assert later.load("run-001", "etl") in expected
+            assert later.exists("run-001", "etl")
+    assert died > 10
 
 
 def test_it_is_synced_file_before_name(tmp_path, monkeypatch):
