@@ -26,6 +26,7 @@ class ForeignPacker:
     def __init__(self) -> None:
         self._origin = uuid.uuid4().hex
         self._packer = Packer()
+        self._count = 0
 
     def pack(self, attempt: Attempt, sessions: str | None = None) -> bytes:
         """The call as bytes.
@@ -40,10 +41,14 @@ class ForeignPacker:
         parcel = self._packer.pack(attempt)
         buffers = [pickle.PickleBuffer(buffer) for buffer in parcel.buffers]
         needs = [tuple(need) for need in parcel.needs]
+        # The number makes each call another one: Dask takes equal calls for one, and a retry of one
+        # that has failed would fail by that alone.
+        self._count += 1
         return pickle.dumps(
-            (self._origin, needs, parcel.function, parcel.data, buffers, attempt.encode, sessions),
+            (self._origin, self._count, needs, parcel.function, parcel.data, buffers,
+             attempt.encode, sessions),
             5,
-        )
+        )  # fmt: skip
 
     @staticmethod
     def unpacker(attempt: Attempt) -> Callable[[Any], Any]:
@@ -62,7 +67,7 @@ _unpackers: dict[str, Unpacker] = {}
 
 def run_packed(call: bytes) -> tuple[Any, ...]:
     """Run a packed call in the worker of a foreign executor; its packed outcome, and the times."""
-    origin, needs, function, data, buffers, encode, worker.sessions = pickle.loads(call)
+    origin, _, needs, function, data, buffers, encode, worker.sessions = pickle.loads(call)
     unpacker = _unpackers.setdefault(origin, Unpacker())
     for serial, payload in needs:
         if not unpacker.has(serial):

@@ -161,3 +161,26 @@ def test_claiming_happens_before_submission(inline):
     inline.wait(1)
     executor.shutdown()
     assert seen == [True]
+
+
+class Pure(Inline):
+    """Takes equal calls for one, as Dask's does."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = {}
+
+    def submit(self, fn, /, *args, **kwargs):
+        if args not in self.known:
+            self.known[args] = super().submit(fn, *args, **kwargs)
+        return self.known[args]
+
+
+def test_equal_calls_are_several_calls():
+    executor = wrap(Pure(), crosses_processes=True)
+    executor.start()
+    outcomes = Outcomes(executor)
+    for _ in range(3):
+        outcomes.launch(os.urandom, 8)
+    assert len({value for _, value, _, _ in outcomes.wait()}) == 3
+    executor.shutdown()
