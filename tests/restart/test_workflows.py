@@ -228,8 +228,8 @@ def test_a_sink_refuses_another_length_shape_or_type(tmp_path, sink):
         sink(tmp_path).open(4)
 
 
-def test_scalars_are_items_too(tmp_path, sink):
-    made = sink(tmp_path)
+def test_scalars_are_items_too_and_directories_are_made(tmp_path, sink):
+    made = sink(tmp_path / "some" / "where")
     made.open(3)
     made.write(2, 1.5)
     assert made.read(2) == 1.5

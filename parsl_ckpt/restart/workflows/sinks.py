@@ -57,7 +57,8 @@ class NpySink:
     """One ``.npy`` file, mapped into memory.
 
     Args:
-        path: of the file; made, under another name first, when the first item is written.
+        path: of the file; made, under another name first, when the first item is written. What is
+            written survives the death of the process.
 
     >>> import tempfile, numpy
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -100,6 +101,7 @@ class NpySink:
 
     def _made(self, value: Any) -> Any:
         open_memmap = _numpy().lib.format.open_memmap
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
         temporary = f"{self.path}.{secrets.token_hex(6)}.tmp"
         try:  # a file of this name is always whole, whatever kills us
             shape = (self._length, *value.shape)
@@ -193,7 +195,7 @@ def _check_item(path: str, array: Any, value: Any) -> None:
 def _nothing(path: str, index: int) -> SinkError:
     return SinkError(
         f"{path} does not hold item {index}, which the restart point says was written.",
-        hint="Restore the output, or begin anew with mode='overwrite'.",
+        hint="Put the output back, or remove the checkpoint too, to begin anew.",
         path=path,
         index=index,
     )
