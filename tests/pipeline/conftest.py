@@ -22,6 +22,7 @@ Make = Callable[..., DataFlowKernel]
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     steps.log.clear()
+    steps.go.clear()
 
 
 @pytest.fixture

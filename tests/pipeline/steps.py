@@ -12,6 +12,7 @@ from parsl_ckpt.pipeline import SparkComponent
 
 HERE = "tests.pipeline.steps"
 meeting = threading.Barrier(3, timeout=60)
+go = threading.Event()
 log: list[str] = []  # what happened in this process, in order
 
 
@@ -270,15 +271,8 @@ class Nested:
 
 
 class Await:
-    """Waits until a file is there."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
+    """Waits until the test lets it go."""
 
     def run(self) -> None:
-        never = threading.Event()
-        for _ in range(6000):
-            if os.path.exists(self.path):
-                return
-            never.wait(0.01)
-        raise TimeoutError(self.path)
+        if not go.wait(60):
+            raise TimeoutError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from parsl_ckpt.pipeline import (
     SimplePipelineRunner,
 )
 from parsl_ckpt.pipeline.conducting import Conductor
+from tests.pipeline import steps
 from tests.pipeline.conftest import (
     Make,
     Notes,
@@ -457,10 +457,10 @@ def test_an_interrupted_run_waits_for_what_runs_and_takes_it_along(kernel: Make)
     class Stop:
         def after_component(self, config: Any, *about: Any) -> None:
             if config.name == "a":
-                Path("go").touch()  # now the other one may end
+                steps.go.set()  # now the other one may end
                 raise KeyboardInterrupt
 
-    config = pipeline(number("a", 1), component("b", "Await", config={"path": "go"}))
+    config = pipeline(number("a", 1), component("b", "Await"))
     with pytest.raises(KeyboardInterrupt):
         SimplePipelineRunner(config, CompositeHooks(notes, Stop()), dfk=dfk).run()
     ((_, _, result),) = notes.of("after_pipeline")
