@@ -20,7 +20,7 @@ import os
 import secrets
 import time
 
-from parsl_ckpt.errors import StoreBusyError
+from parsl_ckpt.errors import StoreBusyError, StoreError
 
 from . import heartbeat, rewrite
 from .backend import Backend
@@ -105,8 +105,15 @@ def make_room(directory: str) -> int:
 
     Raises:
         StoreBusyError: someone writes there, or looks after it.
+        StoreError: it is a URL.
         OSError: it could not be written; nothing is lost.
     """
+    if is_url(directory):
+        raise StoreError(
+            f"Room cannot be made in {directory}, which is not on this machine.",
+            hint="Keep fewer rows, or remove it when the work is done.",
+            path=directory,
+        )
     backend = LocalBackend()
     if not os.path.isdir(directory):
         return 0

@@ -10,6 +10,7 @@ import datetime as dt
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.plain import encode_named
 from parsl_ckpt.checkpoint.unplain import decode_named
+from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import (
     CheckpointError,
     CheckpointSerializationError,
@@ -117,7 +119,7 @@ class Checkpoint:
         _check_level(level)
         rank, world_size = _ranks(rank, world_size)
         self.name = name
-        self.path = os.path.abspath(os.fspath(path)) if path is not None else default_path(name)
+        self.path = _place(path, name)
         self.mode = mode
         self.flush_interval = flush_interval
         self.history_size = history_size
@@ -132,7 +134,7 @@ class Checkpoint:
         self._history = History(self.path, name)
         self._lock = threading.RLock()
         self._waiting: dict[StateId, CheckpointState[Any]] = {}  # bound before a session was open
-        self._warned: set[StateId] = set()
+        self._former: dict[StateId, weakref.ref[CheckpointState[Any]]] = {}  # those that had waited
         self._entered: list[CheckpointSession] = []
         current.latest.set(self)
 
@@ -277,6 +279,7 @@ class Checkpoint:
         with self._lock:
             self._collide(self._waiting.get(proxy._p_id), proxy)
             self._waiting[proxy._p_id] = proxy
+            self._former.pop(proxy._p_id, None)
             session = proxy._p_session
             if session is None or not session.is_open:
                 object.__setattr__(proxy, "_p_checkpoint", self)
@@ -286,10 +289,17 @@ class Checkpoint:
         """Bind what waits to a session that has just been opened."""
         with self._lock:
             waiting = dict(self._waiting)
+            former = {name: mark() for name, mark in self._former.items()}
+        for name, known in former.items():
+            if known is not None and name not in waiting:
+                session.bind(known)
+                session._soft.add(name)
         for name, proxy in waiting.items():
             session.bind(proxy)
-            if proxy._p_loaded and name not in self._warned:
-                self._warned.add(name)
+            with self._lock:  # from now on it is kept only for as long as somebody else keeps it
+                self._waiting.pop(name, None)
+                self._former[name] = weakref.ref(proxy)
+            if proxy._p_loaded:
                 warn(
                     f"The state {name} was bound before an existing checkpoint session was open: "
                     "what was derived from it until now is not what was saved. Make what binds it "
@@ -469,6 +479,13 @@ class Checkpoint:
 
 
 # --- arguments ------------------------------------------------------------------------------------
+
+
+def _place(path: str | os.PathLike[str] | None, name: str) -> str:
+    if path is None:
+        return default_path(name)
+    given = os.fspath(path)
+    return given if is_url(given) else os.path.abspath(given)
 
 
 def _check_text(field: str, value: object) -> None:

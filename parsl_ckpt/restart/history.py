@@ -30,6 +30,7 @@ from parsl_ckpt.checkpoint.format import Session, Tombstone
 from parsl_ckpt.checkpoint.rows import Row
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.checkpoint.writers import Mark, make_room
+from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel.problems import CheckpointWarning
 
 DROPPED = PRUNED  # nothing depends on a row: its tombstone may go when it is gone
@@ -232,7 +233,14 @@ class History:
     def _announce(self) -> None:
         """Before anything is written: say so, so that nobody makes room meanwhile."""
         if self._mark is None:
-            self._mark = Mark(self.path)
+            try:
+                self._mark = Mark(self.path)
+            except OSError as error:
+                raise StoreWriteError(
+                    f"Rows cannot be written to {self.path}: {error}.",
+                    hint="Give a directory that can be written to.",
+                    path=self.path,
+                ) from error
 
     def prune(self) -> int:
         """Make free the room of what was dropped; the number of bytes.

@@ -70,6 +70,9 @@ class CheckpointSession:
         self._saved: Saved | None = None
         self._metadata: dict[str, Encoded] = {}
         self._bound: dict[StateId, CheckpointState[Any]] = {}
+        self._soft: set[StateId] = (
+            set()
+        )  # bound because they once were; others may take their place
         self._resumed = row is not None
         self._restored = not self._resumed  # or it need not be
         self._pending = False
@@ -128,7 +131,11 @@ class CheckpointSession:
         """What was written so far, the newest of each key, decoded when it is asked for."""
         with self._lock:
             known = dict(self._metadata)
-        before: Mapping[str, Any] = {} if self._saved is None else self._saved.metadata
+        before: Mapping[str, Any] = {}
+        if self._saved is not None:
+            before = self._saved.metadata
+        elif self._entry is not None:  # not entered yet
+            before = self._entry.metadata
         names = tuple(dict.fromkeys((*before, *known)))
 
         def load(name: str) -> Any:
@@ -207,9 +214,11 @@ class CheckpointSession:
         proxy = proxy_of(state, state_key)
         with self._lock:
             self._require_open("A state can be bound")
-            self.checkpoint._collide(self._bound.get(proxy._p_id), proxy)
-            if proxy._p_id in self._bound:
+            if proxy._p_id not in self._soft:
+                self.checkpoint._collide(self._bound.get(proxy._p_id), proxy)
+            if self._bound.get(proxy._p_id) is proxy:
                 return proxy
+            self._soft.discard(proxy._p_id)
             loaded = False
             if self._saved is not None:
                 loaded = restore(self._saved, proxy, set(self._bound), self.device)
@@ -472,7 +481,7 @@ class CheckpointSession:
             self._pace.close()
             with self._lock:
                 self._pending = False
-                self._bound = {}
+                self._bound, self._soft = {}, set()
                 self._metadata = {}
                 saved = self._saved
                 self._count = 0 if saved is None else saved.session.count

@@ -176,6 +176,7 @@ def test_rows_are_chosen_from_either_end(tmp_path):
             checkpoint.select(at)
     with pytest.raises(IndexError, match="no rows"):
         Checkpoint("none", tmp_path).select(0)
+    assert checkpoint.select(-2).metadata == {"step": 3} == dict(checkpoint.catalog[3].metadata)
     assert checkpoint.select(-1).exists and not Checkpoint("none", tmp_path).select().exists
 
 
@@ -410,6 +411,17 @@ def test_one_checkpoint_is_opened_again_and_again(tmp_path):
             raise Stop
         assert ckpt.write_count == 2
     assert repr(ckpt).startswith("<CheckpointSession of 'run', not open")
+
+
+def test_what_cannot_be_written_to_can_be_looked_at(tmp_path):
+    work(tmp_path, 3)
+    (tmp_path / "file").write_text("")
+    below = Checkpoint("run", tmp_path / "file" / "below")
+    with pytest.warns(CheckpointWarning, match="below cannot be read"), below as ckpt:
+        ckpt.bind(Sum())
+        with pytest.raises(StoreWriteError, match="below"):
+            ckpt.write()
+    assert len(rows(tmp_path)) == 1
 
 
 def test_nothing_is_written_by_who_only_looks(tmp_path):

@@ -230,6 +230,23 @@ def test_what_is_bound_early_waits_for_the_session(tmp_path):
         assert state.u == 6 and state.checkpoint_state_loaded
 
 
+def test_components_that_are_made_one_after_the_other_are_not_in_each_others_way(tmp_path):
+    checkpoint = Checkpoint("run", tmp_path, "append")
+    for member in range(3):
+        state = bind_checkpoint_state(State(member))  # while the one before is still there
+        with checkpoint.select(member=member) as ckpt:
+            assert list(ckpt.bound_states.values()) == [state]
+            ckpt.write()
+    with checkpoint.select(member=1) as ckpt:
+        assert state.u == 1  # the last one is bound again,
+        other = bind_checkpoint_state(State())
+        assert other.u == 1 and list(ckpt.bound_states.values()) == [other]  # or another one
+    mark = weakref.ref(state.checkpoint_dataclass)
+    del state, other, ckpt
+    gc.collect()
+    assert mark() is None
+
+
 def test_the_checkpoint_that_was_made_last_is_waited_for(tmp_path):
     first = Checkpoint("one", tmp_path)
     second = Checkpoint("two", tmp_path)
