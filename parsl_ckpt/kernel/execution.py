@@ -76,7 +76,7 @@ class Execution:
             task.state = states.LAUNCHED  # nobody else has seen the task yet
 
     def _begin_anew(self, task: Task) -> None:
-        """Have the first try of a call that must not use what is recorded begin at its beginning."""
+        """Have the first try of a call that uses nothing recorded begin at its beginning."""
         if self.midway is not None and task.key is not None and task.tries == 1:
             self.midway.drop(task.key)
 
