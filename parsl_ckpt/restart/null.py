@@ -28,6 +28,8 @@ class NullCheckpoint:
     history_size: int | None = None
     write_count = level = rank = attempt = 0
     world_size = 1
+    on_exception = "discard"
+    strict = stop_on_signal = False
     device: Any = "cpu"
     name = path = mode = ""
     catalog: tuple[CheckpointEntry, ...] = ()

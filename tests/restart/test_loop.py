@@ -203,3 +203,10 @@ def test_a_pace_that_is_told_of_dear_commits_asks_for_few():
     pace.committed(1.0)
     assert not any(pace.due(count) for count in range(1, 4096))
     pace.close()
+
+
+def test_a_checkpoint_that_is_none_has_all_that_one_has(tmp_path):
+    with checkpoint(tmp_path) as session:
+        for real in (session, session.checkpoint):
+            names = [name for name in dir(real) if not name.startswith("_")]
+            assert [name for name in names if not hasattr(NullCheckpoint(), name)] == []
