@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,11 @@ from tests.with_parsl import python_with_parsl  # noqa: E402
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job; the tests of Ctrl-C need it, here and in child processes.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# No test asserts how long an example takes: on a loaded machine one of them may take its time.
+settings.register_profile("unhurried", settings.default, deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> str:

@@ -7,6 +7,7 @@ are looked up by lineage, and get the part as it was recorded.
 from __future__ import annotations
 
 import operator
+import weakref
 from concurrent.futures import Future
 from concurrent.futures._base import PENDING
 from typing import Any
@@ -17,7 +18,12 @@ from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import Call, Look
+from parsl_ckpt.kernel.memo import unkept_id
 from parsl_ckpt.kernel.task import Spec
+
+WHOLE = (
+    "_whole"  # in the dictionary of the future of a part of a value that is not recorded: of what
+)
 
 _SPECS = {
     "item": Spec(name="item of a future", fn=operator.getitem, kind="lift"),
@@ -48,10 +54,18 @@ def item_known(item: Any) -> bool:
 
 def mark_part(spec: Spec, parent: Any, item: Any, future: AppFuture) -> None:
     """Tell the future of a part which record it is a part of; an item may be a future itself."""
-    if isinstance(parent, AppFuture) and parent._record and item_known(item):
+    if not isinstance(parent, AppFuture) or not item_known(item):
+        return
+    unkept = unkept_id(parent)
+    if parent._record:
         future._value_key = parent._value_key
         future._record = parent._record
         future._path = (*parent._path, (spec.fn, item))
+    elif unkept is not None:
+        future._unkept = unkept
+        future.__dict__[WHOLE] = parent.__dict__.get(WHOLE) or weakref.ref(parent)
+    elif unkept_id(future) is not None:  # it was promised, and is none
+        future._unkept = None
 
 
 class LiftedHit(Call, gc=False, eq=False):

@@ -161,14 +161,17 @@ def parents_of(inputs: Sequence[Future[Any]]) -> tuple[tuple[bytes, bytes], ...]
     return tuple(parents)
 
 
-def all_restored(inputs: Sequence[Future[Any]]) -> bool:
+def all_restored(inputs: Sequence[Future[Any]], unkept: bool = True) -> bool:
     """Whether no input had to run, so that outcomes filed by lineage hold.
 
-    One whose value is never recorded counts as well, if it came to a value from the same inputs.
+    Args:
+        inputs: the futures.
+        unkept: whether one whose value is never recorded counts as well, if it came to a value
+            from the same inputs before.
     """
     return all(
         isinstance(future, AppFuture)
-        and ((future._restored and future._record) or unkept_id(future))
+        and ((future._restored and future._record) or (unkept and unkept_id(future)))
         for future in inputs
     )
 

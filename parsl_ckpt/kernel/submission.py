@@ -30,7 +30,7 @@ from parsl_ckpt.kernel.events import Event
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.hits import Hit, mark
 from parsl_ckpt.kernel.lifting import LiftedHit, lifted_key, mark_part
-from parsl_ckpt.kernel.memo import all_restored, lineage_of
+from parsl_ckpt.kernel.memo import all_restored, lineage_of, unkept_id
 from parsl_ckpt.kernel.outputs import FileObject, remember, validity
 from parsl_ckpt.kernel.request import NOTHING, Request
 from parsl_ckpt.kernel.streams import AUTO_LOGNAME, STREAMS
@@ -246,7 +246,9 @@ class Submission:
         """A part of another future's value: lazy if that is, else computed when that is known."""
         parent, item = arguments.args
         future._key = lifted_key(spec, parent, item)
-        if len(arguments.futures) == 1 and all_restored(arguments.futures):
+        if unkept_id(parent) is not None:
+            mark_part(spec, parent, item, future)
+        if len(arguments.futures) == 1 and all_restored(arguments.futures, unkept=False):
             mark_part(spec, parent, item, future)
             future._spec = spec
             future._conclude_lazily(LiftedHit(self._kernel, spec, arguments))

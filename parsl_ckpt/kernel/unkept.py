@@ -28,6 +28,7 @@ from parsl_ckpt.checkpoint.store import Entry, Stored
 from parsl_ckpt.identity.values import leaf
 from parsl_ckpt.kernel.arguments import ATOMS
 from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.lifting import WHOLE
 from parsl_ckpt.kernel.memo import parents_of, unkept_id
 from parsl_ckpt.kernel.task import Task
 
@@ -175,14 +176,17 @@ class Passing:
 
     def borrow(self, task: Task) -> None:
         """Note which inputs of a task are objects that are not recorded, and were not changed."""
-        borrowed = tuple(
-            (one._spec.name, one._result, one._leaf)
-            for one in task.inputs
-            if isinstance(one, AppFuture) and one._leaf
-            and one._lazy is None and not one._record and unkept_id(one) is not None
-        )  # fmt: skip
+        borrowed = []
+        for one in task.inputs:
+            if not isinstance(one, AppFuture) or one._record or unkept_id(one) is None:
+                continue
+            whole = one.__dict__[WHOLE]() if WHOLE in one.__dict__ else one
+            if whole is None:  # nobody can tell any more whether the part is what it was
+                one._unkept = None
+            elif whole._leaf and whole._lazy is None:
+                borrowed.append((whole._spec.name, whole._result, whole._leaf))
         if borrowed:
-            task.borrowed = borrowed
+            task.borrowed = tuple(borrowed)
             self.look_again(task)
 
     def look_again(self, task: Task) -> None:

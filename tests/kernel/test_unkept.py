@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -149,6 +150,57 @@ def test_what_was_recorded_before_the_option_was_given_is_still_used():
     rig.call(replace(BULKY, persist=True), [1])
     rig.run()
     assert rig.call(BULKY, [1]).done()
+    assert rig.end() == []
+
+
+def table(n):
+    RAN.append("table")
+    return {"rows": [n] * 4, "more": {"rows": [n]}}
+
+
+def test_what_was_computed_from_a_part_of_it_is_restored_by_lineage():
+    def calls(rig):
+        whole = rig.call(named(table, persist=False), 2)
+        return rig.call(TOTAL, whole["rows"]), rig.call(COUNT, whole["more"]["rows"])
+
+    rig = Rig()
+    first = calls(rig)
+    rig.run()
+    assert [outcome(future) for future in first] == [8, 1]
+    later = rig.again("2")
+    second = calls(later)
+    assert [future.done() for future in second] == [True, True]
+    later.run()
+    assert [outcome(future) for future in second] == [8, 1]
+    assert later.end() == []
+
+
+def test_a_part_of_what_was_changed_is_not_what_a_consumer_is_filed_under():
+    rig = Rig()
+    whole = rig.call(named(table, persist=False), 2)
+    rig.run()
+    part = whole["rows"]
+    rig.settle()
+    outcome(part).append(5)
+    with pytest.warns(CheckpointWarning, match="was changed"):
+        rig.call(TOTAL, part)
+        rig.run()
+    assert ("total", Result) not in kinds(rig.store)
+    assert rig.end() == []
+
+
+def test_a_part_whose_whole_is_gone_is_filed_by_its_value_alone():
+    rig = Rig()
+    whole = rig.call(named(table, persist=False), 2)
+    rig.run()
+    part = whole["rows"]
+    rig.run()
+    del whole
+    gc.collect()
+    rig.call(TOTAL, part)
+    rig.run()
+    totals = [record for _, _, record in rig.store.records() if type(record) is Result]
+    assert [(record.app, record.lineage) for record in totals] == [("total", None)]
     assert rig.end() == []
 
 
