@@ -340,6 +340,25 @@ def test_in_a_task_without_an_address_it_is_nothing_and_that_is_said(tmp_path):
         assert pc.python_app(app, data_flow_kernel=dfk)().result() is False
 
 
+def test_in_a_run_that_records_nothing_it_is_nothing_and_that_is_said(tmp_path, monkeypatch):
+    def app():
+        with task_checkpoint() as ckpt:
+            return bool(ckpt)
+
+    monkeypatch.setenv("PARSL_CKPT", "read-only")
+    with run_of(tmp_path, "threads") as dfk, pytest.warns(UserWarning, match="records nothing"):
+        assert pc.python_app(app, cache=True, data_flow_kernel=dfk)().result() is False
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [("flush_interval", 0), ("level", 3), ("history_size", 0), ("on_exception", "retry")],
+)
+def test_a_wrong_option_is_refused_by_name(as_task, option, wrong):
+    with pytest.raises(ValueError, match=option):
+        task_checkpoint(**{option: wrong})
+
+
 def test_states_of_the_next_task_do_not_wait_for_the_checkpoint_of_the_one_before(tmp_path):
     def kept():
         with task_checkpoint() as ckpt:
