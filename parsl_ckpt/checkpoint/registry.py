@@ -2,7 +2,7 @@
 
 Rule of this file: a type is matched exactly, never by its bases; a value comes back equal to what
 went in, or is refused.  Names are recorded, so they must not change.  What libraries bring along is
-in ``tensors.py`` and ``generators.py``, which are imported when such a value, or its name, is met.
+in ``tensors.py`` and ``generators.py`` (and ``collected.py``), imported when such a value is met.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ class Codec(NamedTuple):
 registered: dict[type, Codec] = {}
 _known: dict[type, Codec] = {}
 _named: dict[str, Codec] = {}
-_LAZY = {"numpy": "generators", "random": "generators", "torch": "tensors", "jax": "tensors",
-         "jaxlib": "tensors"}  # fmt: skip
+_LAZY = {
+    "collections": "collected", "numpy": "generators", "random": "generators", "torch": "tensors",
+    "jax": "tensors", "jaxlib": "tensors",
+}  # fmt: skip
 
 
 def register_codec(

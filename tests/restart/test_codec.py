@@ -226,6 +226,17 @@ def test_older_generators_go_on_as_well():
     assert len(states[2]) == 5 and len(states[3][1]) == 625
 
 
+def test_containers_of_collections():
+    ordered = collections.OrderedDict([("b", [1]), ("a", 2)])
+    ordered._metadata = {"version": 1}
+    counter, queue = collections.Counter(a=2, b=-1), collections.deque([1, [2]], maxlen=3)
+    back = through([ordered, counter, queue, ordered])
+    assert back[:3] == [ordered, counter, queue] and back[3] is back[0]
+    assert [type(one) for one in back[:3]] == [type(one) for one in (ordered, counter, queue)]
+    assert list(back[0]) == ["b", "a"] and back[0]._metadata == {"version": 1}
+    assert back[2].maxlen == 3
+
+
 class Unknown:
     pass
 
@@ -234,7 +245,7 @@ class Unknown:
     "value",
     [
         Unknown(), object(), lambda: 0, iter([]), np.array([None]), np.ma.array([1]), type,
-        collections.OrderedDict(a=1), collections.Counter("a"), open, Exception("x"),
+        collections.defaultdict(list), collections.ChainMap(), open, Exception("x"),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
