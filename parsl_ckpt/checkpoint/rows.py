@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 Place = tuple[str, int]
+#: Why a row is removed, as when pruning: nothing depends on it, so its tombstone goes with it.
+DROPPED = "pruned"
 
 
 class Row(NamedTuple):

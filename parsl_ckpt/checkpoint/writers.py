@@ -22,14 +22,12 @@ import time
 
 from parsl_ckpt.errors import StoreBusyError, StoreError
 
-from . import heartbeat, rewrite
+from . import heartbeat
 from .backend import Backend
-from .compact import compact
 from .exclusive import NAME as MAINTENANCE
 from .exclusive import alone
 from .inventory import WRITER, Place, listing, size, writer_of
 from .local import LocalBackend
-from .maintain import signer_of
 from .where import is_url
 
 PATIENCE = 600.0  # seconds for which a writer waits for someone who makes room
@@ -114,6 +112,11 @@ def make_room(directory: str) -> int:
             hint="Keep fewer rows, or remove it when the work is done.",
             path=directory,
         )
+    # What only few programs come to is not imported by all.
+    from . import rewrite
+    from .compact import compact
+    from .maintain import signer_of
+
     backend = LocalBackend()
     if not os.path.isdir(directory):
         return 0

@@ -25,15 +25,13 @@ from typing import Any
 
 from parsl_ckpt.checkpoint import rows as rowing
 from parsl_ckpt.checkpoint.catalog import Problem
-from parsl_ckpt.checkpoint.compact import PRUNED
 from parsl_ckpt.checkpoint.format import Session, Tombstone
-from parsl_ckpt.checkpoint.rows import Row
+from parsl_ckpt.checkpoint.rows import DROPPED, Row
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.checkpoint.writers import Mark, make_room
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel.problems import CheckpointWarning
 
-DROPPED = PRUNED  # nothing depends on a row: its tombstone may go when it is gone
 BURIED = 64  # rows that were dropped of which something is kept in mind
 _TOLD = ("damage", "record", "signature", "untrusted", "directory")
 
@@ -283,4 +281,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["DROPPED", "History", "Row", "warn"]
+__all__ = ["History", "Row", "warn"]

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from parsl_ckpt.checkpoint import maintain
+from parsl_ckpt.checkpoint.compact import PRUNED
+from parsl_ckpt.checkpoint.rows import DROPPED
 from parsl_ckpt.errors import CheckpointError, StoreBusyError
 from parsl_ckpt.kernel.problems import CheckpointWarning
 from parsl_ckpt.restart import Checkpoint
@@ -124,6 +126,14 @@ def test_room_comes_back_when_it_is_asked_for(tmp_path):
     assert not [name for name in files_of(tmp_path) if name.startswith(".")]
     assert write(tmp_path, 14, mode="append") == 12 and check(tmp_path) == 14
     assert Checkpoint("nothing", tmp_path / "nowhere").prune() == 0
+
+
+def test_tombstones_of_rows_go_with_the_rows(tmp_path):
+    assert DROPPED == PRUNED
+    write(tmp_path, 40, mode="append", history_size=2, size=10)
+    Checkpoint("run", tmp_path).prune()
+    [info] = maintain.runs(tmp_path)
+    assert info.records == {"session": 2}
 
 
 def test_room_can_be_made_in_the_middle_of_a_loop(tmp_path):
