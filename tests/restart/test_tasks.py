@@ -15,6 +15,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,13 @@ import parsl_ckpt as pc
 from parsl_ckpt.errors import AppDefinitionError, CheckpointedStop
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import worker
-from parsl_ckpt.restart import Checkpoint, NullCheckpoint, bind_checkpoint_state, task_checkpoint
+from parsl_ckpt.restart import (
+    Checkpoint,
+    NullCheckpoint,
+    bind_checkpoint_state,
+    task_checkpoint,
+    tasks,
+)
 
 STEPS = 12
 
@@ -319,6 +326,30 @@ def test_several_sessions_of_one_task_have_names(as_task):
         with task_checkpoint(name) as ckpt:
             bind_checkpoint_state(Walk())
             assert ckpt.write_count == count
+
+
+@dataclass
+class Field:
+    u: Any = None
+    step: int = 0
+
+
+def test_what_dropped_rows_take_is_freed_while_the_task_runs(as_task, tmp_path, monkeypatch):
+    np = pytest.importorskip("numpy")
+    monkeypatch.setattr(tasks, "ROOM_BYTES", 1 << 20)
+    taken = []
+    with task_checkpoint() as ckpt:
+        state = bind_checkpoint_state(Field(np.zeros(1 << 15)))
+        for step in range(60):  # of a quarter of a megabyte each
+            state.u, state.step = state.u + 1, step
+            ckpt.write()
+            files = [path for path in (tmp_path / "sessions").rglob("*") if path.is_file()]
+            taken.append(sum(path.stat().st_size for path in files))
+    assert max(taken) < 5 << 20
+    with task_checkpoint() as ckpt:
+        state = bind_checkpoint_state(Field())
+        assert (ckpt.write_count, state.step) == (60, 59)
+        assert (state.u == 60).all()
 
 
 def test_outside_any_task_it_is_nothing():
