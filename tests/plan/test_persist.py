@@ -389,6 +389,30 @@ def test_a_run_that_is_killed_half_way_is_gone_on_with_from_the_set(root):
     assert third.stdout.split()[:2] == ["4", "0"]  # nothing runs any more
 
 
+def test_names_are_signed_and_believed_only_with_the_key(run, root, tmp_path):
+    keyed = {"signing_key": b"k" * 32}
+    done(run(**keyed), PersistSpec(root, persist_id="s"))
+    done(run(**keyed), PersistSpec(root, retrieve_id="s"))
+    assert ran() == []
+    plan, _ = recorded(run(signing_key=b"other" * 8), PersistSpec(root, retrieve_id="s"))
+    assert plan.look().restored == ()
+
+
+def test_sets_of_runs_elsewhere_are_found_by_their_url(run, root, tmp_path):
+    pytest.importorskip("fsspec")
+    url = (tmp_path / "bucket").as_uri()
+    spec = PersistSpec(url, retrieve_id="s", persist_id="s")
+    for restored in ((), ("fit-2",)):
+        with pc.load(pc.Config(run_dir=url, checkpoint_mode="task_exit")) as dfk:
+            assert done(dfk, spec).trim.restored == restored
+
+
+def test_what_is_not_kept_is_neither_in_worker_processes(run, root):
+    chain(run(executors=[pc.ProcessPoolExecutor(max_workers=1)]), None).run().results(DEADLINE)
+    plan = chain(run(), None)
+    assert plan.look().run == ("tell-3",) and plan.look().restored == ("fit-2",)
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 
