@@ -52,9 +52,8 @@ class TaskCheckpoint(Checkpoint):
         self._turn = Turn(directory)
         self._ignored = False
         self._outside = current.latest.get()
-        self._filled = self._live = (
-            0  # bytes written since room was made, and named by the last row
-        )
+        self._filled = 0  # bytes written since room was made
+        self._live = 0  # and those that the last row names
         self._named: frozenset[bytes] = frozenset()
         super().__init__(name, f"{directory}/rows", "append", rank=0, world_size=1, **options)
 
