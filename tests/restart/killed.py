@@ -43,6 +43,7 @@ def result(state):
 
 
 def loop(path, options, told):
+    room = options.pop("room", 0)
     with Checkpoint("loop", path, **options) as ckpt:
         state = bind_checkpoint_state(State())
         os.write(told, f"begin {ckpt.write_count}\n".encode())
@@ -51,6 +52,8 @@ def loop(path, options, told):
             os.write(told, f"step {step}\n".encode())
             if ckpt.write(step=step) is not None:
                 os.write(told, f"commit {ckpt.write_count}\n".encode())
+            if room and step % room == room - 1:
+                ckpt.checkpoint.prune()
     os.write(told, b"through\n")
     return result(state)
 

@@ -64,18 +64,19 @@ def check(found, expected):
 
 
 @given(
-    st.lists(st.floats(0, 1.2), min_size=1, max_size=2),
+    st.lists(st.floats(0, 2), min_size=1, max_size=2),
     st.integers(1, STEPS + 1),
     st.sampled_from(["append", "overwrite"]),
     st.sampled_from([None, 1, 3]),
+    st.sampled_from([0, 0, 3]),
 )
 @settings(max_examples=12, deadline=None)
 def test_killed_at_any_line_it_goes_on_to_the_same_bits(
-    lives, straight, places, interval, mode, keep
+    lives, straight, places, interval, mode, keep, room
 ):
     expected, lines = straight
     kills = [max(1, int(place * lines)) for place in places]
-    found = lives(kills, flush_interval=interval, mode=mode, history_size=keep)
+    found = lives(kills, flush_interval=interval, mode=mode, history_size=keep, room=room)
     check(found, expected)
 
 
@@ -85,4 +86,5 @@ def test_killed_at_any_line_it_goes_on_to_the_same_bits(
 def test_for_every_interval_killed_all_along(lives, straight, interval, mode):
     expected, lines = straight
     for at in range(1, lines, lines // 6):
-        check(lives([at], flush_interval=interval, mode=mode, history_size=2), expected)
+        options = {"flush_interval": interval, "mode": mode, "history_size": 2}
+        check(lives([at], **options, room=3 * (at % 2)), expected)
