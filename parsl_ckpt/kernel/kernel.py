@@ -520,6 +520,7 @@ class Kernel:
         cancelled = CancelledError()
         callbacks = future._conclude(CANCELLED_AND_NOTIFIED, None, cancelled, states.CANCELLED)
         self._callbacks.append((future, callbacks))
+        self._effects += [partial(call, future) for call in self.heard.pop(future.tid, ())]
         return True
 
     def give_up(self, task: Task) -> bool:

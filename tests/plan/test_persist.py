@@ -317,6 +317,20 @@ def test_the_end_of_a_run_waits_for_the_names(run, root):
     assert set(seen(root, "s")) | set(outcomes.persisted.result().missing) == set(ALL)
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_call_that_is_cancelled_has_no_name_and_holds_nobody_up(run, root, calls):
+    manual = ManualExecutor()
+    dfk = run(executors=[manual])
+    with dfk.plan(persist=PersistSpec(root, persist_id="s")) as plan:
+        futures = [read("a") for _ in range(calls)]
+    outcomes = plan.run()
+    assert futures[0].cancel()
+    for future in futures[1:]:
+        assert future.cancel()
+    told = outcomes.persisted.result(DEADLINE)
+    assert told.missing == {"read-0": "the call failed"} and not told.named
+
+
 def test_waiting_for_names_ends_in_time(run, root):
     manual = ManualExecutor()
     plan, _ = recorded(run(executors=[manual]), PersistSpec(root, persist_id="s"))
