@@ -237,6 +237,12 @@ class Checkpoint:
         """
         return Carried(self, self.active)
 
+    def __iter__(self) -> Iterator[CheckpointEntry]:
+        return iter(self.catalog)
+
+    def __bool__(self) -> bool:
+        return True
+
     def prune(self) -> int:
         """Make free the room of rows that were dropped; the number of bytes.
 
@@ -484,7 +490,12 @@ class Checkpoint:
 def _place(path: str | os.PathLike[str] | None, name: str) -> str:
     if path is None:
         return default_path(name)
-    given = os.fspath(path)
+    try:
+        given = os.fspath(path)
+    except TypeError:
+        given = b""  # type: ignore[assignment]
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise ValueError(f"path is {path!r}, which is no path.")
     return given if is_url(given) else os.path.abspath(given)
 
 

@@ -41,8 +41,27 @@ class _Latest:
 
 
 latest = _Latest()
-# What was current where a carried session was entered, and so on outwards.
+# What was current where the session that is now was entered, and so on outwards.
 _before: ContextVar[tuple[Any, Any, Any] | None] = ContextVar("parsl_ckpt_before", default=None)
+
+
+def enter(session: CheckpointSession | None, checkpoint: Checkpoint | None) -> None:
+    """Make a session current here, until :func:`leave`."""
+    _before.set((active.get(), latest.get(), _before.get()))
+    active.set(session)
+    latest.set(checkpoint)
+
+
+def leave() -> None:
+    """What was current before is current again; nothing, where nothing was entered."""
+    before = _before.get()
+    if before is None:
+        active.set(None)
+        return
+    active.set(before[0])
+    if before[1] is not None:
+        latest.set(before[1])
+    _before.set(before[2])
 
 
 class Carried:
@@ -56,17 +75,11 @@ class Carried:
         self._session = session
 
     def __enter__(self) -> Any:
-        _before.set((active.get(), latest.get(), _before.get()))
-        active.set(self._session)
-        latest.set(self._checkpoint)
+        enter(self._session, self._checkpoint)
         return self._session
 
     def __exit__(self, *exc: object) -> None:
-        before = _before.get()
-        if before is not None:
-            active.set(before[0])
-            latest.set(before[1])
-            _before.set(before[2])
+        leave()
 
     def run(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
         """Call a function with the session open around it.

@@ -52,6 +52,9 @@ class NullCheckpoint:
     def __bool__(self) -> bool:
         return False
 
+    def __iter__(self) -> Iterator[CheckpointEntry]:
+        return iter(())
+
     def __enter__(self) -> NullCheckpoint:
         return self
 

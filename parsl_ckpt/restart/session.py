@@ -77,7 +77,6 @@ class CheckpointSession:
         self._restored = not self._resumed  # or it need not be
         self._pending = False
         self._depth = 0
-        self._before: list[tuple[Any, Any]] = []
         self._attempt = 0
         self._pace = Pace(checkpoint.flush_interval, checkpoint.stop_on_signal)
         history = checkpoint._history
@@ -403,9 +402,7 @@ class CheckpointSession:
             if not self._depth:
                 self._open()
             self._depth += 1
-            self._before.append((current.active.get(), current.latest.get()))
-        current.active.set(self)
-        current.latest.set(self.checkpoint)
+        current.enter(self, self.checkpoint)
         if self._depth == 1:
             try:
                 self.checkpoint._adopt(self)
@@ -473,10 +470,8 @@ class CheckpointSession:
     def _leave(self) -> None:
         with self._lock:
             self._depth -= 1
-            before = self._before.pop()
             over = not self._depth
-        current.active.set(before[0])
-        current.latest.set(before[1] if before[1] is not None else self.checkpoint)
+        current.leave()
         if over:
             self._pace.close()
             with self._lock:

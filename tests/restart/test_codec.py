@@ -365,6 +365,10 @@ def test_torch_values():
     assert type(back[1]) is torch.nn.Parameter and back[1].requires_grad and back[1] is back[2]
     assert back[3:] == [torch.float16, torch.device("cpu")]
     assert through(torch.ones(2).shape) == torch.Size([2])
+    data, buffers, _ = encode_named([("t", torch.ones(3))])
+    assert dict(decode_named(data, buffers, device="meta"))[
+        "t"
+    ].is_meta  # staged where it is wanted
     with pytest.raises(NotPlain, match="layout"):
         through(torch.eye(3).to_sparse())
     with pytest.raises(NotPlain, match="detach"):

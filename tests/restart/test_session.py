@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import os
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from parsl_ckpt.restart import (
     CheckpointSession,
     NullCheckpoint,
     bind_checkpoint_state,
+    current,
 )
 from parsl_ckpt.restart.location import default_path, encoded
 
@@ -73,7 +76,8 @@ def test_a_loop_goes_on_where_it_ended(tmp_path, mode):
         ("flush_interval", "often"), ("history_size", 0), ("history_size", -1),
         ("history_size", True), ("history_size", "8"), ("level", 3), ("level", -1),
         ("level", True), ("level", False), ("level", 2.0), ("level", "2"), ("rank", -1),
-        ("rank", True), ("world_size", 0), ("world_size", 1.0), ("on_exception", "keep"),
+        ("rank", True), ("path", 3), ("path", ""), ("path", "a\0"), ("world_size", 0),
+        ("world_size", 1.0), ("on_exception", "keep"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_named(tmp_path, field, value):
@@ -230,6 +234,7 @@ def test_the_catalog_is_a_table(tmp_path):
     text, html = repr(checkpoint), checkpoint._repr_html_()
     for shown in ("Checkpoint('run')", "1 day 6 hours", "1 hour 30 minutes", "member", "ago"):
         assert shown in text
+    assert [entry.labels["member"] for entry in checkpoint] == ["<b>&"]
     assert "<table>" in html and "&lt;b&gt;&amp;" in html and "<b>" not in html
 
 
@@ -365,6 +370,29 @@ def test_a_session_is_entered_any_number_of_times(tmp_path):
         assert outer.is_active
     assert not outer.is_open and checkpoint.active is None
     assert [row.write_count for row in rows(tmp_path)] == [1]
+
+
+def test_threads_enter_one_session_in_any_order(tmp_path):
+    with Checkpoint("run", tmp_path) as ckpt, ThreadPoolExecutor(2) as pool:
+        ckpt.bind(Sum())
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay():
+            with ckpt:
+                entered.set()
+                leave.wait(30)
+            return current.active.get()
+
+        def pass_by():
+            with ckpt:
+                assert ckpt.is_active
+            return current.active.get()
+
+        stays = pool.submit(stay)
+        entered.wait(30)
+        assert pool.submit(pass_by).result() is None and ckpt.is_active
+        leave.set()
+        assert stays.result() is None and ckpt.is_active
 
 
 def test_one_checkpoint_inside_another(tmp_path):
