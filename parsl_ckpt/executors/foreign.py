@@ -72,10 +72,9 @@ def run_packed(call: bytes) -> tuple[Any, ...]:
     for serial, payload in needs:
         if not unpacker.has(serial):
             unpacker.define(serial, payload)
-    began = time.time()
     before, worker.in_process_worker = worker.in_process_worker, True
     try:
-        packed, seconds = outcomes.execute(
+        packed, began, seconds = outcomes.execute(
             lambda: unpacker.call(function, data, buffers), encode, time.perf_counter
         )
     finally:

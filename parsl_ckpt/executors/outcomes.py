@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -50,25 +51,24 @@ def execute(load: Callable[[], tuple[Any, Any, Any]], encode: bool, timer: Any) 
         timer: a clock; the time between its readings is how long the function ran.
 
     Returns:
-        The packed outcome and the seconds.
+        The packed outcome, the time at which the function was begun, and the seconds.
     """
-    start = timer()
     try:
         fn, args, kwargs = load()
     except BaseException as exc:
-        return _not_loaded(exc), 0.0
-    start = timer()
+        return _not_loaded(exc), time.time(), 0.0
+    # After loading, which may import much: sessions of a task are dropped by when it ended.
+    began, start = time.time(), timer()
     try:
         value = fn(*args, **kwargs)
     except BaseException as exc:
         seconds = timer() - start
         _flush()
-        return pack_failure(exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)), (
-            seconds
-        )
+        own = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+        return pack_failure(own), began, seconds
     seconds = timer() - start
     _flush()
-    return pack_value(value, encode), seconds
+    return pack_value(value, encode), began, seconds
 
 
 def _flush() -> None:

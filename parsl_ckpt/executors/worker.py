@@ -74,7 +74,7 @@ class _Loop:
         if setup is None:
             return False
         if setup.flags:  # there is an initializer
-            packed, _ = outcomes.execute(
+            packed, _, _ = outcomes.execute(
                 lambda: self._unpacker.call(setup.function, setup.data, setup.buffers),
                 False,
                 time.perf_counter,
@@ -86,9 +86,8 @@ class _Loop:
         return True
 
     def _serve(self, call: wire.Frame) -> None:
-        began = time.time()
         load = self._load_timed if call.flags & wire.TIMED else self._load
-        packed, seconds = outcomes.execute(
+        packed, began, seconds = outcomes.execute(
             lambda: load(call),
             call.flags & wire.ENCODE != 0,
             time.perf_counter,

@@ -6,6 +6,7 @@ import concurrent.futures
 import gc
 import sys
 import threading
+import time
 import traceback
 import weakref
 
@@ -89,6 +90,33 @@ def test_when_how_long_and_where_are_measured(pool):
     assert attempt.began > 1.6e9
     assert 0 <= attempt.seconds < DEADLINE
     assert attempt.worker
+
+
+class Noted:
+    """An argument that knows when it was loaded."""
+
+    def __init__(self):
+        self.loaded = 0.0
+
+    def __reduce__(self):
+        return loaded_now, ()
+
+
+def loaded_now():
+    noted = Noted()
+    noted.loaded = time.time()
+    return noted
+
+
+def when_loaded(noted):
+    return noted.loaded
+
+
+def test_a_task_begins_when_its_function_and_its_arguments_are_loaded(pool):
+    # What has happened in a task is not later than its beginning and its seconds together.
+    attempt, loaded, error, _ = pool.run(when_loaded, Noted())
+    assert error is None
+    assert attempt.began >= loaded
 
 
 def test_exception_comes_back_with_the_frames_of_the_task(pool):
