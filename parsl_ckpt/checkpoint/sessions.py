@@ -35,6 +35,7 @@ __all__ = ["IDLE_SECONDS", "NAME", "Sessions", "Turn", "collect", "place"]
 
 NAME = "sessions"  # in the directory where runs are kept
 IDLE_SECONDS = 3600.0
+SLACK_SECONDS = 2.0  # the end of a task is told by two clocks, files by a third
 _TURNS = "turns"
 _DOOMED = ".gone-"
 _TRIES = 16
@@ -245,7 +246,7 @@ def may_go(ended: float, newest: float, now: float) -> bool:
     >>> may_go(ended=100.0, newest=105.0, now=4000.0)
     True
     """
-    return newest <= ended or now - newest > IDLE_SECONDS
+    return newest <= ended + SLACK_SECONDS or now - newest > IDLE_SECONDS
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 import parsl_ckpt as pc
 from parsl_ckpt.checkpoint.maintain import prune
-from parsl_ckpt.checkpoint.sessions import IDLE_SECONDS, Turn, collect, may_go, place
+from parsl_ckpt.checkpoint.sessions import IDLE_SECONDS, SLACK_SECONDS, Turn, collect, may_go, place
 from parsl_ckpt.executors.wrapped import wrap
 from parsl_ckpt.kernel.attempt import worker
 
@@ -137,8 +137,9 @@ def test_a_run_removes_what_one_that_was_killed_could_not(tmp_path):
 
 
 def test_an_idle_session_of_a_recorded_result_goes_whatever_the_clocks_of_hosts_say():
-    assert not may_go(ended=100.0, newest=101.0, now=102.0)
-    assert may_go(ended=100.0, newest=101.0, now=102.0 + IDLE_SECONDS)
+    late = 100.0 + 2 * SLACK_SECONDS
+    assert not may_go(ended=100.0, newest=late, now=late + 1.0)
+    assert may_go(ended=100.0, newest=late, now=late + 1.0 + IDLE_SECONDS)
 
 
 def test_what_a_kill_left_half_removed_goes_as_well(tmp_path):

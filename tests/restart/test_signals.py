@@ -143,9 +143,11 @@ def test_a_forked_child_dies_of_sigterm_as_others_do(watch):
 
 
 def run(script: str, directory: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(os.path.abspath(part) for part in sys.path if part)
     return subprocess.run(
         [sys.executable, "-c", script],
-        cwd=directory, capture_output=True, text=True, timeout=120, check=False,
+        cwd=directory, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        timeout=120, check=False,
     )  # fmt: skip
 
 
