@@ -180,7 +180,7 @@ class Submission:
             return self._hit(future, spec, arguments, stored)
         if request is not None:
             remember(valid, future)
-        if spec.persist is not True:
+        if spec.persist is not True and not refresh:
             kernel.unkept.promise(future, key)
         task = Task(future.tid, spec, arguments, future)
         task.address = address

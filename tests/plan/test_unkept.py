@@ -56,3 +56,31 @@ def test_what_is_not_kept_runs_only_if_something_that_needs_it_must(edges, unkep
             needed |= unkept.intersection(edges[node])
     assert len(outcomes.trim.run) == len(needed) == world.ran
     world.rig.end()
+
+
+class Eager(Passing):
+    """The same without plans: every call is made at once."""
+
+    def run(self, wanted, fresh=()):
+        futures = []
+        for node in range(NODES):
+            args = (node, self.version[node], *(futures[at] for at in self.edges[node]))
+            spec = UNKEPT if node in self.unkept else SPEC
+            futures.append(self.rig.kernel.submit(spec, args, {}, node in fresh))
+        self.ran = self.rig.run()
+        for node in range(NODES):
+            value = futures[node].result(30)
+            self.check(value, node)
+            self.seen[node] = futures[node], value
+
+
+@given(edges=graphs(), unkept=st.sets(NODE), steps=STEPS)
+def test_nothing_stale_is_given_to_calls_that_are_made_at_once(edges, unkept, steps):
+    world = Eager(edges, unkept)
+    world.run(range(NODES))
+    for name, *args in steps:
+        getattr(world, name)(*args)
+    world.run(range(NODES))
+    world.run(range(NODES))
+    assert world.ran == len(unkept)  # which run whenever they are called; all else is there now
+    world.rig.end()
