@@ -14,6 +14,7 @@ the end of the run makes up for that.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
@@ -88,7 +89,7 @@ class Sets:
         self._kernel = kernel
         own = kernel.store.path or ""
         root = where.absolute(where.plain(spec.root))
-        if own.rpartition("/")[0].rpartition("/")[0] != root:
+        if not _same(own.rpartition("/")[0].rpartition("/")[0], root):
             raise PersistError(
                 f"The named sets are to be those of {where.plain(spec.root)}, and this run keeps "
                 f"what it computes in {own or 'no directory'}.",
@@ -360,6 +361,13 @@ def persist(
 def _spec(future: AppFuture) -> Spec:
     lazy = future._lazy
     return lazy.spec if isinstance(lazy, Call) else future._spec
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two paths or URLs are of one directory."""
+    if one == other or where.is_url(one) or where.is_url(other):
+        return one == other
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def target_of(future: AppFuture) -> Named | None:

@@ -448,6 +448,17 @@ def test_a_specification_that_cannot_be_meant_is_refused(arguments, field, said)
     assert caught.value.field == field
 
 
+def test_a_root_may_be_written_otherwise(run, root, tmp_path, monkeypatch):
+    dfk = run()
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.chdir(tmp_path)
+    for number, same in enumerate((tmp_path / "link", "runs", "./link/", str(root) + os.sep)):
+        assert (
+            len(done(dfk, PersistSpec(same, persist_id=f"{number}")).persisted.result().named) == 3
+        )
+    assert len(seen(root, "3")) == 3
+
+
 def test_a_root_that_is_not_that_of_the_run_is_refused(run, root, tmp_path):
     with pytest.raises(PersistError, match=r"keeps what it computes in .*runs.000") as caught:
         run().plan(persist=PersistSpec(tmp_path / "elsewhere", persist_id="s"))
