@@ -146,9 +146,12 @@ def test_a_function_may_catch_the_timeout_and_return():
 
 
 def test_the_traceback_shows_where_it_was():
-    with pytest.raises(AppTimeout) as caught:
-        Limited(turn_round, 0.02, "app")()
-    assert "turn_round" in [entry.name for entry in caught.traceback]
+    for seconds in (0.02, 0.5, 10.0):  # a busy machine may not have begun it when the first is over
+        with pytest.raises(AppTimeout) as caught:
+            Limited(turn_round, seconds, "app")()
+        if "turn_round" in [entry.name for entry in caught.traceback]:
+            return
+    pytest.fail("it does not show where it was")
 
 
 def test_no_timeout_reaches_what_follows():
