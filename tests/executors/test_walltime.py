@@ -142,7 +142,7 @@ def swallow(seen):
 
 def test_a_function_may_catch_the_timeout_and_return():
     seen = []
-    assert Limited(swallow, 0.02, "app")(seen) == "cleaned up" and len(seen) == 1
+    assert Limited(swallow, 0.2, "app")(seen) == "cleaned up" and len(seen) == 1
 
 
 def test_the_traceback_shows_where_it_was():
