@@ -341,17 +341,33 @@ def test_waiting_for_names_ends_in_time(run, root):
         outcomes.results(0.0)
 
 
-def test_what_is_found_damaged_is_computed_and_named_anew(run, root):
-    done(run(), PersistSpec(root, persist_id="s"))
-    dfk = run()
-    plan, model = recorded(dfk, PersistSpec(root, retrieve_id="s", persist_id="s"))
-    for path in (root / "000" / "checkpoint").glob("*.seg"):
-        data = bytearray(path.read_bytes())
-        at = data.rindex(b"fit")
-        data[at] ^= 1
-        path.write_bytes(data)
-    plan.run().results(DEADLINE)
-    assert model.result() == 18
+@pc.python_app(cache=True)
+def large(n):
+    note("large")
+    return bytes(range(256)) * n
+
+
+@pytest.mark.filterwarnings("ignore:A recorded result of large cannot be read")
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_found_damaged_is_computed_and_named_anew(run, root, when):
+    def plan():
+        with run().plan(persist=PersistSpec(root, retrieve_id="s", persist_id="s")) as plan:
+            return plan, large(2000)
+
+    plan()[0].run().results(DEADLINE)
+    again, future = plan()
+    blobs = list((root / "000").rglob("blobs/*/*"))
+    if when == "after":
+        again.run().persisted.result(DEADLINE)
+    for blob in blobs:
+        blob.unlink()
+    if when == "before":
+        told = again.run().persisted.result(DEADLINE)
+        assert told.named == ["large-0"] and not told.missing
+    assert blobs and future.result(DEADLINE) == bytes(range(256)) * 2000
+    assert ran() == ["large"]
+    pc.dfk().cleanup()
+    assert seen(root, "s") == {"large-0": bytes(range(256)) * 2000}
 
 
 SCRIPT = """
