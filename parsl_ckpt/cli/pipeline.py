@@ -77,7 +77,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         return verb[options.verb](options)
     except OSError as error:
-        print(f"parsl-ckpt: {error}", file=sys.stderr)
+        told = str(error)
+        if error.filename == options.file:
+            told = f"{options.file} cannot be read: {error.strerror}. Give the path of a pipeline."
+        print(f"parsl-ckpt: {told}", file=sys.stderr)
         return FAILURE
 
 

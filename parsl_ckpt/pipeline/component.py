@@ -127,18 +127,50 @@ def make(kind: Any, name: str, config: Mapping[str, Any]) -> Any:
     from_config = getattr(kind, "from_config", None)
     if callable(from_config):
         return from_config(dict(config))
-    try:
-        inspect.signature(kind).bind(**config)
-    except TypeError as error:
+    if fault := misfit(kind, config):
         raise ComponentError(
-            f"Component {name!r}: {kind.__name__} cannot be made from its configuration: {error}.",
+            f"Component {name!r} cannot be made from its configuration: {fault}.",
             hint="Its keywords are the keywords of the class; or give the class a class method "
             "from_config(config).",
             component=name,
-        ) from None
-    except ValueError:  # a class that does not tell what it takes
-        pass
+        )
     return kind(**config)
+
+
+def misfit(kind: Any, config: Mapping[str, Any]) -> str | None:
+    """Why no component of a class can be made with these keywords, as a clause; None if it may be.
+
+    Of an app nothing is said, nor of a class with ``from_config``.
+
+    >>> class Fetch:
+    ...     def __init__(self, path, tries=3): ...
+    ...     def run(self): ...
+    >>> misfit(Fetch, {"path": "orders.csv"})
+    >>> misfit(Fetch, {"paht": "orders.csv"})
+    "Fetch needs 'path', and takes no 'paht'"
+    """
+    if not inspect.isclass(kind) or callable(getattr(kind, "from_config", None)):
+        return None
+    try:
+        parameters = inspect.signature(kind).parameters
+    except (TypeError, ValueError):  # a class that does not tell what it takes
+        return None
+    byname = {
+        name: one
+        for name, one in parameters.items()
+        if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+    }
+    needs = [
+        name for name, one in byname.items() if one.default is one.empty and name not in config
+    ]
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    strange = [] if takes_any else [name for name in config if name not in byname]
+    told = [
+        f"{verb} {', '.join(map(repr, names))}"
+        for verb, names in (("needs", needs), ("takes no", strange))
+        if names
+    ]
+    return f"{kind.__name__} {', and '.join(told)}" if told else None
 
 
 def lived(component: Any, inputs: Inputs | None) -> Any:

@@ -18,7 +18,8 @@ from parsl_ckpt.kernel.checked import Check, Checked, whole
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
 from parsl_ckpt.pipeline import graph
-from parsl_ckpt.pipeline.locating import fault_of
+from parsl_ckpt.pipeline.component import misfit
+from parsl_ckpt.pipeline.locating import fault_of, locate
 
 
 class ComponentType(str, Enum):
@@ -301,7 +302,9 @@ class PipelineConfig(Checked):
         found = graph_problems(self._nodes())
         if classes:
             enabled = [
-                (i, c.name, c.class_path) for i, c in enumerate(self.components) if c.enabled
+                (i, c.name, c.class_path, c.config)
+                for i, c in enumerate(self.components)
+                if c.enabled
             ]
             found += class_problems(enabled)
         return found
@@ -328,10 +331,16 @@ def graph_problems(nodes: Sequence[graph.Node]) -> list[Problem]:
     ]
 
 
-def class_problems(paths: Sequence[tuple[int, str, str]]) -> list[Problem]:
-    """What is wrong with classes, given as (index of the component, its name, class path)."""
-    return [
-        Problem(f"components[{index}].class_path", f"is {path!r}: {fault}", name)
-        for index, name, path in paths
-        if (fault := fault_of(path))
-    ]
+def class_problems(given: Sequence[tuple[int, str, str, Any]]) -> list[Problem]:
+    """What is wrong with classes, and with what they are made from.
+
+    Args:
+        given: index of the component, its name, its class path, its configuration.
+    """
+    found = []
+    for index, name, path, config in given:
+        if fault := fault_of(path):
+            found.append(Problem(f"components[{index}].class_path", f"is {path!r}: {fault}", name))
+        elif isinstance(config, Mapping) and (fault := misfit(locate(path), config)):
+            found.append(Problem(f"components[{index}].config", f"does not fit: {fault}", name))
+    return found

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parsl_ckpt.errors import ProgressError
+from parsl_ckpt.errors import ConfigurationError, ProgressError
 
 if TYPE_CHECKING:
     from parsl_ckpt.pipeline.completed import RunStart
@@ -131,9 +131,14 @@ class CompositeHooks(NoOpHooks):
 
     Attributes:
         hooks: the same.
+
+    Raises:
+        ConfigurationError: one of them is a class, or has none of the methods.
     """
 
     def __init__(self, *hooks: Any) -> None:
+        for one in hooks:
+            check_hooks(one)
         self.hooks = hooks
 
     def _tell(self, event: str, *about: Any) -> None:
@@ -160,6 +165,23 @@ EVENTS = tuple(name for name in vars(NoOpHooks) if not name.startswith("_"))
 
 for _event in EVENTS:
     setattr(CompositeHooks, _event, _passed_on(_event))
+
+
+def check_hooks(hooks: Any) -> None:
+    """Refuse what no event could be told to.
+
+    Raises:
+        ConfigurationError: it is a class, or has none of the methods.
+    """
+    methods = [name for name in EVENTS if callable(getattr(hooks, name, None))]
+    if isinstance(hooks, type) or not methods:
+        raise ConfigurationError(
+            f"Hooks are {hooks!r:.80}, which has no event to be told of.",
+            hint="Give an instance of the class."
+            if methods
+            else "Give an object with methods such as before_component.",
+            field="hooks",
+        )
 
 
 def tell(hooks: Any, event: str, *about: Any) -> None:

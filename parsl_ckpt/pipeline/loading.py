@@ -65,11 +65,16 @@ def load_config(
     config = None
     if not isinstance(document.content, Mapping):
         if not reader.problems:
-            reader.tell("the file", f"is a {type(document.content).__name__}, not a mapping")
+            kind = type(document.content).__name__
+            empty = document.content is None
+            reader.tell("the file", "is empty" if empty else f"is a {kind}, not a mapping")
     else:
         values = os.environ if environ is None else environ
-        content = interpolated(document.content, values, reader.tell)
-        config = reader.pipeline(content, classes)
+        try:
+            content = interpolated(document.content, values, reader.tell)
+            config = reader.pipeline(content, classes)
+        except RecursionError:
+            reader.tell("the file", "is nested too deeply")
     if config is None or reader.problems:
         told = [
             Problem(one.place, one.text, one.name, document.line(one.place))
@@ -210,7 +215,8 @@ class _Reader:
             nodes.append(graph.Node(name, _plain(names)))
             path = told.get("class_path")
             if isinstance(path, str) and path.strip() and as_number(told.get("enabled", True)):
-                paths.append((index, name.lstrip("\0"), _plain(path)))
+                config = _plain(told.get("config") or {})
+                paths.append((index, name.lstrip("\0"), _plain(path), config))
         self.problems += graph_problems(nodes)
         if classes:
             self.problems += class_problems(paths)

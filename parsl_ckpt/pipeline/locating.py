@@ -29,7 +29,7 @@ method run(self) or run(self, inputs).
     except Exception as error:  # whatever a module does when it is imported
         raise ComponentError(
             f"{path}: it cannot be imported: {type(error).__name__}: {error}.",
-            hint="Is its directory on the path of Python (PYTHONPATH)?"
+            hint="Put its directory on the path of Python (PYTHONPATH)."
             if isinstance(error, ModuleNotFoundError)
             else "",
             class_path=path,

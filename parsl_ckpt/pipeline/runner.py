@@ -19,7 +19,7 @@ from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
 from parsl_ckpt.pipeline.conducting import Conductor
 from parsl_ckpt.pipeline.config import PipelineConfig, Problem, refusal
 from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
-from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, each, tell
+from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, check_hooks, each, tell
 from parsl_ckpt.pipeline.kernels import kernel_for, labels_for
 from parsl_ckpt.pipeline.loading import load_config
 from parsl_ckpt.pipeline.result import PipelineResult, overall
@@ -44,10 +44,13 @@ class SimplePipelineRunner:
         sleep_func: called instead of waiting before another attempt, for tests; None waits, and
             runs other components meanwhile.
         validate_before_run: import all classes before anything runs, and refuse what can be no
-            component. The graph is checked in any case.
+            component, or cannot be made from its configuration. The graph is checked in any case.
 
     Attributes:
         config: the pipeline.
+
+    Raises:
+        ConfigurationError: what is given is no pipeline, or hooks have none of the methods.
 
     >>> runner = SimplePipelineRunner(PipelineConfig("nothing"))
     >>> runner.dry_run()
@@ -66,6 +69,14 @@ class SimplePipelineRunner:
         sleep_func: Callable[[float], object] | None = None,
         validate_before_run: bool = True,
     ) -> None:
+        if not isinstance(config, PipelineConfig):
+            raise ConfigurationError(
+                f"SimplePipelineRunner: config is {config!r:.80}, not a PipelineConfig.",
+                hint="Read a file with SimplePipelineRunner.from_file.",
+                field="config",
+            )
+        if hooks is not None:
+            check_hooks(hooks)
         self.config = config
         self._hooks = NoOpHooks() if hooks is None else hooks
         self._fail_fast = fail_fast

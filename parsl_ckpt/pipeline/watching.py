@@ -27,9 +27,10 @@ class LoggingHooks(NoOpHooks):
 
     def on_run_start(self, config: PipelineConfig, start: RunStart) -> None:
         if start.completed:
-            of = f" of run {start.completed.run_id}" if start.completed.run_id else ""
             names = ", ".join(sorted(start.completed))
-            self.logger.info("Pipeline %s goes on after%s: %s", config.name, of, names)
+            run = start.completed.run_id
+            of = f"with run {run}, in which these succeeded" if run else "after what succeeded"
+            self.logger.info("Pipeline %s goes on %s: %s", config.name, of, names)
 
     def before_pipeline(self, config: PipelineConfig) -> None:
         number = len(config.components)

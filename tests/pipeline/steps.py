@@ -22,7 +22,7 @@ class Value:
     It reaches the log, which is part of its code: by lineage it is another one after each run.
     """
 
-    def __init__(self, value: Any = None) -> None:
+    def __init__(self, value: Any = None, **more: Any) -> None:
         self.value = value
 
     def run(self) -> Any:

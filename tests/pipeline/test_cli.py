@@ -271,3 +271,9 @@ def program(*argv: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "parsl_ckpt.cli", "pipeline", *argv],
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
+
+
+def test_a_file_that_is_not_there_is_told_by_its_name(told: Tell):
+    status, out, err = told("run", "nowhere.yaml")
+    assert (status, out) == (1, "")
+    assert err.startswith("parsl-ckpt: nowhere.yaml cannot be read: No such file or directory.")

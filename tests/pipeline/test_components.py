@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from parsl_ckpt.errors import ComponentError, MissingInputError
+from parsl_ckpt.errors import ComponentError, MissingInputError, PipelineConfigError
 from parsl_ckpt.pipeline import ComponentStatus, PipelineResultStatus, SimplePipelineRunner
 from parsl_ckpt.pipeline.component import Inputs, lived, make
 from tests.pipeline import steps
@@ -47,7 +47,7 @@ def test_a_component_needs_only_run():
 
 def test_without_from_config_the_configuration_is_the_keywords_of_the_class():
     assert make(steps.Fixed, "a", {"value": 7}).value == 7
-    with pytest.raises(ComponentError, match="'a': Fixed cannot be made from its configuration"):
+    with pytest.raises(ComponentError, match="'a' cannot be made from its configuration: Fixed "):
         make(steps.Fixed, "a", {"colour": "red"})
 
 
@@ -130,7 +130,10 @@ def test_a_component_that_ends_the_program_fails_and_nothing_else(kernel: Make):
 
 def test_a_configuration_that_does_not_fit_is_the_failure_of_its_component(kernel: Make):
     config = pipeline(component("a", "Fixed", config={"colour": "red"}))
-    ((name, error),) = SimplePipelineRunner(config, dfk=kernel()).run().failed_components
+    with pytest.raises(PipelineConfigError, match="takes no 'colour'"):  # before anything runs
+        SimplePipelineRunner(config, dfk=kernel()).run()
+    unseen = SimplePipelineRunner(config, dfk=kernel(), validate_before_run=False)
+    ((name, error),) = unseen.run().failed_components
     assert name == "a" and isinstance(error, ComponentError)
 
 

@@ -425,6 +425,12 @@ def test_a_field_of_a_file_that_cannot_be_is_told_with_its_place(tmp_path, compo
     assert text in said
 
 
+def test_a_configuration_that_does_not_fit_its_class_is_told_with_its_place(tmp_path):
+    one = {"name": "a", "component_type": "sink", "class_path": f"{HERE}.Fixed"}
+    found = refused(tmp_path, {"name": "p", "components": [{**one, "config": {"vaule": 3}}]})
+    assert found == [("components[0].config", "does not fit: Fixed takes no 'vaule'")]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "text"),
     [
@@ -434,7 +440,7 @@ def test_a_field_of_a_file_that_cannot_be_is_told_with_its_place(tmp_path, compo
         ("p.json", "[]", "is a list, not a mapping"),
         ("p.json", '{"components": {}}', "not a list"),
         ("p.yaml", "a: [", "is not YAML"),
-        ("p.yaml", "", "is a NoneType, not a mapping"),
+        ("p.yaml", "", "is empty"),
         ("p.yaml", "name: p\nname: q\n", "stands twice"),
         ("p.toml", "name = ", "is not TOML"),
     ],

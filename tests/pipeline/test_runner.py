@@ -622,6 +622,22 @@ def test_what_is_wrong_is_refused_before_anything_runs():
     assert runs("a") == 0
 
 
+@pytest.mark.parametrize("config", ["pipeline.yaml", None, {"name": "p"}])
+def test_what_is_no_pipeline_is_refused(config):
+    with pytest.raises(ConfigurationError, match="not a PipelineConfig"):
+        SimplePipelineRunner(config)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "hint"), [(LoggingHooks, "an instance"), (3, "before_component"), ([], "methods")]
+)
+def test_hooks_that_nothing_could_be_told_to_are_refused(hooks, hint):
+    with pytest.raises(ConfigurationError, match=hint):
+        SimplePipelineRunner(pipeline(number("a", 1)), hooks=hooks)
+    with pytest.raises(ConfigurationError, match=hint):
+        CompositeHooks(LoggingHooks(), hooks)
+
+
 def test_dry_run_tells_the_same_and_runs_nothing():
     told = SimplePipelineRunner(WRONG).dry_run()
     assert len(told) == 3 and "no method run" in told[1]
