@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import logging
 import os
 import threading
 import weakref
@@ -24,6 +25,7 @@ from parsl_ckpt.errors import (
     CheckpointSerializationError,
     CheckpointStateCollision,
     FormatError,
+    StoreError,
     UnreadableRecordError,
 )
 
@@ -40,9 +42,12 @@ from .restoring import Saved, restored_value
 from .session import CheckpointSession
 from .state import CheckpointState, StateId, proxy_of
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 E = TypeVar("E")
 LABEL = 1024  # bytes in the name of a label
+#: Dropped rows that take so many bytes, and four times as many as the last one, are made room of.
+ROOM_BYTES = 256 << 20
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -136,6 +141,8 @@ class Checkpoint:
         self._waiting: dict[StateId, CheckpointState[Any]] = {}  # bound before a session was open
         self._former: dict[StateId, weakref.ref[CheckpointState[Any]]] = {}  # those that had waited
         self._entered: list[CheckpointSession] = []
+        self._filled = 0  # bytes written since room was made
+        self._named: frozenset[tuple[bytes, int]] = frozenset()  # the blobs of the last row
         current.latest.set(self)
 
     # --- the catalog ------------------------------------------------------------------------------
@@ -251,6 +258,7 @@ class Checkpoint:
         Raises:
             StoreBusyError: another process has a session open here, or looks after the directory.
         """
+        self._filled = 0
         return self._history.prune()
 
     def __repr__(self) -> str:
@@ -370,7 +378,26 @@ class Checkpoint:
         return encode_named(sorted(labels.items()), minimum=1 << 62)[0]
 
     def _append(self, make: Callable[[int], Session]) -> Row:
-        return self._history.append(make, self._superseded)
+        row = self._history.append(make, self._superseded)
+        blobs = frozenset(row.session.blobs)
+        self._filled += self._history.appended + sum(size for _, size in blobs - self._named)
+        self._named = blobs
+        return row
+
+    def _room(self) -> int:
+        return ROOM_BYTES
+
+    def _tidy(self) -> None:
+        """Make room, before a row is begun, where dropped rows fill the disk.
+
+        A loop that overwrites its state each minute would fill any.
+        """
+        keeps = self.mode == "overwrite" or self.history_size is not None
+        if keeps and self._filled > self._room() + 4 * sum(size for _, size in self._named):
+            try:
+                self.prune()
+            except (StoreError, OSError) as error:  # others write here: it stays as it is
+                logger.info("No room is made in %s: %s", self.path, error)
 
     def _superseded(self, new: Row) -> Sequence[Row]:
         """The rows that a new one takes the place of."""

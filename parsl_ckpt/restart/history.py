@@ -42,6 +42,9 @@ class History:
     Args:
         path: the checkpoint directory.
         name: of the session; several may be kept in one directory.
+
+    Attributes:
+        appended: bytes of the last record that was written, without its blobs.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -56,6 +59,7 @@ class History:
         self._last = 0  # the greatest time of any row
         self._told: set[tuple[str, str, int]] = set()
         self._users = 0
+        self.appended = 0
         self._mark: Mark | None = None
         _histories.add(self)
 
@@ -182,6 +186,7 @@ class History:
             entry = store.stage_record(make(at))
             session: Any = entry.record
             row = Row(rowing.light(session), entry.record_id, None)
+            self.appended = entry.size
             entries = [entry]
             gone = drop(row)
             if gone:

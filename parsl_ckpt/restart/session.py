@@ -327,6 +327,7 @@ class CheckpointSession:
     def _commit(self, only_if_changed: bool = False) -> CheckpointEntry | None:
         if not self.checkpoint._may_commit():
             return None
+        self.checkpoint._tidy()
         states: list[tuple[StateId, bytes, Encoded]] = []
         if self.checkpoint.level > 0:
             for name, state in self._bound.items():

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal
 
-from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.rows import Row
 from parsl_ckpt.checkpoint.sessions import Turn, place
-from parsl_ckpt.errors import IdentityWarning, StoreError
+from parsl_ckpt.errors import IdentityWarning
 from parsl_ckpt.kernel.attempt import worker
 
 from . import current
@@ -52,9 +50,6 @@ class TaskCheckpoint(Checkpoint):
         self._turn = Turn(directory)
         self._ignored = False
         self._outside = current.latest.get()
-        self._filled = 0  # bytes written since room was made
-        self._live = 0  # and those that the last row names
-        self._named: frozenset[bytes] = frozenset()
         super().__init__(name, f"{directory}/rows", "append", rank=0, world_size=1, **options)
 
     def __exit__(
@@ -80,33 +75,12 @@ class TaskCheckpoint(Checkpoint):
         # What an earlier attempt commits in the instant in which another begins comes before it.
         return sorted(super()._rows(), key=_turn_of)
 
-    def _append(self, make: Callable[[int], Session]) -> Row:
-        made: list[Session] = []
-
-        def making(at: int) -> Session:
-            made.append(make(at))
-            return made[-1]
-
-        row = super()._append(making)
-        blobs = dict(made[-1].blobs)
-        self._filled += _inside(made[-1])
-        self._filled += sum(size for name, size in blobs.items() if name not in self._named)
-        self._named, self._live = frozenset(blobs), sum(blobs.values())
-        return row
-
-    def _make_room(self) -> None:
-        """Free what dropped rows take: a task may commit for days, and nobody prunes for it."""
-        self._filled = 0
-        try:
-            self.prune()
-        except (StoreError, OSError) as error:  # an earlier attempt is still alive, say
-            logger.info("No room is made in %s: %s", self.path, error)
+    def _room(self) -> int:
+        # A task may commit for days, and nobody prunes for it.
+        return ROOM_BYTES
 
     def _may_commit(self) -> bool:
         if self._turn.held:
-            # Now, because nothing of the next row is on the disk yet.
-            if self.history_size is not None and self._filled > ROOM_BYTES + 4 * self._live:
-                self._make_room()
             return True
         if not self._ignored:
             self._ignored = True
@@ -115,16 +89,6 @@ class TaskCheckpoint(Checkpoint):
                 self.attempt,
             )
         return False
-
-
-def _inside(session: Session) -> int:
-    """About how many bytes a row takes beside its blobs."""
-    parts = [(one.data, one.parts) for one in session.states]
-    parts += [(data, others) for _, data, others in session.metadata]
-    return 300 + sum(
-        len(data) + sum(len(part) for part in others if isinstance(part, bytes))
-        for data, others in parts
-    )
 
 
 def _turn_of(row: Row) -> tuple[int, int, bytes]:

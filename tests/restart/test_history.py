@@ -148,6 +148,30 @@ def test_room_can_be_made_in_the_middle_of_a_loop(tmp_path):
     assert check(tmp_path) == 20
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "append", "history_size": 2}])
+def test_a_long_loop_does_not_fill_the_disk(tmp_path, monkeypatch, options):
+    monkeypatch.setattr("parsl_ckpt.restart.checkpoint.ROOM_BYTES", 200_000)
+    taken = []
+    with Checkpoint("run", tmp_path, **options) as ckpt:
+        state = ckpt.bind(State(weights=WEIGHTS))
+        for step in range(40):
+            state.step, state.field = step, field(step)
+            ckpt.write(step=step)
+            taken.append(size_of(tmp_path))
+    assert max(taken) < 1_000_000
+    assert check(tmp_path) == 40
+
+
+def test_where_others_write_no_room_is_made_and_nothing_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("parsl_ckpt.restart.checkpoint.ROOM_BYTES", 100_000)
+    process = writer(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(tmp_path, 15)
+    process.communicate("\n", timeout=60)
+    assert check(tmp_path) == 15 and size_of(tmp_path) > 14 * 48_000
+
+
 WRITER = """
 import sys
 from parsl_ckpt.restart import Checkpoint
