@@ -82,10 +82,17 @@ class Sets:
         spec: names the root.
 
     Raises:
-        PersistError: the kernel keeps its runs elsewhere.
+        PersistError: the kernel keeps its runs elsewhere, or this is no specification.
     """
 
     def __init__(self, kernel: Kernel, spec: PersistSpec) -> None:
+        if not isinstance(spec, PersistSpec):
+            raise PersistError(
+                f"persist is {spec!r:.80}, which is no PersistSpec.",
+                hint="Give PersistSpec(run_dir, retrieve_id=..., persist_id=...).",
+                field="persist",
+                tasks=(),
+            )
         self._kernel = kernel
         own = kernel.store.path or ""
         root = where.absolute(where.plain(spec.root))

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.plain import encode_named
@@ -118,7 +118,7 @@ class Checkpoint:
         _check_choice("mode", mode, ("overwrite", "append"))
         _check_choice("on_exception", on_exception, ("discard", "flush"))
         if flush_interval is not None and flush_interval != "auto":
-            _check_number("flush_interval", flush_interval, 1)
+            _check_number("flush_interval", flush_interval, 1, '"auto" or None')
         if history_size is not None:
             _check_number("history_size", history_size, 1)
         _check_level(level)
@@ -249,6 +249,14 @@ class Checkpoint:
 
     def __bool__(self) -> bool:
         return True
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            hint = ""
+            if not name.startswith("_") and hasattr(CheckpointSession, name):
+                hint = "; its session has: with Checkpoint(...) as session"
+            raise AttributeError(f"A Checkpoint has no attribute {name!r}{hint}.")
 
     def prune(self) -> int:
         """Make free the room of rows that were dropped; the number of bytes.
@@ -538,9 +546,9 @@ def _check_choice(field: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{field} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
 
 
-def _check_number(field: str, value: object, least: int) -> None:
+def _check_number(field: str, value: object, least: int, others: str = "None") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{field} is {value!r}; it is a number of {least} or more, or None.")
+        raise ValueError(f"{field} is {value!r}; it is a number of {least} or more, or {others}.")
 
 
 def _check_level(value: object) -> None:
@@ -559,7 +567,7 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{field} is {value!r}; it is a number of {least} or more.")
     if rank >= world_size:
-        raise ValueError(f"rank is {rank}, and world_size is {world_size}.")
+        raise ValueError(f"rank is {rank}, and world_size is {world_size}: ranks count from 0.")
     return rank, world_size
 
 

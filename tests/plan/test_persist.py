@@ -481,6 +481,12 @@ def test_a_root_that_is_not_that_of_the_run_is_refused(run, root, tmp_path):
     assert caught.value.field == "root"
 
 
+def test_what_is_no_specification_is_refused(run):
+    with pytest.raises(PersistError, match="'monday', which is no PersistSpec") as told:
+        run().plan(persist="monday")
+    assert told.value.field == "persist"
+
+
 @pytest.mark.parametrize("thing", ["fit-9", 3])
 def test_a_name_for_what_is_not_in_the_plan_is_refused(run, root, thing):
     spec = PersistSpec(root, persist_id="s", to_persist={"best": thing})

@@ -91,6 +91,19 @@ def test_a_rank_is_less_than_their_number(tmp_path):
         Checkpoint("run", tmp_path, rank=2, world_size=2)
 
 
+def test_what_flush_interval_can_be_is_told(tmp_path):
+    with pytest.raises(ValueError, match='a number of 1 or more, or "auto" or None'):
+        Checkpoint("run", tmp_path, flush_interval="often")
+
+
+def test_a_checkpoint_that_is_taken_for_its_session_says_where_that_is(tmp_path):
+    ckpt = Checkpoint("run", tmp_path)
+    with ckpt, pytest.raises(AttributeError, match="no attribute 'write'; its session has"):
+        ckpt.write()
+    with pytest.raises(AttributeError, match="no attribute 'wriet'"):
+        ckpt.wriet()
+
+
 def test_a_row_is_chosen_by_a_number(tmp_path):
     for wrong in ("1", 1.0, True):
         with pytest.raises(TypeError, match="no number"):
