@@ -169,7 +169,7 @@ class Plan(Telling):
             return task
         raise UnknownTaskError(
             f"The plan has no task {shown(task) if isinstance(task, str) else repr(task)[:80]}.",
-            hint="Give a future of the plan, or the name of a task: the table of all tasks has them.",
+            hint="Give a future of the plan, or the name of a task (the table of all has them).",
             tasks=(),
         )
 
