@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_REFERENCE = re.compile(r"\$(?:(\$)(?=\{)|\{([^{}]*)\})")
+_REFERENCE = re.compile(r"\$(?:(\$)(?=\{)|\{([^{}]*)(\}?))")
 _INSIDE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?::-(.*))?", re.DOTALL)
 Tell = Callable[[str, str], None]
 
@@ -33,6 +33,11 @@ def interpolated(value: Any, environ: Mapping[str, str], tell: Tell, place: str 
     {'path': '/data/in', 'n': ['4']}
     >>> interpolated("a $${b}", {}, print)
     'a ${b}'
+
+    A default is a plain text: one in braces again would be taken for something else by most.
+
+    >>> _ = interpolated("${A:-${B}}", {"B": "b"}, print, "path")
+    path has '${A:-$' without a '}' (a default has no braces, and $${ is a plain ${)
     """
     if isinstance(value, str):
         return _text(value, environ, tell, place)
@@ -50,6 +55,10 @@ def _text(value: str, environ: Mapping[str, str], tell: Tell, place: str) -> str
     def replaced(found: re.Match[str]) -> str:
         if found[1]:
             return "$"
+        if not found[3]:
+            rule = "a default has no braces, and $${ is a plain ${"
+            tell(place, f"has {found[0]!r} without a '}}' ({rule})")
+            return found[0]
         inside = _INSIDE.fullmatch(found[2])
         if inside is None:
             tell(place, f"has {found[0]}, which names no variable")

@@ -9,6 +9,7 @@ import importlib
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,21 +63,40 @@ def parsed(path: Path) -> Document:
 
 
 def _json(text: str, path: Path) -> Document:
-    document = Document()
+    twice: list[tuple[Any, str]] = []  # a mapping, and a name that stands twice in it
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in found]
-        for name in {name for name in names if names.count(name) > 1}:
-            document.problems.append((name, "stands twice in one mapping"))
-        return dict(found)
+        made = dict(found)
+        if len(made) < len(found):
+            counted = Counter(name for name, _ in found)
+            twice.extend((made, name) for name, count in counted.items() if count > 1)
+        return made
 
     try:
-        document.content = json.loads(text, object_pairs_hook=pairs)
+        content = json.loads(text, object_pairs_hook=pairs)
     except ValueError as error:
-        document.problems.append(("the file", f"is not JSON: {error}"))
+        return Document(problems=[("the file", f"is not JSON: {error}")])
     except RecursionError:
-        document.problems.append(("the file", "is nested too deeply"))
-    return document
+        return Document(problems=[("the file", "is nested too deeply")])
+    where = dict(_mappings(content)) if twice else {}
+    problems = [
+        (".".join(filter(None, (where.get(id(made)), name))), "stands twice in one mapping")
+        for made, name in twice
+    ]
+    return Document(content, problems)
+
+
+def _mappings(content: Any) -> Iterator[tuple[int, str]]:
+    """The places of all mappings, by their identity."""
+    todo = [("", content)]
+    while todo:
+        place, value = todo.pop()
+        if isinstance(value, dict):
+            yield id(value), place
+            before = f"{place}." if place else ""
+            todo += [(f"{before}{name}", inner) for name, inner in value.items()]
+        elif isinstance(value, list):
+            todo += [(f"{place}[{index}]", inner) for index, inner in enumerate(value)]
 
 
 def _toml(text: str, path: Path) -> Document:
@@ -112,32 +132,34 @@ def _yaml(text: str, path: Path) -> Document:
         return Document(problems=[("the file", "is nested too deeply")])
     lines: dict[str, int] = {}
     if root is not None:
-        for place, number in _places(root, "", document.problems, set()):
+        for place, number in _places(root, "", document, set()):
             lines.setdefault(place, number)
     document.lines = lines
     return document
 
 
 def _places(
-    node: Any, place: str, problems: list[tuple[str, str]], above: set[int]
+    node: Any, place: str, document: Document, above: set[int]
 ) -> Iterator[tuple[str, int]]:
-    """The lines of all places; mappings in which a name stands twice are told."""
-    if id(node) in above:  # an anchor within itself
+    """The lines of all places; told is where a name stands twice, or something within itself."""
+    if id(node) in above:
+        document.problems.append((place, "stands for something in which it stands itself"))
+        document.content = None  # it has no end
         return
     yield place, node.start_mark.line + 1
     above = above | {id(node)}
     if node.id == "sequence":
         for index, inner in enumerate(node.value):
-            yield from _places(inner, f"{place}[{index}]", problems, above)
+            yield from _places(inner, f"{place}[{index}]", document, above)
     elif node.id == "mapping":
         seen = set()
         for key, inner in node.value:
             where = f"{place}.{key.value}" if place else str(key.value)
             if where in seen and key.tag != "tag:yaml.org,2002:merge":
-                problems.append((where, "stands twice in one mapping"))
+                document.problems.append((where, "stands twice in one mapping"))
             seen.add(where)
             yield where, key.start_mark.line + 1
-            yield from _places(inner, where, problems, above)
+            yield from _places(inner, where, document, above)
 
 
 def _library(module: str, path: Path, library: str, extra: str) -> Any:

@@ -442,6 +442,9 @@ def test_a_configuration_that_does_not_fit_its_class_is_told_with_its_place(tmp_
         ("p.yaml", "a: [", "is not YAML"),
         ("p.yaml", "", "is empty"),
         ("p.yaml", "name: p\nname: q\n", "stands twice"),
+        ("p.yaml", "name: p\ncomponents: &all [*all]\n", "in which it stands itself"),
+        ("p.yaml", "name: p\nspark: &s {conf: *s}\n", "in which it stands itself"),
+        ("p.json", '{"name": "p", "spark": ' + '{"a":' * 3000 + "1" + "}" * 3001, "too deeply"),
         ("p.toml", "name = ", "is not TOML"),
     ],
 )
@@ -452,6 +455,17 @@ def test_a_file_of_the_wrong_form_is_told(tmp_path, name, content, text):
         pytest.skip("tomli is not installed")
     found = refused(tmp_path, content, name)
     assert any(text in said for _, said in found)
+
+
+def test_a_name_that_stands_twice_is_told_with_its_place(tmp_path):
+    text = '{"name": "p", "components": [1, {"config": {"a": [{"x": 1, "x": 2, "x": 3}]}}]}'
+    assert ("components[1].config.a[0].x", "stands twice in one mapping") in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["${ROOT", "${NOPE:-${ROOT}}", "a ${ROOT b", "${NOPE:-{}}"])
+def test_a_variable_without_its_end_is_told_and_not_taken_for_text(tmp_path, text):
+    ((place, said),) = refused(tmp_path, {"name": "p", "description": text})
+    assert place == "description" and "without a '}'" in said
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):
