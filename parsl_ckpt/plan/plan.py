@@ -281,7 +281,10 @@ class Plan(Telling):
 
     def _retrieval(self) -> Retrieval | None:
         """The named set that is restored from, as it is now; None for whatever is recorded."""
-        if self._sets is None or self._persist is None or self._persist.retrieve_id is None:
+        if self._sets is None or self._persist is None:
+            return None
+        self._sets.look()
+        if self._persist.retrieve_id is None:
             return None
         return Retrieval(self._kernel, self._sets, self._persist.retrieve_id)
 

@@ -105,25 +105,36 @@ class Sets:
                 tasks=(),
             )
         self._root = root
+        self._known: dict[str, dict[str, Named]] = {}
         self.pins = Pins(kernel.store)
 
-    def names(self, of: str) -> dict[str, Named]:
-        """What each name of a set stands for, in whatever run of the root it was given."""
+    def look(self) -> None:
+        """See the runs of the root as they are now, whatever this one was told to use."""
         kernel = self._kernel
         config = getattr(kernel.owner, "config", None)
         backend = getattr(kernel.owner, "_backend", None)
+        self._known = {}
+        kernel.store.refresh()
+        read = {*kernel.store.catalog.directories, kernel.store.path}
         sources = get_all_checkpoints(self._root, backend=backend)
-        # All runs, as they are now: this one may have been told to use no others, or not to look.
+        others = [source for source in sources if source not in read]
+        if not others:
+            self.pins = Pins(kernel.store)
+            return
+        # Never closed by us: what is found in it may be read for as long as there are futures.
         aside = Store.open(
-            None, sources=sources, named=False, trust=kernel.store.trust,
+            None, sources=others, named=False, trust=kernel.store.trust,
             signing_key=getattr(config, "signing_key", None),
             backend=backend.if_remote() if backend is not None else None,
         )  # fmt: skip
-        try:
-            self.pins = Pins(kernel.store, aside)
-            return self.pins.names(of)
-        finally:
-            self._aside = aside  # closed with its files; what was found in it can be read on
+        self.pins = Pins(kernel.store, aside)
+
+    def names(self, of: str) -> dict[str, Named]:
+        """What each name of a set stands for, in whatever run of the root it was given."""
+        found = self._known.get(of)
+        if found is None:
+            found = self._known[of] = self.pins.names(of)
+        return found
 
 
 class Retrieval:
@@ -175,7 +186,7 @@ class Persisting:
         self, kernel: Kernel, sets: Sets, of: str, names: Mapping[int, tuple[str, ...]]
     ) -> None:
         self._kernel = kernel
-        self._known = sets.names(of)
+        self._known = dict(sets.names(of))
         self._pins = sets.pins
         self._names = names
         self._lock = threading.Lock()
@@ -319,6 +330,8 @@ def chosen(
     Raises:
         PersistError: the choice fails, or names what is not in the plan.
     """
+    if spec.persist_id is None:
+        return {}
     wanted = {output.task for output in drawn.job.requested}
     specs = {name: _spec(drawn.futures[tid]) for name, tid in drawn.number.items()}
     candidates = [

@@ -30,6 +30,7 @@ for of in ("one", "two"):
         spec = PersistSpec("runinfo", retrieve_id="one", persist_id=of)
         with dfk.plan(persist=spec) as plan:
             plan.want([count(widen(read(n))) for n in range(3)])
+        plan._sets.look()
         for name, named in plan._sets.names("one").items():
             assert plan._sets.pins.result(named) is not None, name  # a promise that is not kept
         outcomes = plan.run()
