@@ -185,6 +185,17 @@ def test_what_the_set_does_not_name_is_not_restored_from_elsewhere(run, root):
     plan.run().results(DEADLINE)
 
 
+def test_names_that_another_program_gives_meanwhile_are_seen(run, root):
+    done(run(), None)
+    dfk = run()
+    stored = recorded(dfk, None)[0].standing("fit-2").stored
+    with Store.open(root / "007" / "checkpoint") as other:
+        for of in ("one", "two"):  # in a run that this one does not know of, then at its end
+            Pins(other).pin(of, {"model": stored})
+            plan, _ = recorded(dfk, PersistSpec(root, retrieve_id=of))
+            assert len(plan.look().restored) == 1 and plan.look().run == ()
+
+
 def test_a_set_that_nobody_has_made_restores_nothing(run, root):
     done(run(), None)
     plan, _ = recorded(run(), PersistSpec(root, retrieve_id="nowhere"))
