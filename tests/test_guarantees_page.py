@@ -22,6 +22,12 @@ def test_there_are_eight_promises_each_with_its_tests_and_its_limits() -> None:
         assert "*Shown by*" in body and "*Not promised" in body, number
 
 
+@pytest.mark.parametrize("title", ["Plans", "Restart sessions", "Pipelines"])
+def test_what_is_built_on_apps_has_its_promises_and_limits_too(title: str) -> None:
+    body = TEXT.split(f"\n{title}\n{'-' * len(title)}\n", 1)[1].split("\n---", 1)[0]
+    assert "*Shown by* ``tests/" in body and "*Not promised*" in body
+
+
 @pytest.mark.parametrize(("path", "name"), NAMED, ids=[name for _, name in NAMED])
 def test_a_test_that_is_named_exists(path: str, name: str) -> None:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
