@@ -83,8 +83,8 @@ def _wait(backend: Backend, directory: str) -> None:
     until = time.monotonic() + PATIENCE
     path = f"{directory}/{MAINTENANCE}"
     while backend.size_of(path) is not None:
-        found = heartbeat.read(backend, path)
-        if found is not None and not heartbeat.is_alive(found):
+        # Who has not written his name there yet looks for ours after he has.
+        if not heartbeat.is_alive(heartbeat.read(backend, path)):
             return
         if time.monotonic() > until:
             raise StoreBusyError(

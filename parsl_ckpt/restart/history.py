@@ -27,11 +27,13 @@ from parsl_ckpt.checkpoint import rows as rowing
 from parsl_ckpt.checkpoint.catalog import Problem
 from parsl_ckpt.checkpoint.format import Session, Tombstone
 from parsl_ckpt.checkpoint.rows import DROPPED, Row
+from parsl_ckpt.checkpoint.segment import parse_name
 from parsl_ckpt.checkpoint.store import Store
 from parsl_ckpt.checkpoint.writers import Mark, make_room
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel.problems import CheckpointWarning
 
+_TRIES = 1000
 BURIED = 64  # rows that were dropped of which something is kept in mind
 _TOLD = ("damage", "record", "signature", "untrusted", "directory")
 
@@ -82,21 +84,34 @@ class History:
             if self._store is None:
                 self.store  # noqa: B018 (opening it reads everything)
                 return
-            store = self._store
-            catalog = store.catalog
-            here = {name for path in catalog.directories for name in catalog.names(path)}
-            if catalog.segments.keys() <= here:
-                store.refresh()
-                self._read(store)
-            else:  # somebody made room: what is gone is not even named any more
-                catalog.find_again()
-                self._read_anew(store)
+            self._store.refresh()
+            self._catch_up(self._store)
 
     def _read_anew(self, store: Store) -> None:
+        self._forget()
+        self._catch_up(store)
+
+    def _forget(self) -> None:
         self._seen, self._rows, self._buried = set(), {}, {}
-        self._read(store)
-        if store.catalog.vanished and store.catalog.find_again():
-            self._read_anew(store)
+
+    def _catch_up(self, store: Store) -> None:
+        """Read until what was read is what is there: others may begin, or write anew, meanwhile.
+
+        Who makes room writes a new segment and removes the old ones.  A listing that saw neither
+        would make a history of no rows.
+        """
+        catalog = store.catalog
+        for _ in range(_TRIES):
+            self._read(store)
+            names = {name for path in catalog.directories for name in catalog.names(path)}
+            gone = catalog.segments.keys() - names
+            if gone or catalog.vanished:  # what is gone is not even named by tombstones any more
+                catalog.find_again()
+                self._forget()
+            elif any(parse_name(name) for name in names - catalog.segments.keys() - catalog.mine):
+                store.refresh()
+            else:
+                return
 
     def _read(self, store: Store) -> None:
         removed = store.catalog.removed
@@ -257,7 +272,8 @@ class History:
 
     def _problem(self, problem: Problem) -> None:
         # What is gone has been written anew by whoever made room, or else it is missed elsewhere.
-        if problem.kind in _TOLD and not problem.text.endswith(" is gone."):
+        gone = problem.text.endswith(" is gone.") or "[Errno 2]" in problem.text
+        if problem.kind in _TOLD and not (problem.kind == "directory" and gone):
             mark = (problem.kind, problem.path, problem.offset)
             if mark not in self._told:
                 self._told.add(mark)

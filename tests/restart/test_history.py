@@ -17,6 +17,7 @@ import pytest
 
 from parsl_ckpt.checkpoint import maintain
 from parsl_ckpt.checkpoint.compact import PRUNED
+from parsl_ckpt.checkpoint.local import LocalBackend
 from parsl_ckpt.checkpoint.rows import DROPPED
 from parsl_ckpt.errors import CheckpointError, StoreBusyError
 from parsl_ckpt.kernel.problems import CheckpointWarning
@@ -210,6 +211,67 @@ def test_nobody_makes_room_while_another_process_writes(tmp_path):
     with Checkpoint("other", tmp_path, level=0) as ckpt:
         assert ckpt.metadata["x"] == b"x" * 100_000
     assert Checkpoint("run", tmp_path).prune() > 0
+
+
+MAKING_ROOM = """
+import sys
+import numpy as np
+from parsl_ckpt.errors import StoreBusyError
+from parsl_ckpt.restart import Checkpoint
+
+who, path = sys.argv[1:]
+for life in range(12):
+    checkpoint = Checkpoint("run", path, "append", level=0)
+    with checkpoint.select(who=who) as ckpt:
+        assert ckpt.write_count == 2 * life, (ckpt.write_count, life)
+        for step in range(2):
+            ckpt.write(x=np.full(5000, float(step)))
+    try:
+        checkpoint.prune()
+    except StoreBusyError:
+        pass
+"""
+
+
+def test_rows_are_seen_while_others_write_them_anew(tmp_path):
+    path = os.pathsep.join(part for part in sys.path if part)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", MAKING_ROOM, str(who), str(tmp_path / "rows")],
+            env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
+        )
+        for who in range(3)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.communicate(timeout=100)[1] == ""
+        assert process.returncode == 0
+    catalog = Checkpoint("run", tmp_path / "rows").catalog
+    for who in "012":
+        rows = [row for row in catalog if row.labels == {"who": who}]
+        assert [row.write_count for row in rows] == list(range(1, 25))
+        assert [row.parent for row in rows] == [None, *(row.commit_id for row in rows[:-1])]
+
+
+@pytest.mark.parametrize("text", ["", '{"pid": 4194305, "host": "elsewhere", "beat": 0}'])
+def test_whoever_died_while_he_made_room_is_in_nobodys_way(tmp_path, text):
+    tmp_path.joinpath(".maintenance").write_text(text)
+    write(tmp_path, 3)
+    assert check(tmp_path) == 3
+
+
+def test_who_writes_waits_for_whoever_makes_room(tmp_path, monkeypatch):
+    from parsl_ckpt.checkpoint import writers
+    from parsl_ckpt.checkpoint.exclusive import alone
+
+    pauses = []
+    with alone(LocalBackend(), str(tmp_path)), monkeypatch.context() as patch:
+        patch.setattr(writers.time, "monotonic", lambda: 300.0 * len(pauses))
+        patch.setattr(writers.time, "sleep", pauses.append)
+        with pytest.raises(StoreBusyError, match="making room"):
+            write(tmp_path, 1)
+    assert len(pauses) == 3
+    write(tmp_path, 3)
+    assert check(tmp_path) == 3
 
 
 def test_a_writer_that_was_killed_is_in_nobodys_way(tmp_path):
