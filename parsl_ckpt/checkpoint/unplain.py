@@ -41,6 +41,7 @@ class _Reader:
     __slots__ = (
         "at",
         "buffers",
+        "build",
         "data",
         "depth",
         "device",
@@ -61,6 +62,7 @@ class _Reader:
         self.stand_ins = stand_ins
         self.met: list[Any] = []  # mutable things, in the order of their beginning
         self.neutral = False  # classes are not looked for
+        self.build: Callable[[Any], Any] | None = None
         self.device: Any = None
 
 
@@ -123,7 +125,10 @@ class Member(NamedTuple):
 
 
 def decode_named(
-    data: bytes, buffers: Sequence[Any] = (), device: Any = None
+    data: bytes,
+    buffers: Sequence[Any] = (),
+    device: Any = None,
+    build: Callable[[Any], Any] | None = None,
 ) -> list[tuple[str, Any]]:
     """What ``encode_named`` encoded; :class:`Recorded` and :class:`Member` stand for instances.
 
@@ -131,12 +136,13 @@ def decode_named(
         data: what ``encode_named`` gave.
         buffers: the buffers beside it; writable ones become the memory of arrays.
         device: where tensors are put; None leaves that to their library.
+        build: makes instances of what stands for them, for codecs that are given some.
 
     Raises:
         FormatError: the bytes are no such values.
     """
     reader = _Reader(bytes(data), 0, buffers, False, False)
-    reader.neutral, reader.device = True, device
+    reader.neutral, reader.device, reader.build = True, device, build
     try:
         values = [(_get_text(reader), _get(reader)) for _ in range(_count(reader))]
     except FormatError:
@@ -283,6 +289,8 @@ def _get_coded(reader: _Reader) -> Any:
     _deeper(reader)
     inner = _get(reader)
     reader.depth -= 1
+    if reader.build is not None:
+        inner = reader.build(inner)
     value = codec.decode(inner, reader.device) if codec.staged else codec.decode(inner)
     reader.met[number] = value
     return value

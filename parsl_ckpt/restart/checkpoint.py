@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.plain import encode_named
-from parsl_ckpt.checkpoint.unplain import decode_named
 from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import (
     CheckpointError,
@@ -38,7 +37,7 @@ from .history import History, Row, warn
 from .location import default_path
 from .looping import loop
 from .pacing import Interval
-from .restoring import Saved, restored_value
+from .restoring import Saved, decoded
 from .session import CheckpointSession
 from .state import CheckpointState, StateId, proxy_of
 
@@ -373,7 +372,7 @@ class Checkpoint:
     def _labels_of(self, row: Row) -> dict[str, Any]:
         if not row.session.labels:
             return {}
-        return {name: restored_value(value) for name, value in decode_named(row.session.labels)}
+        return decoded(row.session.labels)
 
     def _encoded_labels(self, labels: Mapping[str, Any]) -> bytes:
         if not labels:

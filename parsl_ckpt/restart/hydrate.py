@@ -62,6 +62,10 @@ class Hydration:
             return self._set(value, hint, path)
         return value
 
+    def alone(self, value: Any) -> Any:
+        """The value of something of which nothing but itself says what it is."""
+        return self.value(value, Any, "a value")
+
     def _remember(self, value: Any, made: Any) -> None:
         self._made[id(value)] = made
         self._kept.append(value)  # so that its id stays its own

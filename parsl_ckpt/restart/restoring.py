@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -81,12 +81,16 @@ class Saved:
         found = {_text(name): (data, parts) for name, data, parts in self.session.metadata}
 
         def load(name: str) -> Any:
-            return restored_value(self.values(*found[name], None)[0][1])
+            hydration = Hydration()
+            [(_, value)] = self.values(*found[name], None, hydration)
+            return hydration.value(value, Any, "metadata")
 
         return Metadata(tuple(found), load)
 
-    def values(self, data: bytes, parts: Any, device: Any) -> list[tuple[str, Any]]:
-        """What was encoded.
+    def values(
+        self, data: bytes, parts: Any, device: Any, hydration: Hydration
+    ) -> list[tuple[str, Any]]:
+        """What was encoded, to be given to the same hydration.
 
         Raises:
             UnreadableRecordError: a blob is missing or damaged.
@@ -95,7 +99,7 @@ class Saved:
         read = [self._buffer(part) for part in parts_of(self.session, data, parts)]
         if not read:
             raise FormatError("A row has no data.")
-        return decode_named(bytes(read[0]), read[1:], device)
+        return decode_named(bytes(read[0]), read[1:], device, hydration.alone)
 
     def _buffer(self, part: bytes | tuple[bytes, int]) -> Any:
         if isinstance(part, bytes):
@@ -150,9 +154,11 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def restored_value(value: Any) -> Any:
-    """A value of the metadata, with the classes that it had."""
-    return Hydration().value(value, Any, "metadata")
+def decoded(data: bytes, buffers: Sequence[Any] = ()) -> dict[str, Any]:
+    """Values that were encoded, with the classes that they had."""
+    hydration = Hydration()
+    values = decode_named(data, buffers, None, hydration.alone)
+    return {name: hydration.value(value, Any, name) for name, value in values}
 
 
 def restore(saved: Saved, proxy: CheckpointState[Any], bound: set[StateId], device: Any) -> bool:
@@ -183,7 +189,8 @@ def restore(saved: Saved, proxy: CheckpointState[Any], bound: set[StateId], devi
     if wrong:
         raise changed(str(name), wrong)
     try:
-        recorded = dict(saved.values(state.data, state.parts, device))
+        hydration = Hydration()
+        recorded = dict(saved.values(state.data, state.parts, device, hydration))
     except FormatError as error:
         raise CheckpointError(
             f"What was saved of {name} cannot be read: {error.message}",
@@ -196,7 +203,7 @@ def restore(saved: Saved, proxy: CheckpointState[Any], bound: set[StateId], devi
         for field in dataclasses.fields(kind)
         if field.name not in recorded and hasattr(instance, field.name)
     }
-    values = Hydration().fields(kind, recorded, "")
+    values = hydration.fields(kind, recorded, "")
     values.update({field: known[field] for field in known if field in values})
     _take_over(instance, values)
     if found != name:

@@ -21,13 +21,13 @@ import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session, SessionState
-from parsl_ckpt.checkpoint.unplain import decode_named
-from parsl_ckpt.errors import CheckpointError, FormatError, IncompleteRestore, ParslCkptError
+from parsl_ckpt.errors import CheckpointError, IncompleteRestore, ParslCkptError
 
 from . import current
 from .current import Carried
@@ -36,7 +36,7 @@ from .entry import CheckpointEntry, Metadata
 from .history import Row, warn
 from .looping import loop
 from .pacing import Pace
-from .restoring import Saved, restore
+from .restoring import Saved, decoded, restore
 from .schema import described
 from .state import CheckpointState, StateId, proxy_of
 
@@ -508,8 +508,7 @@ class CheckpointSession:
 
 
 def _decoded(encoded: Encoded) -> Any:
-    buffers = [bytearray(buffer) for buffer in encoded.buffers]
-    return restored_value(decode_named(encoded.data, buffers)[0][1])
+    return decoded(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])[""]
 
 
 def _bytes(text: str) -> bytes:
@@ -520,9 +519,7 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-from .restoring import restored_value  # noqa: E402 (below what it is about)
-
-_sessions: Any = __import__("weakref").WeakSet()
+_sessions: weakref.WeakSet[CheckpointSession] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
@@ -533,5 +530,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-__all__ = ["CheckpointSession", "FormatError"]

@@ -19,7 +19,13 @@ import numpy as np
 import pytest
 
 from parsl_ckpt.errors import CheckpointError, CheckpointStateCollision, CheckpointStateSchemaError
-from parsl_ckpt.restart import Checkpoint, CheckpointState, bind_checkpoint_state, current
+from parsl_ckpt.restart import (
+    Checkpoint,
+    CheckpointState,
+    bind_checkpoint_state,
+    current,
+    register_codec,
+)
 
 
 @dataclasses.dataclass
@@ -480,6 +486,27 @@ def test_restored_arrays_can_be_changed_and_the_row_stays(tmp_path):
             assert not state.u.any()
             state.u += 1
             assert state.u.all()
+
+
+class Mesh:
+    def __init__(self, inner, points):
+        self.inner, self.points = inner, points
+
+
+def test_codecs_are_given_instances_and_share_them(tmp_path):
+    register_codec(
+        Mesh,
+        lambda mesh: {"i": mesh.inner, "p": mesh.points},
+        lambda plain: Mesh(plain["i"], plain["p"]),
+        name="tests.MeshOfInner",
+    )
+    inner, points = Frozen(3), np.arange(5000.0)
+    saved(tmp_path, State([Mesh(inner, points), inner, points]))
+    with Checkpoint("run", tmp_path) as ckpt:
+        mesh, again, array = ckpt.bind(State()).u
+        assert type(mesh.inner) is Frozen and mesh.inner is again and mesh.points is array
+        ckpt.write(mesh=mesh)
+        assert ckpt.metadata["mesh"].inner == Frozen(3)
 
 
 def test_large_arrays_are_mapped(tmp_path):
