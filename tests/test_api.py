@@ -7,6 +7,7 @@ what only a whole :class:`~parsl_ckpt.DataFlowKernel` shows.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt import errors
 from tests.guarantees.helpers import DEADLINE, Gate, checkpoint, visible
 
 
@@ -449,3 +451,16 @@ def test_observers_hear_of_tasks_and_cannot_break_the_run(runs: Path) -> None:
         ("divide", "launched"), ("divide", "exec_done"),
     ]  # fmt: skip
     assert heard[-1].kind == "end" and callable(stop)
+
+
+@pytest.mark.parametrize(
+    ("room", "base"),
+    [("plan", "PlanError"), ("restart", "CheckpointError"), ("pipeline", "PipelineError")],
+)
+def test_a_room_has_its_errors(room: str, base: str) -> None:
+    exported = importlib.import_module(f"parsl_ckpt.{room}")
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and issubclass(error, getattr(errors, base)):
+            assert name in exported.__all__
+            assert getattr(exported, name) is error
+    assert all(hasattr(exported, name) for name in exported.__all__)

@@ -12,6 +12,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsl_ckpt.errors import (
+        CheckpointDamagedError,
+        CheckpointSaveError,
+        ComponentError,
+        MissingInputError,
+        NoCheckpointError,
+        PipelineConfigChangedError,
+        PipelineConfigError,
+        PipelineError,
+        ProgressError,
+        RunClaimedError,
+    )
     from parsl_ckpt.kernel.breaker import CircuitBreakerConfig, CircuitState
     from parsl_ckpt.kernel.policies import ResiliencePolicy
     from parsl_ckpt.kernel.retrying import RetryConfig
@@ -44,13 +56,16 @@ if TYPE_CHECKING:
     from parsl_ckpt.pipeline.watching import InMemoryRegistry, LoggingHooks, MetricsHooks
 
 __all__ = [
+    "CheckpointDamagedError",
     "CheckpointHooks",
+    "CheckpointSaveError",
     "CheckpointState",
     "CheckpointStore",
     "CircuitBreakerConfig",
     "CircuitState",
     "CompletedComponents",
     "ComponentConfig",
+    "ComponentError",
     "ComponentResult",
     "ComponentStatus",
     "ComponentType",
@@ -61,14 +76,21 @@ __all__ = [
     "LoggingHooks",
     "MemoryCheckpointStore",
     "MetricsHooks",
+    "MissingInputError",
+    "NoCheckpointError",
     "NoOpHooks",
     "PipelineConfig",
+    "PipelineConfigChangedError",
+    "PipelineConfigError",
+    "PipelineError",
     "PipelineHooks",
     "PipelineResult",
     "PipelineResultStatus",
     "Problem",
+    "ProgressError",
     "ResiliencePolicy",
     "RetryConfig",
+    "RunClaimedError",
     "RunStart",
     "RunStore",
     "SimplePipelineRunner",
@@ -78,6 +100,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "errors": (
+        "CheckpointDamagedError", "CheckpointSaveError", "ComponentError", "MissingInputError",
+        "NoCheckpointError", "PipelineConfigChangedError", "PipelineConfigError", "PipelineError",
+        "ProgressError", "RunClaimedError",
+    ),
     "kernel.breaker": ("CircuitBreakerConfig", "CircuitState"),
     "kernel.policies": ("ResiliencePolicy",),
     "kernel.retrying": ("RetryConfig",),

@@ -8,6 +8,23 @@ draws it.
 
 from __future__ import annotations
 
+from parsl_ckpt.errors import (
+    DuplicateTaskError,
+    ForecastError,
+    GroupError,
+    JobFormatError,
+    MissingArgumentError,
+    PersistError,
+    PlanCycleError,
+    PlanError,
+    PlanNotRunError,
+    PlanUsedError,
+    UnknownOutputError,
+    UnknownParameterError,
+    UnknownTaskError,
+    UnknownWantError,
+)
+
 from .builder import JobBuilder
 from .dot import to_dot
 from .job import Edge, Job, Output
@@ -18,14 +35,28 @@ from .validate import validate
 
 __all__ = [
     "Candidate",
+    "DuplicateTaskError",
     "Edge",
     "Forecast",
+    "ForecastError",
+    "GroupError",
     "Ignored",
     "Job",
     "JobBuilder",
+    "JobFormatError",
+    "MissingArgumentError",
     "Output",
+    "PersistError",
     "PersistSpec",
+    "PlanCycleError",
+    "PlanError",
+    "PlanNotRunError",
+    "PlanUsedError",
     "Trim",
+    "UnknownOutputError",
+    "UnknownParameterError",
+    "UnknownTaskError",
+    "UnknownWantError",
     "forecast",
     "to_dot",
     "trim",
