@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.resume and options.lineage:
         raise ConfigurationError("--resume and --lineage are two ways to go on; give one of them.")
     config = load_config(options.file)
-    run_id = options.run_id or (_unfinished(options, config) if options.resume else _new_id())
+    run_id = options.run_id  # an empty one, of a variable that is not set, is refused further on
+    if run_id is None:
+        run_id = _unfinished(options, config) if options.resume else _new_id()
     hooks: list[Any] = [LoggingHooks(_logger(options.quiet))]
     named: dict[str, Any] = {"run_id": run_id, "on_store_error": options.on_store_error}
     if options.checkpoints is not None:
@@ -169,10 +172,10 @@ def _advice(options: argparse.Namespace, result: PipelineResult) -> str:
     told = f"Run {result.run_id} of {result.pipeline_name}: {result.status.value}."
     if result.status.value == "success":
         return told
-    again = f"parsl-ckpt pipeline run {options.file} --run-id {result.run_id} --resume"
+    again = ["parsl-ckpt", "pipeline", "run", options.file, f"--run-id={result.run_id}", "--resume"]
     if options.checkpoints is not None:
-        again += f" --checkpoints {options.checkpoints}"
-    return f"{told} To go on with it:\n  {again}"
+        again.append(f"--checkpoints={options.checkpoints}")
+    return f"{told} To go on with it:\n  {shlex.join(again)}"
 
 
 def _plain(result: PipelineResult) -> dict[str, object]:

@@ -299,7 +299,8 @@ class CheckpointHooks(NoOpHooks):
         """Do what is to follow if something goes wrong with the store."""
         pipeline = self.state.pipeline_name if self.state is not None else ""
         of = f" of pipeline {pipeline!r}" if pipeline else ""
-        text = f"The progress of run {self.run_id!r}{of} {what}: {type(error).__name__}: {error}"
+        why = f"{type(error).__name__}: {error}".rstrip(".")
+        text = f"The progress of run {self.run_id!r}{of} {what}: {why}"
         if self._fails:
             raise CheckpointSaveError(
                 f"{text}.",

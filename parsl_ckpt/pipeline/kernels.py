@@ -32,11 +32,13 @@ class _Held:
         dfk: the kernel.
         made_for: the settings it was made with for a run; None if it was given.
         runs: how many use it.
+        waited: what still runs on it was waited for already.
     """
 
     dfk: DataFlowKernel
     made_for: object = None
     runs: int = 0
+    waited: bool = False
 
 
 _lock = threading.Lock()
@@ -61,6 +63,14 @@ def kernel_for(config: PipelineConfig, given: DataFlowKernel | None) -> Iterator
         raise
     else:
         _let_go(held, None)
+
+
+def waited(dfk: DataFlowKernel) -> None:
+    """Note that an interrupted run has waited for what runs, as long as the kernel's grace: if the
+    kernel ends with the run, its end does not wait as long once more."""
+    with _lock:
+        for held in _held:
+            held.waited = held.waited or held.dfk is dfk
 
 
 def labels_for(config: PipelineConfig, given: DataFlowKernel | None) -> set[str]:
@@ -116,6 +126,8 @@ def _let_go(held: _Held, error: BaseException | None) -> None:
             dataflow.clear()
         if held.made_for is None:
             return
+    if held.waited and error is not None:
+        held.dfk._ending.hurry = True
     try:
         held.dfk.__exit__(None if error is None else type(error), error, None)
     except CheckpointNotSavedError as unsaved:

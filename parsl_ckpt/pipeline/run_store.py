@@ -149,7 +149,7 @@ class RunStore:
             OSError: nothing can be written.
         """
         backend = LocalBackend() if self._store is None else self._store.catalog.backend
-        name = encoded(f"{pipeline_name} {run_id}")
+        name = encoded(_of((run_id, pipeline_name)))
         with claim_file(backend, self._root, name, run_id, pipeline_name):
             yield
 

@@ -20,7 +20,7 @@ from parsl_ckpt.pipeline.conducting import Conductor
 from parsl_ckpt.pipeline.config import PipelineConfig, Problem, refusal
 from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
 from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, check_hooks, each, tell
-from parsl_ckpt.pipeline.kernels import kernel_for, labels_for
+from parsl_ckpt.pipeline.kernels import kernel_for, labels_for, waited
 from parsl_ckpt.pipeline.loading import load_config
 from parsl_ckpt.pipeline.result import PipelineResult, overall
 from parsl_ckpt.pipeline.staging import Stage
@@ -184,7 +184,7 @@ class SimplePipelineRunner:
 
         def result(outputs: dict[str, Any]) -> PipelineResult:
             results = conductor.results()
-            spent = int((self._clock() - began) * 1000)
+            spent = max(int((self._clock() - began) * 1000), 0)  # whatever the clock does
             return PipelineResult(
                 overall(results), self.config.name, results, spent, run_id, outputs
             )
@@ -196,6 +196,7 @@ class SimplePipelineRunner:
             done = result(conductor.outputs())
         except BaseException as error:
             conductor.abandon(error, dfk.config.grace)
+            waited(dfk)
             try:
                 tell(hooks, "after_pipeline", self.config, result({}))
             except ProgressError as second:  # what came first is what the user has to know
@@ -212,7 +213,7 @@ class SimplePipelineRunner:
         """The hooks of a run, and the one among them that records progress, if there is one."""
         able = (one for one in each(self._hooks) if callable(getattr(one, "resume", None)))
         recorder = next(able, None)
-        wanted = run_id or (resume if resume != LINEAGE else None)
+        wanted = (resume if resume != LINEAGE else None) if run_id is None else run_id
         if LINEAGE in (wanted, getattr(recorder, "run_id", None)):
             raise ConfigurationError(
                 f"A run cannot be called {LINEAGE!r}, since that is a way to resume.",

@@ -229,12 +229,16 @@ class Stage:
                     "Component %s has no address, so its value is not recorded: %s", one.name, error
                 )
                 return None
-        names = self._config.name.encode(), one.name.encode()
+        names = _bytes(self._config.name), _bytes(one.name)
         return _digest(b"lineage", *names, code, settings, *(text.encode() for text in known))
 
 
 def _addressed(token: str, lineage: str) -> str:
-    return _digest(b"address", token.encode(), lineage.encode())
+    return _digest(b"address", _bytes(token), lineage.encode())
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")  # names are any texts
 
 
 def _digest(*parts: bytes) -> str:

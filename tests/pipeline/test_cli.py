@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,7 +99,7 @@ def test_a_run_that_fails_in_part_ends_with_2_and_tells_how_to_go_on(told: Tell)
     status, out, err = told("run", "pipeline.json", "--run-id", "run-001", "--no-fail-fast")
     assert status == 2
     assert "OSError: broken" in out and "because 'clean' failed" in out
-    assert "parsl-ckpt pipeline run pipeline.json --run-id run-001 --resume" in out
+    assert "parsl-ckpt pipeline run pipeline.json --run-id=run-001 --resume" in out
     assert "Component clean has failed" in err
     Path("clean.broken").unlink()
     status, out, _ = told("run", "pipeline.json", "--run-id", "run-001", "--resume")
@@ -277,3 +278,19 @@ def test_a_file_that_is_not_there_is_told_by_its_name(told: Tell):
     status, out, err = told("run", "nowhere.yaml")
     assert (status, out) == (1, "")
     assert err.startswith("parsl-ckpt: nowhere.yaml cannot be read: No such file or directory.")
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",), ("--checkpoints", "progress")])
+def test_an_empty_id_is_refused_and_not_taken_for_none(told: Tell, more: tuple[str, ...]):
+    assert told("run", "pipeline.json", "--run-id", "run-001")[0] == 0
+    status, out, err = told("run", "pipeline.json", "--run-id", "", *more)
+    assert (status, out) == (1, "")
+    assert "run_id is ''" in err
+
+
+def test_the_command_to_go_on_with_is_quoted(told: Tell):
+    Path("extract.broken").touch()
+    odd = "it's 5 o'clock; rm -rf $HOME"
+    _, out, _ = told("run", "pipeline.json", "--run-id", odd)
+    (line,) = (line for line in out.splitlines() if "--resume" in line)
+    assert f"--run-id={odd}" in shlex.split(line)

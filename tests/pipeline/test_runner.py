@@ -664,3 +664,59 @@ def test_a_component_that_does_not_exist_cannot_have_succeeded(kernel: Make):
         runner.run(completed_components={"x"})
     with pytest.raises(ConfigurationError, match="both"):
         runner.run(completed_components={"a"}, resume="run-001")
+
+
+def test_what_an_interrupted_run_has_waited_for_its_own_kernel_does_not_wait_for_again(
+    tmp_path, monkeypatch
+):
+    from parsl_ckpt import Config, ThreadPoolExecutor
+    from parsl_ckpt.pipeline import kernels
+
+    graces: list[float | None] = []
+
+    def made(config: Any) -> Any:
+        pool = ThreadPoolExecutor(max_workers=2)
+        shutdown = pool.shutdown
+
+        def noting(grace: float | None = None) -> None:
+            graces.append(grace)
+            shutdown(grace)
+
+        pool.shutdown = noting  # type: ignore[method-assign]
+        return dataflow.load(Config(executors=[pool], run_dir=tmp_path, grace=0.01))
+
+    class Stop:
+        def after_component(self, *about: Any) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(kernels, "_made", made)
+    config = pipeline(number("a", 1), component("b", "Await"))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            SimplePipelineRunner(config, Stop()).run()
+    finally:
+        steps.go.set()
+    assert graces == [0.0]
+
+
+def test_an_empty_run_id_is_refused(kernel: Make):
+    with pytest.raises(ConfigurationError, match="run_id is ''"):
+        SimplePipelineRunner(pipeline(number("a", 1)), dfk=kernel()).run(run_id="")
+
+
+def test_names_may_be_any_texts(kernel: Make):
+    odd = "\ud800/../\0"  # half of a character, as file names may have, cannot be encoded
+    config = dataclasses.replace(pipeline(number(odd, 1), component("b", "Double", odd)), name=odd)
+    runner = SimplePipelineRunner(config, dfk=kernel())
+    assert runner.run(run_id=odd).outputs == {"b": 2}
+    again = runner.run(resume=odd)
+    assert set(statuses(again).values()) == {ComponentStatus.RESTORED} and again.outputs == {"b": 2}
+
+
+def test_a_clock_that_goes_back_makes_no_negative_durations(kernel: Make):
+    ticks = iter(range(1000, 0, -1))
+    result = SimplePipelineRunner(
+        pipeline(number("a", 1)), dfk=kernel(), clock=lambda: float(next(ticks))
+    ).run()
+    assert result.component("a").duration_ms == 0
+    assert result.total_duration_ms == 0

@@ -450,3 +450,8 @@ def test_it_works_in_an_object_store(kernel):
     assert later.load("run-001", "etl") == state()
     with later.claim("run-001", "etl"):
         pass
+
+
+def test_claims_of_other_pipelines_are_not_in_the_way_however_they_are_called(store):
+    with store.claim("b c", "a"), store.claim("c", "a b"), store.claim("c", "a/b"):
+        pass
