@@ -1,4 +1,4 @@
-"""Tell what a script would compute and what it would not have to: nothing is executed.
+"""Tell what a script would compute and what it would not have to: no app is called.
 
 Runs SCRIPT up to the end of its first plan (with dfk.plan() as plan: ...) and prints what that
 would do: how many tasks run, are restored and are cut away, why, and how long it would take. Calls

@@ -4,6 +4,9 @@ Look first with --dry-run. --app, --older-than, --larger-than and --failures say
 meant, and must all hold; with --max-size, only as many of them go as are needed, those first that
 are cheapest to compute again for the room that they take. --keep-runs removes older runs wholly.
 Live runs are left alone. What was computed from a pruned result stays valid.
+
+What tasks had committed midway (task_checkpoint) goes too, where their results are recorded; with
+--older-than alone, also where nothing was committed for so long.
 """
 
 from __future__ import annotations
