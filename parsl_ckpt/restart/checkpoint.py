@@ -18,25 +18,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.plain import encode_named
-from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.errors import (
-    CheckpointError,
     CheckpointSerializationError,
     CheckpointStateCollision,
-    FormatError,
     StoreError,
-    UnreadableRecordError,
 )
 
 from . import current, show
-from .consistent import consistent, members, next_attempt
+from .arguments import check_choice, check_level, check_number, check_text, place, ranks
+from .consistent import consistent, next_attempt
 from .current import Carried
 from .encoding import encode_metadata
 from .entry import CheckpointEntry, Metadata
 from .history import History, Row, warn
-from .location import default_path
 from .looping import loop
 from .pacing import Interval
+from .recovery import Recovery
 from .restoring import Saved, decoded
 from .session import CheckpointSession
 from .state import CheckpointState, StateId, proxy_of
@@ -113,17 +110,17 @@ class Checkpoint:
         strict: bool = True,
         stop_on_signal: bool = False,
     ) -> None:
-        _check_text("name", name)
-        _check_choice("mode", mode, ("overwrite", "append"))
-        _check_choice("on_exception", on_exception, ("discard", "flush"))
+        check_text("name", name)
+        check_choice("mode", mode, ("overwrite", "append"))
+        check_choice("on_exception", on_exception, ("discard", "flush"))
         if flush_interval is not None and flush_interval != "auto":
-            _check_number("flush_interval", flush_interval, 1, '"auto" or None')
+            check_number("flush_interval", flush_interval, 1, '"auto" or None')
         if history_size is not None:
-            _check_number("history_size", history_size, 1)
-        _check_level(level)
-        rank, world_size = _ranks(rank, world_size)
+            check_number("history_size", history_size, 1)
+        check_level(level)
+        rank, world_size = ranks(rank, world_size)
         self.name = name
-        self.path = _place(path, name)
+        self.path = place(path, name)
         self.mode = mode
         self.flush_interval = flush_interval
         self.history_size = history_size
@@ -218,9 +215,9 @@ class Checkpoint:
         trace: TracebackType | None,
     ) -> None:
         session = self.active or self._entered[-1]
-        for place in range(len(self._entered) - 1, -1, -1):
-            if self._entered[place] is session:
-                del self._entered[place]
+        for at in range(len(self._entered) - 1, -1, -1):
+            if self._entered[at] is session:
+                del self._entered[at]
                 break
         session.__exit__(kind, error, trace)
 
@@ -440,75 +437,7 @@ class Checkpoint:
         return True
 
     def _whole(self, row: Row, *, chosen: bool) -> tuple[Row, Saved] | None:
-        """A row all of which can be read: the one given, or else what it goes on from.
-
-        Raises:
-            CheckpointError: it was chosen by the user, and cannot be read.
-        """
-        tried: set[bytes] = set()
-        candidate: Row | None = row if chosen else self._seemingly_whole(row)
-        while candidate is not None:
-            tried.add(candidate.session.commit)
-            try:
-                session, directory = self._history.full(candidate)
-                saved = Saved(session, directory, self._history)
-                saved.verify()
-                return candidate, saved
-            except (UnreadableRecordError, FormatError) as error:
-                if chosen or self.world_size > 1:  # other ranks would go on from this one
-                    raise CheckpointError(
-                        f"The row {candidate.session.commit.hex()} of {self.name!r} cannot be "
-                        f"read: {error.message}",
-                        hint="Select another one" + (", in all ranks." if not chosen else "."),
-                        checkpoint=self.name,
-                    ) from error
-                if self._made_room_of(candidate):
-                    rows = [one for one in self._rows() if one.session.commit not in tried]
-                    candidate = rows[-1] if rows else None
-                    continue
-                warn(
-                    f"The newest row of {self.name!r} is damaged, so the session goes on from the "
-                    f"one before it: {error.message}",
-                    5,
-                )
-            candidate = self._before(candidate, tried)
-        return None
-
-    def _made_room_of(self, row: Row) -> bool:
-        """Whether somebody has dropped a row and made room of it, since it was looked up."""
-        self.refresh()
-        return self._history.row(row.session.commit) is None
-
-    def _seemingly_whole(self, row: Row) -> Row | None:
-        """Of several ranks, the newest row of which all is there: each rank finds the same."""
-        if self.world_size == 1:
-            return row
-        live = self._history.live()
-        for candidate in reversed(self._rows()):
-            if candidate.session.labels == row.session.labels:
-                parts = members(live, candidate)
-                if all(map(self._history.seems_whole, parts)):
-                    return candidate
-                warn(
-                    f"A row of {self.name!r} lacks a part, so the session goes on from the one "
-                    f"before it: {candidate.session.commit.hex()}, after "
-                    f"{candidate.session.count} steps.",
-                    6,
-                )
-        return None
-
-    def _before(self, row: Row, tried: set[bytes]) -> Row | None:
-        """What to go on from in place of a row: its parent, or else the newest that is left."""
-        parent = self._history.row(row.session.parent)
-        if parent is not None and parent.session.commit not in tried:
-            return parent
-        rest = [
-            one
-            for rows in (self._rows(), consistent(self._history.buried(), self.rank))
-            for one in reversed(rows)
-            if one.session.commit not in tried
-        ]
-        return rest[0] if rest else None
+        return Recovery(self).whole(row, chosen=chosen)
 
     def _resurrected(self) -> CheckpointSession | None:
         """Where all rows are damaged, the session that goes on from one that was dropped."""
@@ -516,58 +445,6 @@ class Checkpoint:
         if not buried:
             return None
         return CheckpointSession(self, buried[-1], self._labels_of(buried[-1]), chosen=False)
-
-
-# --- arguments ------------------------------------------------------------------------------------
-
-
-def _place(path: str | os.PathLike[str] | None, name: str) -> str:
-    if path is None:
-        return default_path(name)
-    try:
-        given = os.fspath(path)
-    except TypeError:
-        given = b""  # type: ignore[assignment]
-    if not isinstance(given, str) or not given or "\0" in given:
-        raise ValueError(f"path is {path!r}, which is no path.")
-    return given if is_url(given) else os.path.abspath(given)
-
-
-def _check_text(field: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{field} is {value!r}, which is no text.")
-    if not value:
-        raise ValueError(f"{field} is empty.")
-
-
-def _check_choice(field: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed or not isinstance(value, str):
-        raise ValueError(f"{field} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
-
-
-def _check_number(field: str, value: object, least: int, others: str = "None") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{field} is {value!r}; it is a number of {least} or more, or {others}.")
-
-
-def _check_level(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value not in (0, 1, 2):
-        raise ValueError(f"level is {value!r}; it can be 0, 1 or 2.")
-
-
-def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if rank is None or world_size is None:
-        from .ranks import detect
-
-        found = detect()
-        rank = found[0] if rank is None else rank
-        world_size = max(found[1], 1) if world_size is None else world_size
-    for field, value, least in (("rank", rank, 0), ("world_size", world_size, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{field} is {value!r}; it is a number of {least} or more.")
-    if rank >= world_size:
-        raise ValueError(f"rank is {rank}, and world_size is {world_size}: ranks count from 0.")
-    return rank, world_size
 
 
 def _has_labels(labels: Mapping[str, Any], wanted: Mapping[str, bytes]) -> bool:

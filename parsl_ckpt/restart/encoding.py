@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from parsl_ckpt.checkpoint.plain import NotPlain, encode_named
-from parsl_ckpt.errors import CheckpointSerializationError
+from parsl_ckpt.errors import CheckpointSerializationError, StoreWriteError
 
 from .hydrate import reachable
 from .schema import hints
@@ -132,7 +132,7 @@ class Packer:
 
     def __init__(self, write: Callable[[Any], Blob], has: Callable[[Blob], bool]) -> None:
         self._write = write
-        self._has = has
+        self.has = has
         self._known: set[Blob] = set()  # what the last row names
         self._inside: set[Blob] = set()  # what stood inside the last row
         self._standing: dict[Any, Blob] = {}  # of those that did not change the last time
@@ -163,7 +163,7 @@ class Packer:
             return packing.names(owner, self._write(view))
         threads = blake3.AUTO if size >= _SEVERAL_THREADS else 1
         blob = (blake3(view, max_threads=threads).digest(), size)
-        if blob in self._known and self._has(blob):
+        if blob in self._known and self.has(blob):
             return packing.names(owner, blob)
         if size < LARGE and blob not in self._inside:
             packing.inside.add(blob)
@@ -206,7 +206,20 @@ class Packing:
         return self.blobs.number(blob)
 
     def carry(self, parts: Iterable[Part], blobs: tuple[Blob, ...]) -> tuple[Part, ...]:
-        """Parts of another row, for this one."""
+        """Parts of another row, for this one.
+
+        Raises:
+            StoreWriteError: a blob of theirs is not there any more.
+        """
         return tuple(
-            part if isinstance(part, bytes) else self.blobs.number(blobs[part]) for part in parts
+            part if isinstance(part, bytes) else self._carried(blobs[part]) for part in parts
         )
+
+    def _carried(self, blob: Blob) -> int:
+        if not self._packer.has(blob):
+            raise StoreWriteError(
+                "What the row before holds, and nobody has bound, is not there any more: "
+                f"the blob {blob[0].hex()}.",
+                hint="Bind all states, or begin a new session.",
+            )
+        return self.blobs.number(blob)

@@ -15,6 +15,7 @@ Assumptions: those of the store.  ``append`` and ``refresh`` serialise themselve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -248,6 +249,11 @@ class History:
                 if mark is not None:
                     mark.close()
 
+    def stay(self) -> None:
+        """Have nobody make room, though nothing is written yet; where that can be said."""
+        with contextlib.suppress(StoreWriteError), self._lock:
+            self._announce()
+
     def _announce(self) -> None:
         """Before anything is written: say so, so that nobody makes room meanwhile."""
         if self._mark is None:
@@ -268,7 +274,11 @@ class History:
         """
         with self._lock:
             self.close()
-            return make_room(self.path)
+            try:
+                return make_room(self.path)
+            finally:
+                if self._users:  # a session is open
+                    self.stay()
 
     def _problem(self, problem: Problem) -> None:
         # What is gone has been written anew by whoever made room, or else it is missed elsewhere.

@@ -26,11 +26,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from parsl_ckpt.checkpoint.format import Session, SessionState
+from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.errors import CheckpointError, IncompleteRestore, ParslCkptError
 
 from . import current
 from .current import Carried
+from .drafts import Draft, EncodedState
 from .encoding import Encoded, Packer, encode_metadata, encode_state
 from .entry import CheckpointEntry, Metadata
 from .history import Row, warn
@@ -325,76 +326,66 @@ class CheckpointSession:
         self._restored = True
 
     def _commit(self, only_if_changed: bool = False) -> CheckpointEntry | None:
-        if not self.checkpoint._may_commit():
+        checkpoint, saved = self.checkpoint, self._saved
+        if not checkpoint._may_commit():
             return None
-        self.checkpoint._tidy()
-        states: list[tuple[StateId, bytes, Encoded]] = []
-        if self.checkpoint.level > 0:
-            for name, state in self._bound.items():
-                instance = state._p_object
-                encoded = encode_state(str(name), instance)
-                states.append((name, described(type(instance), instance), encoded))
-        saved = self._saved
+        checkpoint._tidy()
+        states = self._encoded_states()
         if only_if_changed and saved is not None and saved.equals(states, self._metadata):
             return None
-        packing = self._packer.begin(() if saved is None else saved.session.blobs)
-        kept: list[SessionState] = []
-        for name, schema, encoded in states:
-            data, parts = packing.add(name, encoded)
-            module, qualname, own = map(_bytes, name)
-            kept.append(SessionState(module, qualname, own, schema, data, parts))
-        metadata = [
-            (_bytes(key), *packing.add(key, encoded)) for key, encoded in self._metadata.items()
-        ]
+        before = () if saved is None else saved.session.blobs
+        draft = Draft(self._packer.begin(before))
+        draft.add(states, self._metadata)
         if saved is not None:
-            if self.checkpoint.level > 0:
-                kept += [
-                    SessionState(
-                        one.module, one.qualname, one.name, one.schema, one.data,
-                        packing.carry(one.parts, saved.session.blobs),
-                    )
-                    for one in saved.carried(self._bound)
-                ]  # fmt: skip
-            metadata = [
-                (name, data, packing.carry(parts, saved.session.blobs))
-                for name, data, parts in saved.session.metadata
-                if _text(name) not in self._metadata
-            ] + metadata
+            draft.carry(saved, self._bound, states=checkpoint.level > 0)
         made: list[Session] = []
 
         def make(at: int) -> Session:
-            made.append(
-                Session(
-                    key=self.checkpoint._history.key,
-                    commit=secrets.token_bytes(16),
-                    parent=b"" if self._row is None else self._row.session.commit,
-                    at=at,
-                    count=self._count,
-                    labels=self.checkpoint._encoded_labels(self._labels),
-                    metadata=tuple(metadata),
-                    states=tuple(kept),
-                    blobs=tuple(packing.blobs.all),
-                    rank=self.checkpoint.rank,
-                    world_size=self.checkpoint.world_size,
-                    attempt=self._attempt,
-                    launch=self.checkpoint._launch,
-                    level=self.checkpoint.level,
-                )
-            )
+            made.append(self._record(draft, at))
             return made[0]
 
-        row = self.checkpoint._append(make)
-        self._row = row
-        self._entry = self.checkpoint._entry_of(row)
-        directory = self._row.segment.directory if self._row.segment else self.checkpoint.path
-        history = self.checkpoint._history
+        row = checkpoint._append(make)
+        self._row, self._entry = row, checkpoint._entry_of(row)
+        directory = row.segment.directory if row.segment is not None else checkpoint.path
         claimed = {} if saved is None else saved.claimed
-        self._saved = Saved(made[0], directory, history, claimed)
+        self._saved = Saved(made[0], directory, checkpoint._history, claimed)
+        self._packer.committed(draft.packing)
         self._metadata = {}
-        self._packer.committed(packing)
         self._pending = False
         self._restored = True
         return self._entry
+
+    def _encoded_states(self) -> list[EncodedState]:
+        """All states, completely, before anything is written."""
+        if not self.checkpoint.level:
+            return []
+        return [
+            EncodedState(
+                name,
+                described(type(state._p_object), state._p_object),
+                encode_state(str(name), state._p_object),
+            )
+            for name, state in self._bound.items()
+        ]
+
+    def _record(self, draft: Draft, at: int) -> Session:
+        checkpoint = self.checkpoint
+        return Session(
+            key=checkpoint._history.key,
+            commit=secrets.token_bytes(16),
+            parent=b"" if self._row is None else self._row.session.commit,
+            at=at,
+            count=self._count,
+            labels=checkpoint._encoded_labels(self._labels),
+            metadata=tuple(draft.metadata),
+            states=tuple(draft.states),
+            blobs=tuple(draft.packing.blobs.all),
+            rank=checkpoint.rank,
+            world_size=checkpoint.world_size,
+            attempt=self._attempt,
+            launch=checkpoint._launch,
+            level=checkpoint.level,
+        )
 
     # --- opening and leaving ----------------------------------------------------------------------
 
@@ -438,8 +429,10 @@ class CheckpointSession:
         history = self.checkpoint._history
         history.acquire()
         try:
-            if self._row is not None and self._saved is None:
-                self._settle()
+            if self._row is not None:
+                history.stay()  # what is gone on from must not be made room of
+                if self._saved is None:
+                    self._settle()
             self._attempt = self.checkpoint._next_attempt()
             self._pace.open(history.live)
         except BaseException:
@@ -509,14 +502,6 @@ class CheckpointSession:
 
 def _decoded(encoded: Encoded) -> Any:
     return decoded(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])[""]
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
 
 
 _sessions: weakref.WeakSet[CheckpointSession] = weakref.WeakSet()

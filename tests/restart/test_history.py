@@ -19,7 +19,7 @@ from parsl_ckpt.checkpoint import maintain
 from parsl_ckpt.checkpoint.compact import PRUNED
 from parsl_ckpt.checkpoint.local import LocalBackend
 from parsl_ckpt.checkpoint.rows import DROPPED
-from parsl_ckpt.errors import CheckpointError, StoreBusyError
+from parsl_ckpt.errors import CheckpointError, StoreBusyError, StoreWriteError
 from parsl_ckpt.kernel.problems import CheckpointWarning
 from parsl_ckpt.restart import Checkpoint
 
@@ -407,6 +407,35 @@ def test_a_damaged_newest_row_is_told_and_its_parent_is_taken(tmp_path, how):
     catalog = Checkpoint("run", tmp_path).catalog
     assert [row.write_count for row in catalog] == [1, 2, 3, 4, 4, 5]
     assert catalog[4].parent == catalog[2].commit_id
+
+
+def test_a_damaged_row_is_not_replaced_by_one_of_other_labels(tmp_path):
+    checkpoint = Checkpoint("run", tmp_path)
+    for member in (0, 1):
+        with checkpoint.select(member=member) as ckpt:
+            state = ckpt.bind(State())
+            for step in range(2):
+                state.step, state.field = step, field(10 * member + step)
+                ckpt.write()
+    checkpoint.prune()
+    newest_blob(tmp_path, 1).unlink()  # of member 0, of which there is no other row now
+    with pytest.warns(CheckpointWarning), checkpoint.select(member=0) as ckpt:
+        assert ckpt.write_count == 0 and not ckpt.exists and ckpt.labels == {"member": 0}
+    with checkpoint.select(member=1) as ckpt:
+        assert ckpt.write_count == 2
+
+
+def test_what_is_carried_on_is_there(tmp_path):
+    with Checkpoint("run", tmp_path) as ckpt:
+        ckpt.bind(State(0, field(0)))
+        ckpt.write()
+    with Checkpoint("run", tmp_path, level=1) as ckpt:
+        with pytest.raises(StoreBusyError):  # not while it may be carried on
+            Checkpoint("run", tmp_path).prune()
+        newest_blob(tmp_path, 0).unlink()
+        with pytest.raises(StoreWriteError, match="Bind all states"):
+            ckpt.write()
+        assert ckpt.write_count == 1
 
 
 def test_a_row_that_was_dropped_is_better_than_none(tmp_path):
