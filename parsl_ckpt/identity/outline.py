@@ -178,7 +178,8 @@ _CONTAINERS: Mapping[bytes, int] = {b"[": LIST, b"(": TUPLE, b"{": DICT}
 def of_leaf(leaf: bytes) -> Node:
     """What a leaf itself tells: everything, if it is short; nothing if it is a digest.
 
-    >>> of_leaf(Walk().leaf([1, "a"])).text, of_leaf(Walk().leaf("a" * 100)).text
+    >>> from parsl_ckpt.identity.values import leaf
+    >>> of_leaf(leaf([1, "a"])).text, of_leaf(leaf("a" * 100)).text
     ("[1, 'a']", '')
     """
     mark = mark_of(leaf)
