@@ -63,7 +63,8 @@ def check(path, name="run", size=6000):
 
 
 def size_of(path):
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+    files = [file for file in Path(path).rglob("*") if not file.name.startswith(".")]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def files_of(path):
