@@ -75,6 +75,9 @@ class CircuitBreakerConfig(Checked):
 
     Raises:
         ConfigurationError: a field has a value that cannot be.
+
+    >>> CircuitBreakerConfig(failure_threshold=3).timeout_seconds
+    60.0
     """
 
     failure_threshold: int = 5

@@ -80,7 +80,11 @@ def chosen(
 
 
 class RetryPolicies:
-    """Retries for common cases."""
+    """Retries for common cases.
+
+    >>> RetryPolicies.NO_RETRY.max_attempts, RetryPolicies.AGGRESSIVE.max_attempts
+    (1, 5)
+    """
 
     NO_RETRY = RetryConfig(max_attempts=1)
     DEFAULT = RetryConfig()
@@ -93,7 +97,11 @@ class RetryPolicies:
 
 
 class CircuitBreakerConfigs:
-    """Circuit breakers for common cases."""
+    """Circuit breakers for common cases.
+
+    >>> CircuitBreakerConfigs.SENSITIVE.failure_threshold
+    3
+    """
 
     DEFAULT = CircuitBreakerConfig()
     #: Opens early and stays open for long.
@@ -103,7 +111,11 @@ class CircuitBreakerConfigs:
 
 
 class ResiliencePolicies:
-    """Both, for common cases."""
+    """Both, for common cases.
+
+    >>> ResiliencePolicies.CONSERVATIVE.retry is RetryPolicies.CONSERVATIVE
+    True
+    """
 
     NONE = ResiliencePolicy()
     DEFAULT = ResiliencePolicy(RetryPolicies.DEFAULT, CircuitBreakerConfigs.DEFAULT)

@@ -112,6 +112,13 @@ class CheckpointHooks(NoOpHooks):
 
     Raises:
         ConfigurationError: an argument cannot be.
+
+    >>> from parsl_ckpt.pipeline import MemoryCheckpointStore, PipelineConfig, SimplePipelineRunner
+    >>> store = MemoryCheckpointStore()
+    >>> hooks = CheckpointHooks(store, run_id="run-001")
+    >>> _ = SimplePipelineRunner(PipelineConfig("nothing"), hooks=hooks).run()
+    >>> store.load("run-001", "nothing").status
+    'completed'
     """
 
     def __init__(

@@ -211,6 +211,9 @@ class ExecutorConfig(Checked):
 
     Raises:
         ConfigurationError: a field has a value that cannot be.
+
+    >>> ExecutorConfig("heavy", "processes", workers=4).kind
+    'processes'
     """
 
     label: str
@@ -245,6 +248,12 @@ class PipelineConfig(Checked):
 
     Raises:
         ConfigurationError: a field has a value that cannot be; all such fields are named.
+
+    >>> extract = ComponentConfig("extract", "source", "etl.Extract")
+    >>> load = ComponentConfig("load", "sink", "etl.Load", depends_on=["extract"])
+    >>> config = PipelineConfig("nightly", components=[load, extract])
+    >>> [one.name for one in config.execution_order]
+    ['extract', 'load']
     """
 
     name: str

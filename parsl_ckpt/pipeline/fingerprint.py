@@ -17,9 +17,22 @@ def compute_pipeline_fingerprint(config: PipelineConfig) -> str:
     are listed. What components are configured with does not, nor whether they are enabled, nor how
     failures are met: these may be changed between a failure and the resumption.
 
+    Args:
+        config: the pipeline.
+
     Returns:
         64 hexadecimal digits: a SHA-256 of all texts, each with its length before it, so that no
         two pipelines give the same bytes.
+
+    >>> from parsl_ckpt.pipeline import ComponentConfig, PipelineConfig
+    >>> one, two = (
+    ...     PipelineConfig("etl", components=[ComponentConfig("a", "sink", "m.A", config={"n": n})])
+    ...     for n in (1, 2)
+    ... )
+    >>> compute_pipeline_fingerprint(one) == compute_pipeline_fingerprint(two)
+    True
+
+    The idea is pyspark-pipeline-framework's.
     """
     parts: list[str] = []
     for name, (class_path, depends_on) in sorted(structure(config).items()):

@@ -72,7 +72,12 @@ class PipelineHooks(Protocol):
 
 
 class NoOpHooks:
-    """Hooks that do nothing: a base for those who care for one event only."""
+    """Hooks that do nothing: a base for those who care for one event only.
+
+    >>> class Bell(NoOpHooks):
+    ...     def on_component_failure(self, config, index, error):
+    ...         print(config.name, "has failed")
+    """
 
     def on_run_start(self, config: PipelineConfig, start: RunStart) -> None:
         """Before anything else: the run is a fresh one, or inherits ``start.completed``."""
@@ -134,6 +139,9 @@ class CompositeHooks(NoOpHooks):
 
     Raises:
         ConfigurationError: one of them is a class, or has none of the methods.
+
+    >>> len(CompositeHooks(NoOpHooks(), NoOpHooks()).hooks)
+    2
     """
 
     def __init__(self, *hooks: Any) -> None:

@@ -83,6 +83,10 @@ class PipelineResult:
         total_duration_ms: how long it took.
         run_id: the id under which its progress is recorded, if it is.
         outputs: the values of the components on which no other depends, as far as they have one.
+
+    >>> result = PipelineResult(PipelineResultStatus.SUCCESS, "nothing")
+    >>> result.completed_components, result.failed_components
+    ([], [])
     """
 
     status: PipelineResultStatus

@@ -20,6 +20,10 @@ class LoggingHooks(NoOpHooks):
 
     Args:
         logger: where to; None for the logger ``parsl_ckpt.pipeline``.
+
+    >>> hooks = LoggingHooks(logging.getLogger("nightly"))
+    >>> hooks.logger.name
+    'nightly'
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -129,13 +133,34 @@ class InMemoryRegistry:
         self.timers: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
 
     def counter(self, name: str, value: float = 1.0, tags: Mapping[str, str] | None = None) -> None:
+        """Add to a sum.
+
+        Args:
+            name: of the sum.
+            value: what is added.
+            tags: what tells it from others of the name.
+        """
         key = name, tuple(sorted((tags or {}).items()))
         self.counters[key] = self.counters.get(key, 0.0) + value
 
     def gauge(self, name: str, value: float, tags: Mapping[str, str] | None = None) -> None:
+        """Set a value.
+
+        Args:
+            name: of the value.
+            value: what it is now.
+            tags: what tells it from others of the name.
+        """
         self.gauges[name, tuple(sorted((tags or {}).items()))] = value
 
     def timer(self, name: str, duration_ms: float, tags: Mapping[str, str] | None = None) -> None:
+        """Note a duration.
+
+        Args:
+            name: of what was timed.
+            duration_ms: how long it took, in milliseconds.
+            tags: what tells it from others of the name.
+        """
         self.timers.setdefault((name, tuple(sorted((tags or {}).items()))), []).append(duration_ms)
 
 
@@ -151,6 +176,12 @@ class MetricsHooks(NoOpHooks):
         component_retries: how often each has been tried again in it.
         component_status: what became of each in it.
         total_duration_ms: how long it took.
+
+    >>> from parsl_ckpt.pipeline import PipelineConfig, SimplePipelineRunner
+    >>> hooks = MetricsHooks()
+    >>> _ = SimplePipelineRunner(PipelineConfig("nothing"), hooks=hooks).run()
+    >>> hooks.component_status, hooks.total_duration_ms >= 0
+    ({}, True)
     """
 
     def __init__(

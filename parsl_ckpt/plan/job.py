@@ -35,14 +35,32 @@ AFTER = ""
 
 
 class Output(NamedTuple):
-    """An output of a task, by name."""
+    """An output of a task, by name.
+
+    Args:
+        task: name of the task.
+        output: name of the output.
+
+    >>> Output("split", "train")
+    Output(task='split', output='train')
+    """
 
     task: str
     output: str = RESULT
 
 
 class Edge(NamedTuple):
-    """``target`` takes an output of ``source`` as its ``parameter``."""
+    """``target`` takes an output of ``source`` as its ``parameter``.
+
+    Args:
+        source: name of the task that gives.
+        output: name of its output.
+        target: name of the task that takes.
+        parameter: name of what it is taken as; empty for a mere order.
+
+    >>> Edge("split", "train", "fit", "data").target
+    'fit'
+    """
 
     source: str
     output: str

@@ -31,6 +31,9 @@ class Candidate(NamedTuple):
         cached: whether its outcome is recorded, or may be; False where the app is not cached, or
             has ``persist=False``.
         wanted: whether the plan is asked for it.
+
+    >>> Candidate("fit-3", "fit").cached
+    True
     """
 
     task: str
@@ -46,22 +49,58 @@ Selection = Union[Selector, Mapping[str, Any]]  # noqa: UP007 (runtime, 3.10)
 
 
 def cached(candidate: Candidate) -> bool:
-    """Selects what is recorded anyway: the default."""
+    """Selects what is recorded anyway: the default.
+
+    Args:
+        candidate: a task of the plan.
+
+    Returns:
+        Whether it is selected.
+
+    >>> cached(Candidate("fit-3", "fit", cached=False))
+    False
+    """
     return candidate.cached
 
 
 def wanted(candidate: Candidate) -> bool:
-    """Selects what the plan is asked for."""
+    """Selects what the plan is asked for.
+
+    Args:
+        candidate: a task of the plan.
+
+    Returns:
+        Whether it is selected.
+
+    >>> wanted(Candidate("fit-3", "fit", wanted=True))
+    True
+    """
     return candidate.wanted
 
 
 def task(*names: str) -> Selector:
-    """Selects tasks by their names in the plan."""
+    """Selects tasks by their names in the plan.
+
+    Args:
+        names: of tasks, such as ``fit-3``.
+
+    Returns:
+        A selector, for ``to_persist``.
+
+    >>> task("fit-3", "read-0")(Candidate("fit-3", "fit"))
+    True
+    """
     return _Among("task", frozenset(names))
 
 
 def app(*names: str) -> Selector:
     """Selects the tasks of some apps; ``*`` and ``?`` as in file names.
+
+    Args:
+        names: of apps.
+
+    Returns:
+        A selector, for ``to_persist``.
 
     >>> app("fit*")(Candidate("fit_all-3", "fit_all"))
     True
@@ -70,12 +109,28 @@ def app(*names: str) -> Selector:
 
 
 def tag(*tags: str) -> Selector:
-    """Selects the tasks of apps with one of these tags."""
+    """Selects the tasks of apps with one of these tags.
+
+    Args:
+        tags: of apps (``@python_app(tag="final")``).
+
+    Returns:
+        A selector, for ``to_persist``.
+
+    >>> tag("final")(Candidate("fit-3", "fit", "final"))
+    True
+    """
     return _Among("tag", frozenset(tags))
 
 
 def any_of(*selectors: Selector) -> Selector:
     """Selects what one of some selectors does.
+
+    Args:
+        selectors: any functions of a :class:`Candidate`.
+
+    Returns:
+        A selector, for ``to_persist``.
 
     >>> chosen = any_of(task("a"), tag("final"))
     >>> chosen(Candidate("a", "f")), chosen(Candidate("b", "f", "final"))
@@ -104,6 +159,13 @@ class PersistSpec:
 
     Raises:
         PersistError: it cannot be meant so; it names the field.
+
+    >>> PersistSpec("runinfo", persist_id="monday", to_persist=app("fit*")).chosen(
+    ...     [Candidate("read-0", "read"), Candidate("fit_all-1", "fit_all")]
+    ... )
+    {'fit_all-1': 'fit_all-1'}
+
+    The idea is earthkit-workflows cascade's.
     """
 
     root: str | os.PathLike[str]
@@ -166,6 +228,9 @@ class PersistSpec:
         Args:
             candidates: the tasks of a plan.
             name_of: the name of the task of a future, or of a task's name.
+
+        Returns:
+            By name in the set, the name of the task; empty without a ``persist_id``.
 
         Raises:
             PersistError: the selector failed; or a mapping names what is not in the plan.

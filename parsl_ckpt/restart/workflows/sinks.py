@@ -21,13 +21,29 @@ class Sink(Protocol):
     """What a workflow needs of a place for its output."""
 
     def open(self, length: int) -> None:
-        """Make room for so many items; what is there already stays, if it has that length."""
+        """Make room for so many items; what is there already stays, if it has that length.
+
+        Args:
+            length: how many items there will be.
+        """
 
     def write(self, index: int, value: Any) -> None:
-        """Put an item in its place, over what is there."""
+        """Put an item in its place, over what is there.
+
+        Args:
+            index: its number, from 0.
+            value: an array, of the shape and type of all others.
+        """
 
     def read(self, index: int) -> Any:
-        """An item that was written, as an array of its own."""
+        """An item that was written, as an array of its own.
+
+        Args:
+            index: its number, from 0.
+
+        Returns:
+            A copy: it stays as it is when the sink is written to.
+        """
 
     def close(self) -> None:
         """Hand everything to the operating system."""
@@ -37,12 +53,17 @@ class NullSink:
     """Keeps nothing: for workflows whose states are all that is wanted."""
 
     def open(self, length: int) -> None:
-        pass
+        """See :meth:`Sink.open`. Nothing happens."""
 
     def write(self, index: int, value: Any) -> None:
-        pass
+        """See :meth:`Sink.write`. Nothing happens."""
 
     def read(self, index: int) -> Any:
+        """See :meth:`Sink.read`.
+
+        Raises:
+            SinkError: there is nothing to be read.
+        """
         raise SinkError(
             f"Item {index} was asked of a sink that keeps nothing.",
             hint="Give the workflow a sink, or a checkpoint with level=2.",
@@ -50,7 +71,7 @@ class NullSink:
         )
 
     def close(self) -> None:
-        pass
+        """See :meth:`Sink.close`. Nothing happens."""
 
 
 class NpySink:
@@ -75,6 +96,11 @@ class NpySink:
         self._array: Any = None
 
     def open(self, length: int) -> None:
+        """See :meth:`Sink.open`.
+
+        Raises:
+            SinkError: what is there has another length.
+        """
         self._length = length
         self._array = None
         if os.path.exists(self.path):
@@ -83,6 +109,11 @@ class NpySink:
             self._array = array
 
     def write(self, index: int, value: Any) -> None:
+        """See :meth:`Sink.write`.
+
+        Raises:
+            SinkError: the item has another shape or type than those before it.
+        """
         value = _numpy().asarray(value)
         if self._array is None:
             self._array = self._made(value)
@@ -90,11 +121,17 @@ class NpySink:
         self._array[index] = value
 
     def read(self, index: int) -> Any:
+        """See :meth:`Sink.read`.
+
+        Raises:
+            SinkError: there is nothing to be read.
+        """
         if self._array is None:
             raise _nothing(self.path, index)
         return _numpy().array(self._array[index])
 
     def close(self) -> None:
+        """See :meth:`Sink.close`."""
         if self._array is not None:
             self._array.flush()
             self._array = None
@@ -133,6 +170,11 @@ class ZarrSink:
         _zarr()
 
     def open(self, length: int) -> None:
+        """See :meth:`Sink.open`.
+
+        Raises:
+            SinkError: what is there has another length.
+        """
         self._length = length
         group = _zarr().open_group(self.store, mode="a")
         self._array = None
@@ -141,6 +183,11 @@ class ZarrSink:
             _check_length(self._described, self._array, length)
 
     def write(self, index: int, value: Any) -> None:
+        """See :meth:`Sink.write`.
+
+        Raises:
+            SinkError: the item has another shape or type than those before it.
+        """
         value = _numpy().asarray(value)
         if self._array is None:
             self._array = self._made(value)
@@ -148,11 +195,17 @@ class ZarrSink:
         self._array[index] = value
 
     def read(self, index: int) -> Any:
+        """See :meth:`Sink.read`.
+
+        Raises:
+            SinkError: there is nothing to be read.
+        """
         if self._array is None:
             raise _nothing(self._described, index)
         return _numpy().asarray(self._array[index])
 
     def close(self) -> None:
+        """See :meth:`Sink.close`."""
         self._array = None
 
     @property
