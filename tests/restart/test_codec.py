@@ -26,6 +26,8 @@ from parsl_ckpt.checkpoint.unplain import decode_named
 from parsl_ckpt.errors import FormatError
 from parsl_ckpt.restart.hydrate import Hydration
 
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 
 class Colour(enum.Enum):
     RED = 1

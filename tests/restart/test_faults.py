@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import signal
 import warnings
 from typing import Any
 
@@ -125,6 +126,7 @@ def test_a_forked_child_writes_rows_of_its_own(tmp_path):
             step(0)
             pid = os.fork()
             if not pid:
+                signal.alarm(60)  # a child that waits for ever is to be seen
                 try:
                     step(1), step(2)
                     ckpt.__exit__(None, None, None)
