@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -47,14 +48,22 @@ def as_main(script: str, arguments: Sequence[str]) -> Iterator[None]:
     main.__file__ = script
     main.__dict__["__builtins__"] = sys.modules["builtins"]
     before = sys.modules["__main__"], sys.argv, sys.path[:]
+    hook = threading.excepthook
     directory = os.getcwd()
     sys.modules["__main__"] = main
     sys.argv = [script, *arguments]
     sys.path[:0] = [os.path.dirname(os.path.abspath(script))]
+
+    def quiet(failed: threading.ExceptHookArgs) -> None:
+        if not issubclass(failed.exc_type, Enough):  # which ends a thread, and is no failure of it
+            hook(failed)
+
+    threading.excepthook = quiet
     try:
         yield
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = before
+        threading.excepthook = hook
         os.chdir(directory)
 
 

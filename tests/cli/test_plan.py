@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,29 @@ def test_the_first_plan_of_all_makes_no_run_directory(
     status, out, _ = told("plan", write(PLANNED), "a")
     assert status == 0 and "2 run" in out and "no call of it is recorded" in out
     assert sorted(os.listdir(tmp_path)) == ["script.py", "tmp"]
+
+
+def test_a_plan_in_a_thread_of_the_script_ends_that_thread_without_a_traceback(
+    told: Tell, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    script = write("""
+        import threading
+        def work():
+            with pc.load(config) as dfk, dfk.plan() as plan:
+                read("a")
+        def fail():
+            raise OSError("in earnest")
+        for target in (fail, work):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+    """)
+    status, out, err = told("plan", script)
+    assert status == 0 and out.startswith("Plan of 1 task") and "Enough" not in err
+    assert [failed.exc_type for failed in failures] == [OSError]
+    assert threading.excepthook == failures.append
 
 
 def test_edited_code_is_told(told: Tell, write: Write, do) -> None:
