@@ -134,6 +134,14 @@ class CheckpointHooks(NoOpHooks):
             raise ConfigurationError(
                 f"run_id is {run_id!r}, not a text.", hint="Give the run a name.", field="run_id"
             )
+        if isinstance(store, type) or not (
+            callable(getattr(store, "save", None)) and callable(getattr(store, "load", None))
+        ):
+            raise ConfigurationError(
+                f"store is {store!r:.80}, which keeps no progress.",
+                hint="Give a LocalCheckpointStore(directory), or another CheckpointStore.",
+                field="store",
+            )
         if on_store_error not in ("warn", "fail"):
             raise ConfigurationError(
                 f"on_store_error is {on_store_error!r}.",

@@ -308,7 +308,8 @@ class PipelineConfig(Checked):
         Args:
             classes: import the classes of those that are enabled, and look at them.
         """
-        found = graph_problems(self._nodes())
+        found = executor_problems([one.label for one in self.executors])
+        found += graph_problems(self._nodes())
         if classes:
             enabled = [
                 (i, c.name, c.class_path, c.config)
@@ -337,6 +338,18 @@ def graph_problems(nodes: Sequence[graph.Node]) -> list[Problem]:
     return [
         Problem(f"components[{fault.at}].{fault.field}", fault.text, nodes[fault.at].name)
         for fault in graph.faults(nodes)
+    ]
+
+
+def executor_problems(labels: Sequence[Any]) -> list[Problem]:
+    """What is wrong with executors together: each has a label of its own."""
+    first: dict[Any, int] = {}
+    return [
+        Problem(
+            f"executors[{index}].label", f"is {label!r}, as is that of executors[{first[label]}]"
+        )
+        for index, label in enumerate(labels)
+        if isinstance(label, str) and first.setdefault(label, index) != index
     ]
 
 

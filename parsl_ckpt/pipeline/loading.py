@@ -31,6 +31,7 @@ from parsl_ckpt.pipeline.config import (
     PipelineConfig,
     Problem,
     class_problems,
+    executor_problems,
     graph_problems,
     refusal,
 )
@@ -106,6 +107,8 @@ class _Reader:
             for i, raw in enumerate(executors)
             if (one := self._made(ExecutorConfig, raw, f"executors[{i}]", {"workers"}))
         ]
+        labels = [raw.get("label") if isinstance(raw, Mapping) else None for raw in executors]
+        self.problems += executor_problems(labels)
         self._together(listed, classes)
         given["spark"] = _plain(given.get("spark", {}))
         given["components"] = [one for one in made if one is not None]

@@ -438,3 +438,9 @@ def test_checkpoints_are_importable_without_the_runner_or_optional_libraries():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("store", ["checkpoints", None, LocalCheckpointStore])
+def test_what_keeps_no_progress_is_refused_before_the_run(store):
+    with pytest.raises(ConfigurationError, match="keeps no progress"):
+        CheckpointHooks(store, "run-001")

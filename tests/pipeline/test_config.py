@@ -457,6 +457,15 @@ def test_a_file_of_the_wrong_form_is_told(tmp_path, name, content, text):
     assert any(text in said for _, said in found)
 
 
+def test_executors_of_one_label_are_told_with_their_place(tmp_path):
+    twice = [ExecutorConfig("x"), ExecutorConfig("y"), ExecutorConfig("x", "processes")]
+    fault = ("executors[2].label", "is 'x', as is that of executors[0]")
+    found = PipelineConfig("p", executors=twice).problems()
+    assert [(one.place, one.text) for one in found] == [fault]
+    raw = {"name": "p", "executors": [{"label": "x"}, 3, {"label": "x", "kind": "processes"}]}
+    assert fault in refused(tmp_path, raw)
+
+
 def test_a_name_that_stands_twice_is_told_with_its_place(tmp_path):
     text = '{"name": "p", "components": [1, {"config": {"a": [{"x": 1, "x": 2, "x": 3}]}}]}'
     assert ("components[1].config.a[0].x", "stands twice in one mapping") in refused(tmp_path, text)
