@@ -300,7 +300,7 @@ class Checkpoint:
             self._former.pop(proxy._p_id, None)
             session = proxy._p_session
             if session is None or not session.is_open:
-                object.__setattr__(proxy, "_p_checkpoint", self)
+                object.__setattr__(proxy, "_p_mark", weakref.ref(self))
         return proxy
 
     def _adopt(self, session: CheckpointSession) -> None:

@@ -223,7 +223,7 @@ class CheckpointSession:
             if self._saved is not None:
                 loaded = restore(self._saved, proxy, set(self._bound), self.device)
             put = object.__setattr__
-            put(proxy, "_p_checkpoint", self.checkpoint)
+            put(proxy, "_p_mark", weakref.ref(self.checkpoint))
             put(proxy, "_p_session", self)
             put(proxy, "_p_loaded", loaded)
             self._bound[proxy._p_id] = proxy

@@ -40,11 +40,11 @@ class CheckpointState(Generic[T]):
     Made by :func:`bind_checkpoint_state`.
     """
 
-    __slots__ = ("__weakref__", "_p_checkpoint", "_p_id", "_p_loaded", "_p_object", "_p_session")
+    __slots__ = ("__weakref__", "_p_id", "_p_loaded", "_p_mark", "_p_object", "_p_session")
 
     _p_object: T
     _p_id: StateId
-    _p_checkpoint: Checkpoint | None
+    _p_mark: weakref.ref[Checkpoint] | None
     _p_session: CheckpointSession | None
     _p_loaded: bool
 
@@ -52,7 +52,7 @@ class CheckpointState(Generic[T]):
         put = object.__setattr__
         put(self, "_p_object", instance)
         put(self, "_p_id", state_id)
-        put(self, "_p_checkpoint", None)
+        put(self, "_p_mark", None)
         put(self, "_p_session", None)
         put(self, "_p_loaded", False)
 
@@ -129,6 +129,11 @@ class CheckpointState(Generic[T]):
         """The session's labels."""
         session = self._open_session()
         return {} if session is None else session.labels
+
+    @property
+    def _p_checkpoint(self) -> Checkpoint | None:
+        # Not kept alive: what waits for one that nobody has is gone with it.
+        return None if self._p_mark is None else self._p_mark()
 
     def _open_session(self) -> CheckpointSession | None:
         session = self._p_session

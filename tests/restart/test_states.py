@@ -263,6 +263,20 @@ def test_the_checkpoint_that_was_made_last_is_waited_for(tmp_path):
         assert list(ckpt.bound_states.values()) == [state]
 
 
+def test_nothing_waits_for_a_checkpoint_that_nobody_has(tmp_path):
+    def forgotten(opened):
+        checkpoint = Checkpoint("one", tmp_path)
+        assert bind_checkpoint_state(State()).checkpoint_enabled
+        if opened:
+            with checkpoint as ckpt:
+                ckpt.bind(Frozen())
+                ckpt.write()
+
+    for opened in (True, False):
+        forgotten(opened)
+        assert not bind_checkpoint_state(State()).checkpoint_enabled
+
+
 def test_an_error_while_waiting_states_are_bound_leaves_no_session_open(tmp_path):
     saved(tmp_path, dataclasses.make_dataclass("Gone", [("a", int, 1)], namespace={})())
     checkpoint = Checkpoint("run", tmp_path)
