@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
             sys.path.insert(0, place)
     try:
         return verb[options.verb](options)
+    except BrokenPipeError:  # who reads the output has had enough
+        raise
     except OSError as error:
         told = str(error)
         if error.filename == options.file:

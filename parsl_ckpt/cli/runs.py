@@ -100,4 +100,7 @@ def _command(info: RunInfo) -> str:
     command = info.provenance.get("command")
     if not isinstance(command, (list, tuple)) or not command:
         return ""
-    return " ".join([os.path.basename(str(command[0])), *map(str, command[1:])])
+    words = [str(word) for word in command]
+    if len(words) > 1 and os.path.basename(os.path.dirname(words[1])) in ("bin", "Scripts"):
+        words = words[1:]  # a command, which Python runs: parsl-ckpt pipeline run ...
+    return " ".join([os.path.basename(words[0]), *words[1:]])

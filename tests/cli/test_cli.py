@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import types
 
 import pytest
 
 from parsl_ckpt import cli
 from parsl_ckpt.cli import demo
+from parsl_ckpt.cli import pipeline as pipeline_command
+from parsl_ckpt.cli import runs as runs_command
 
 
 def test_each_command_says_in_its_first_line_what_it_does(capsys):
@@ -69,3 +73,24 @@ def test_help_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert answer.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["/venv/bin/python3", "study.py", "-n", "3"], "python3 study.py -n 3"),
+        (["/venv/bin/python3", "/venv/bin/parsl-ckpt", "ls"], "parsl-ckpt ls"),
+        ([], ""),
+    ],
+)
+def test_a_run_is_shown_by_the_command_that_was_typed(command, shown):
+    assert runs_command._command(types.SimpleNamespace(provenance={"command": command})) == shown
+
+
+def test_who_reads_the_output_of_a_pipeline_may_have_had_enough(monkeypatch):
+    def closed(options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(pipeline_command, "_validate", closed)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert cli.main(["pipeline", "validate", "any.yaml"]) == 0
