@@ -62,7 +62,9 @@ class Persisted:
     missing: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        told = [f"{len(self.named)} names were given in the set {shown(self.set)}."]
+        number = len(self.named)
+        were = "name was" if number == 1 else "names were"
+        told = [f"{number} {were} given in the set {shown(self.set)}."]
         if self.unchanged:
             told.append(
                 f"{len(self.unchanged)} stood for the same outcome already, so nothing was to be "
@@ -70,7 +72,8 @@ class Persisted:
             )
         for reason in sorted(set(self.missing.values())):
             names = [name for name, why in self.missing.items() if why == reason]
-            told.append(f"{len(names)} were not given, because {reason}: {listed(names)}.")
+            was = "was" if len(names) == 1 else "were"
+            told.append(f"{len(names)} {was} not given, because {reason}: {listed(names)}.")
         return "\n".join(told)
 
 
