@@ -282,7 +282,7 @@ def test_a_call_that_fails_has_no_name_and_the_others_have(run, root):
     outcomes = plan.run()
     told = outcomes.persisted.result(DEADLINE)
     assert told.named == ["read-0"] and told.missing == {"bad-1": "the call failed"}
-    assert "1 were not given, because the call failed: 'bad-1'." in str(told)
+    assert "1 was not given, because the call failed: 'bad-1'." in str(told)
 
 
 def test_where_recording_is_switched_off_nothing_is_named(run, root, monkeypatch):
