@@ -37,12 +37,15 @@ class Blobs:
         self._synced: set[str] = set()  # blobs that are on the disk, whoever wrote them
         self._rooted: set[str] = set()  # directories of blobs whose own names are on the disk
 
-    def write(self, directory: str, buffer: Any) -> tuple[bytes, int, str | None]:
+    def write(
+        self, directory: str, buffer: Any, digest: bytes | None = None
+    ) -> tuple[bytes, int, str | None]:
         """Keep a buffer.
 
         Args:
             directory: the checkpoint directory.
             buffer: contiguous bytes; they must not change meanwhile.
+            digest: of the buffer, if it is known.
 
         Returns:
             Its digest, its size, and the path if it may have to be synced (later).
@@ -51,9 +54,10 @@ class Blobs:
             OSError: it could not be written; nothing remains of it.
         """
         view = memoryview(buffer).cast("B")
-        if len(view) >= _OVERLAP:
-            return self._write_overlapped(directory, view)
-        digest = _digest(view)
+        if digest is None:
+            if len(view) >= _OVERLAP:
+                return self._write_overlapped(directory, view)
+            digest = _digest(view)
         path = _path(directory, digest)
         if self._present(path, digest, len(view)):
             return digest, len(view), self._unsynced(path)

@@ -102,14 +102,14 @@ def last_place(store: Store, key: bytes) -> tuple[Segment | None, int]:
     return store._writing.find_open(key) or (None, 0)
 
 
-def write_blob(store: Store, buffer: Any) -> tuple[bytes, int]:
-    """Keep a buffer; it must not change meanwhile.
+def write_blob(store: Store, buffer: Any, digest: bytes | None = None) -> tuple[bytes, int]:
+    """Keep a buffer, of which the digest may be known; it must not change meanwhile.
 
     Raises:
         StoreWriteError: it could not be written.
     """
     try:
-        return store._write_blob(buffer)
+        return store._write_blob(buffer, digest)
     except OSError as error:
         raise StoreWriteError(
             f"A large value could not be written to {store.path}: {error}.",

@@ -464,10 +464,10 @@ class Store(Tending, Removing):
                 path=self.path,
             ) from error
 
-    def _write_blob(self, buffer: Any) -> tuple[bytes, int]:
+    def _write_blob(self, buffer: Any, known: bytes | None = None) -> tuple[bytes, int]:
         assert self.path is not None
         self._backend.make_directory(self.path, durable=self.durability == "power")
-        digest, size, written = self._blobs.write(self.path, buffer)
+        digest, size, written = self._blobs.write(self.path, buffer, known)
         if written is not None:
             self._writing.blob_written(written)
         return digest, size

@@ -126,11 +126,11 @@ class Packer:
     """Decides where buffers stand, for one session, which only one thread uses at a time.
 
     Args:
-        write: keeps a blob.
+        write: keeps a blob, of which the digest may be known.
         has: whether a blob is there, and good.
     """
 
-    def __init__(self, write: Callable[[Any], Blob], has: Callable[[Blob], bool]) -> None:
+    def __init__(self, write: Callable[..., Blob], has: Callable[[Blob], bool]) -> None:
         self._write = write
         self.has = has
         self._known: set[Blob] = set()  # what the last row names
@@ -168,7 +168,7 @@ class Packer:
         if size < LARGE and blob not in self._inside:
             packing.inside.add(blob)
             return bytes(view)
-        return packing.names(owner, self._write(view))
+        return packing.names(owner, self._write(view, blob[0]))
 
     def committed(self, packing: Packing) -> None:
         """A row was written: the next one is compared with it."""

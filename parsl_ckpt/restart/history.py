@@ -171,15 +171,15 @@ class History:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def write_blob(self, buffer: Any) -> tuple[bytes, int]:
-        """Keep a buffer.
+    def write_blob(self, buffer: Any, digest: bytes | None = None) -> tuple[bytes, int]:
+        """Keep a buffer, of which the digest may be known.
 
         Raises:
             StoreWriteError: it could not be written.
         """
         with self._lock:
             self._announce()
-        return rowing.write_blob(self.store, buffer)
+        return rowing.write_blob(self.store, buffer, digest)
 
     def has_blob(self, blob: tuple[bytes, int]) -> bool:
         """Whether a blob is there and good."""
