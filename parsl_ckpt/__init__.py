@@ -17,6 +17,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsl_ckpt import errors as errors
+    from parsl_ckpt import pipeline as pipeline
+    from parsl_ckpt import plan as plan
+    from parsl_ckpt import restart as restart
+    from parsl_ckpt import testing as testing
     from parsl_ckpt.apps import App, File, bash_app, join_app, python_app
     from parsl_ckpt.apps.typed import TypedApp, as_value
     from parsl_ckpt.checkpoint.rundir import get_all_checkpoints, get_last_checkpoint
@@ -123,9 +128,12 @@ _HOMES = {
     "kernel.streams": ("AUTO_LOGNAME",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_ROOMS = ("errors", "pipeline", "plan", "restart", "testing")  # pc.restart.Checkpoint
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"parsl_ckpt.{name}")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'parsl_ckpt' has no attribute {name!r}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ import pytest
 
 import parsl_ckpt as pc
 from parsl_ckpt import errors
+from tests.executors.helpers import environment
 from tests.guarantees.helpers import DEADLINE, Gate, checkpoint, visible
 
 
@@ -464,3 +467,14 @@ def test_a_room_has_its_errors(room: str, base: str) -> None:
             assert name in exported.__all__
             assert getattr(exported, name) is error
     assert all(hasattr(exported, name) for name in exported.__all__)
+
+
+def test_rooms_are_there_without_an_import_of_their_own() -> None:
+    code = (
+        "import sys, parsl_ckpt as pc; assert 'parsl_ckpt.restart' not in sys.modules;"
+        "print(pc.restart.Checkpoint.__name__, pc.plan.Job.__name__, pc.pipeline.Problem.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Checkpoint Job Problem\n"
