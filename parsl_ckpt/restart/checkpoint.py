@@ -161,7 +161,7 @@ class Checkpoint:
             return session
         return None
 
-    def select(self, row: int | None = None, /, **labels: Any) -> CheckpointSession:
+    def select(self, row: int | None = None, **labels: Any) -> CheckpointSession:
         """The session that goes on from a row; what it writes forks the history.
 
         Args:

@@ -188,6 +188,7 @@ def test_rows_are_chosen_from_either_end(tmp_path):
     work(tmp_path, 5, mode="append")
     checkpoint = Checkpoint("run", tmp_path, "append")
     assert [checkpoint.select(at).write_count for at in (0, 2, -1, -5)] == [1, 3, 5, 1]
+    assert checkpoint.select(row=-2).write_count == 4
     for at in (5, -6):
         with pytest.raises(IndexError, match="5 rows"):
             checkpoint.select(at)
