@@ -122,6 +122,7 @@ class Plan(Telling):
         self._refuse_run("want() was called")
         wanted = list(flat(outputs))
         for one in wanted:
+            self._refuse_failed(one)
             if not self._has(one):
                 raise UnknownWantError(
                     f"What is wanted is {shown(one) if isinstance(one, str) else repr(one)[:80]}, "
@@ -213,8 +214,9 @@ class Plan(Telling):
                 what is damaged is computed. Damage that is found later has the same effect.
 
         Returns:
-            The futures that are wanted; all futures of the plan behave as always from now on. One
-            that was cut is computed if somebody asks for its outcome after all.
+            The futures that are wanted, and where nothing was said to be, those of calls that
+            cannot be made; all futures of the plan behave as always from now on. One that was cut
+            is computed if somebody asks for its outcome after all.
 
         Raises:
             PlanUsedError: it has run, or its with block is open or has failed.
@@ -260,9 +262,25 @@ class Plan(Telling):
         Purging(kernel, drawn, self._stage, begun, parts)
         for future in begun:
             future._look()
-        return Outcomes(drawn.wanted, found, persisting)
+        outcomes: tuple[Future[Any], ...] = tuple(drawn.wanted)
+        if self._wanted is None:  # what cannot be made is an outcome too: nobody missed its error
+            outcomes += tuple(self._recording.failed)
+        return Outcomes(outcomes, found, persisting)
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _refuse_failed(self, future: Any) -> None:
+        """Refuse to want a call that cannot be made."""
+        one = future.parent if isinstance(future, DataFuture) else future
+        if not any(one is failed for failed in self._recording.failed):
+            return
+        error = one._exception
+        raise UnknownWantError(
+            f"What is wanted is a call of {one._spec.name} (task {one.tid}) that cannot be made: "
+            f"{type(error).__name__}: {error}.",
+            hint="Correct the call.",
+            tasks=(f"{one._spec.name}-{one.tid}",),
+        ) from error
 
     def _has(self, future: Any) -> bool:
         if isinstance(future, DataFuture):

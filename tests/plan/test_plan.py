@@ -612,6 +612,30 @@ def test_a_call_that_cannot_be_made_is_its_futures_error(run):
     assert isinstance(late.exception(DEADLINE), pc.DependencyError)
 
 
+def test_a_call_that_cannot_be_made_is_not_missing_among_the_outcomes(run):
+    dfk = run()
+    with dfk.plan() as plan:
+        fine, wrong = read("a"), read()
+    outcomes = plan.run()
+    with pytest.raises(TypeError, match="missing"):
+        outcomes.results(DEADLINE)
+    assert list(outcomes) == [fine, wrong]
+    with dfk.plan() as plan:
+        plan.want(read("a"))
+        read()  # not wanted: it is told by explain()
+    assert plan.run().results(DEADLINE) == [fine.result(DEADLINE)]
+
+
+def test_a_want_that_cannot_be_made_is_told_with_its_reason(run):
+    dfk = run()
+    with dfk.plan() as plan:
+        wrong = read()
+        with pytest.raises(UnknownWantError, match=r"read .* cannot be made: TypeError") as caught:
+            plan.want(clean(read("a")), wrong)
+        assert caught.value.tasks == (f"read-{wrong.tid}",)
+        assert isinstance(caught.value.__cause__, TypeError)
+
+
 def test_why_before_and_after(run):
     plan, parts, model = recorded(run())
     assert "no earlier call of it is recorded" in str(plan.why(model))
