@@ -456,7 +456,7 @@ def python_app(
     """
     options = Options(
         cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
-        code=code, lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
+        code=code, lineage=lineage, secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
         single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
         persist=persist, tag=tag,
@@ -507,7 +507,7 @@ def join_app(
     """
     options = Options(
         cache=bool(cache), ignore_for_cache=ignore_for_cache, version=version, code=code,
-        lineage=bool(lineage), secret=secret, valid_for=valid_for, valid_if=valid_if,
+        lineage=lineage, secret=secret, valid_for=valid_for, valid_if=valid_if,
         single_flight=single_flight, persist=persist, tag=tag,
     )  # fmt: skip
     return _decorate("join", function, options, data_flow_kernel)

@@ -102,6 +102,13 @@ class Options:
                 app=name,
                 parameter="persist",
             )
+        if not isinstance(self.lineage, bool):
+            raise AppDefinitionError(
+                f"{name}: lineage={self.lineage!r} is neither True nor False.",
+                hint="Use False for an app that is not a function of its arguments.",
+                app=name,
+                parameter="lineage",
+            )
         if not isinstance(self.tag, (str, type(None))):
             raise AppDefinitionError(
                 f"{name}: tag={self.tag!r} is no text.",

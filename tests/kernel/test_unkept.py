@@ -422,6 +422,8 @@ def test_an_app_that_is_not_kept_is_cached_without_saying_so():
         ({"persist": False, "single_flight": "shared"}, "single_flight"),
         ({"persist": False, "keep_arguments": True}, "keep_arguments"),
         ({"tag": 3}, "tag"),
+        ({"lineage": "no"}, "lineage"),
+        ({"lineage": None}, "lineage"),
     ],
 )
 def test_wrong_options_are_refused_by_name(options, parameter):
