@@ -73,7 +73,7 @@ def load_config(
         values = os.environ if environ is None else environ
         try:
             content = interpolated(document.content, values, reader.tell)
-            config = reader.pipeline(content, classes)
+            config = reader.pipeline(content, document.written, classes)
         except RecursionError:
             reader.tell("the file", "is nested too deeply")
     if config is None or reader.problems:
@@ -95,10 +95,12 @@ class _Reader:
     def tell(self, place: str, text: str) -> None:
         self.problems.append(Problem(place, text, self._name))
 
-    def pipeline(self, content: Mapping[str, Any], classes: bool) -> PipelineConfig | None:
+    def pipeline(
+        self, content: Mapping[str, Any], written: Mapping[str, str], classes: bool
+    ) -> PipelineConfig | None:
         given = dict(content)
-        if isinstance(given.get("version"), (int, float)):
-            given["version"] = str(given["version"])  # as YAML reads 1.0
+        if isinstance(given.get("version"), (int, float)):  # as YAML reads 1.10
+            given["version"] = written.get("version", str(given["version"]))
         listed = self._list(given.pop("components", []), "components")
         executors = self._list(given.pop("executors", []), "executors")
         made = [self._component(raw, f"components[{i}]") for i, raw in enumerate(listed)]

@@ -26,11 +26,13 @@ class Document:
         content: plain values.
         problems: what is wrong with its form, as (place, text).
         lines: the number of the line of each place, where it is known.
+        written: how the values of the outermost names are written, where it is known: 1.10 is 1.1.
     """
 
     content: Any = None
     problems: list[tuple[str, str]] = field(default_factory=list)
     lines: Mapping[str, int] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, place: str) -> int | None:
         """The line of a place, or of the nearest one around it."""
@@ -135,6 +137,10 @@ def _yaml(text: str, path: Path) -> Document:
         for place, number in _places(root, "", document, set()):
             lines.setdefault(place, number)
     document.lines = lines
+    if root is not None and root.id == "mapping":
+        document.written = {
+            key.value: inner.value for key, inner in root.value if key.id == inner.id == "scalar"
+        }
     return document
 
 
