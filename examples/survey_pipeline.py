@@ -13,6 +13,8 @@ Progress is kept in readable JSON, so::
     $ python examples/survey_pipeline.py --run-id monday --resume   # goes on where it was
 
 Components that have succeeded are restored, and within ``extract`` the modules that were measured.
+The Parquet file takes pyarrow: without it that component fails, and after ``pip install pyarrow``
+``--resume`` goes on with it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ They are the fields of one dataclass; tensors in it are stored as they are, noth
     $ python examples/training.py              # press Ctrl-C, or kill -9 it, half-way
     $ python examples/training.py              # goes on at the batch after the last commit
 
-Killed or not, the digest that is printed at the end is the same.
+Killed or not, the digest that is printed at the end is the same. It takes torch (``pip install
+torch``).
 """
 
 from __future__ import annotations
