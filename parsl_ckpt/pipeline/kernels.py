@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parsl_ckpt import dataflow
 from parsl_ckpt.config import Config
@@ -33,12 +33,16 @@ class _Held:
         made_for: the settings it was made with for a run; None if it was given.
         runs: how many use it.
         waited: what still runs on it was waited for already.
+        ending: its last run is over, and it ends.
+        ended: it has.
     """
 
     dfk: DataFlowKernel
     made_for: object = None
     runs: int = 0
     waited: bool = False
+    ending: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 _lock = threading.Lock()
@@ -83,28 +87,43 @@ def labels_for(config: PipelineConfig, given: DataFlowKernel | None) -> set[str]
 
 def _hold(config: PipelineConfig, given: DataFlowKernel | None) -> _Held | None:
     """Count one more run; None if the kernel that is loaded is nobody's but the user's."""
-    settings = str(config.run_dir), config.executors
-    with _lock:
-        loaded = dataflow.loaded()
-        held = next((one for one in _held if one.dfk is loaded), None)
-        if loaded is None:
-            if given is not None:
-                dataflow.use(given)
-                held = _Held(given)
-            else:
-                held = _Held(_made(config), settings)
-            _held[:] = [held]
-        elif held is None:
+    while True:
+        with _lock:
+            loaded = dataflow.loaded()
+            held = next((one for one in _held if one.dfk is loaded), None)
+            if held is None or not held.ending:
+                return _counted(config, given, loaded, held)
+        if worker.pool is not None:  # a task, for whose end that of the kernel waits
             return None
-        elif given is None and held.made_for not in (None, settings) and worker.pool is None:
-            raise ConfigurationError(
-                "Another pipeline runs in this process, on a kernel of its own with other "
-                "executors or another run directory.",
-                hint="Load a kernel with parsl_ckpt.load(), or give each runner one: dfk=...",
-                field="dfk",
-            )
-        held.runs += 1
-        return held
+        held.ended.wait()
+
+
+def _counted(
+    config: PipelineConfig,
+    given: DataFlowKernel | None,
+    loaded: DataFlowKernel | None,
+    held: _Held | None,
+) -> _Held | None:
+    """*Locked.*"""
+    settings = str(config.run_dir), config.executors
+    if loaded is None:
+        if given is not None:
+            dataflow.use(given)
+            held = _Held(given)
+        else:
+            held = _Held(_made(config), settings)
+        _held[:] = [held]
+    elif held is None:
+        return None
+    elif given is None and held.made_for not in (None, settings) and worker.pool is None:
+        raise ConfigurationError(
+            "Another pipeline runs in this process, on a kernel of its own with other "
+            "executors or another run directory.",
+            hint="Load a kernel with parsl_ckpt.load(), or give each runner one: dfk=...",
+            field="dfk",
+        )
+    held.runs += 1
+    return held
 
 
 def _made(config: PipelineConfig) -> DataFlowKernel:
@@ -116,20 +135,26 @@ def _made(config: PipelineConfig) -> DataFlowKernel:
 
 def _let_go(held: _Held, error: BaseException | None) -> None:
     """Count one run less, and end what the last one leaves."""
-    with _lock:
-        held.runs -= 1
-        if held.runs:
-            return
-        if held in _held:
-            _held.remove(held)
-        if dataflow.loaded() is held.dfk and held.made_for is None:
-            dataflow.clear()
-        if held.made_for is None:
-            return
-    if held.waited and error is not None:
-        held.dfk._ending.hurry = True
     try:
+        with _lock:
+            held.runs -= 1
+            if held.runs:
+                return
+            if held.made_for is None:
+                if held in _held:
+                    _held.remove(held)
+                if dataflow.loaded() is held.dfk:
+                    dataflow.clear()
+                return
+            held.ending = True  # who begins now waits for the end
+        if held.waited and error is not None:
+            held.dfk._ending.hurry = True
         held.dfk.__exit__(None if error is None else type(error), error, None)
     except CheckpointNotSavedError as unsaved:
         # A value that cannot be recorded was warned of, and makes no run fail that is done.
         logger.warning("%s", unsaved)
+    finally:
+        if held.ending:
+            held.ended.set()
+            with _lock:
+                _held[:] = [one for one in _held if one is not held]

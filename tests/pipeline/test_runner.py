@@ -571,6 +571,50 @@ def test_runs_side_by_side_have_a_result_each_and_leave_nothing(kernel: Make, gi
     assert dataflow.loaded() is None
 
 
+def test_a_run_that_begins_while_the_kernel_of_another_ends_has_one_of_its_own(monkeypatch):
+    from parsl_ckpt.pipeline import kernels
+
+    ending, looked, kernel_of = threading.Event(), threading.Event(), {}
+
+    class Noting:
+        """A lock; notes that the second run has seen what there is."""
+
+        def __init__(self) -> None:
+            self.lock = threading.RLock()
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if threading.current_thread().name == "second":
+                looked.set()
+
+    def end(dfk: Any, *about: Any) -> None:
+        if threading.current_thread().name == "first":
+            ending.set()
+            assert looked.wait(60)
+        ended(dfk, *about)
+
+    def run(name: str) -> None:
+        with kernels.kernel_for(pipeline(number("a", 1)), None) as dfk:
+            kernel_of[name] = dfk
+
+    ended = dataflow.DataFlowKernel.__exit__
+    monkeypatch.setattr(dataflow.DataFlowKernel, "__exit__", end)
+    monkeypatch.setattr(kernels, "_lock", Noting())
+    first, second = (
+        threading.Thread(target=run, args=(name,), name=name) for name in ("first", "second")
+    )
+    first.start()
+    assert ending.wait(60)
+    second.start()
+    first.join()
+    second.join()
+    assert kernel_of["first"] is not kernel_of["second"]
+    assert dataflow.loaded() is None
+
+
 def test_a_run_within_a_run_has_the_same_kernel():
     config = pipeline(component("outer", "Nested"), run_dir="one")
     assert SimplePipelineRunner(config).run().outputs == {"outer": {"inner": 4}}
