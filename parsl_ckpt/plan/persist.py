@@ -182,10 +182,11 @@ class PersistSpec:
             )
         for name in ("retrieve_id", "persist_id"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
+            if value is not None and not (isinstance(value, str) and value):
+                # An empty one is more likely a variable that is not set than a name.
                 raise _wrong(
-                    f"{name} is {shown(value)}, which is no text.",
-                    hint="Give a string, of any characters, or None.",
+                    f"{name} is {shown(value)}, which is no name of a set.",
+                    hint="Give a string of any characters, at least one, or None.",
                     field=name,
                 )
         if self.to_persist is None:

@@ -461,8 +461,10 @@ def test_what_is_not_kept_is_neither_in_worker_processes(run, root):
     ("arguments", "field", "said"),
     [
         ({"to_persist": select.cached}, "persist_id", "does not say to which set"),
-        ({"persist_id": 3}, "persist_id", "no text"),
-        ({"retrieve_id": b"x"}, "retrieve_id", "no text"),
+        ({"persist_id": 3}, "persist_id", "no name of a set"),
+        ({"persist_id": ""}, "persist_id", "no name of a set"),
+        ({"retrieve_id": b"x"}, "retrieve_id", "no name of a set"),
+        ({"retrieve_id": ""}, "retrieve_id", "no name of a set"),
         ({"persist_id": "s", "to_persist": 3}, "to_persist", "selects nothing"),
         ({"persist_id": "s", "to_persist": {3: "fit-2"}}, "to_persist", "no text"),
         ({"root": ""}, "root", "no directory"),
