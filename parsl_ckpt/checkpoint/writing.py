@@ -275,8 +275,7 @@ class Writing:
                     failure = error
             for path in _taken(self._unsynced):
                 try:
-                    self._backend.sync_file(path)
-                    self._sync_names(path.rpartition("/")[0])
+                    self._sync_ended(path, path.rpartition("/")[0])
                 except OSError as error:
                     self._doubtful.append(path)
                     failure = error
@@ -291,6 +290,13 @@ class Writing:
                     failure = error
         if failure is not None:
             raise self._failed(failure) from failure
+
+    def _sync_ended(self, path: str, directory: str) -> None:
+        try:
+            self._backend.sync_file(path)
+        except FileNotFoundError:
+            self._backend.list(directory)  # it was compacted, unless all is gone
+        self._sync_names(directory)
 
     def close(self, blobs: Blobs, publish: bool = True) -> None:
         if self._closed:

@@ -280,6 +280,7 @@ def test_after_real_deaths_each_component_has_succeeded_once(tmp_path: Path, kin
     status, said = lived(tmp_path, kind, "resume")
     assert (status, said.split()[1]) == (0, "partial_success")
     (tmp_path / "fail-c").unlink()
+    assert lived(tmp_path, kind, "resume")[0] == 0  # c is on record before d kills
     (tmp_path / "fail-d").unlink()
     (tmp_path / "kill-d").touch()
     assert lived(tmp_path, kind, "resume")[0] == -9

@@ -623,6 +623,18 @@ class StoreMachine(RuleBasedStateMachine):
             version.synced = version.synced or (power and bool(version.there))
 
 
+def test_a_segment_that_another_store_has_compacted_needs_no_sync() -> None:
+    state = StoreMachine()
+    state.first()
+    state.begin_one(durable=False, share=True, slot=1)
+    state.hold(items=[(0, 0), (0, 0), (0, 0)], slot=1)
+    state.put(key=0, size=0, slot=1)
+    state.compact_ones_own_run(slot=0)
+    state.a_reader_finds_what_was_acknowledged()
+    state.close(slot=1)
+    state.teardown()
+
+
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 
