@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from parsl_ckpt.errors import MissingLibraryError, SinkError
@@ -74,113 +75,20 @@ class NullSink:
         """See :meth:`Sink.close`. Nothing happens."""
 
 
-class NpySink:
-    """One ``.npy`` file, mapped into memory.
+class _ArraySink(ABC):
+    """An array along whose first axis the items stand; it is made for the first of them."""
 
-    Args:
-        path: of the file; made, under another name first, when the first item is written. What is
-            written survives the death of the process.
+    _length = 0
+    _array: Any = None
 
-    >>> import tempfile, numpy
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     sink = NpySink(f"{directory}/u.npy")
-    ...     sink.open(3)
-    ...     sink.write(1, numpy.arange(4.0))
-    ...     sink.read(1)
-    array([0., 1., 2., 3.])
-    """
+    @property
+    @abstractmethod
+    def _described(self) -> str:
+        """What it is called in messages."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self._length = 0
-        self._array: Any = None
-
-    def open(self, length: int) -> None:
-        """See :meth:`Sink.open`.
-
-        Raises:
-            SinkError: what is there has another length.
-        """
-        self._length = length
-        self._array = None
-        if os.path.exists(self.path):
-            array = _numpy().lib.format.open_memmap(self.path, mode="r+")
-            _check_length(self.path, array, length)
-            self._array = array
-
-    def write(self, index: int, value: Any) -> None:
-        """See :meth:`Sink.write`.
-
-        Raises:
-            SinkError: the item has another shape or type than those before it.
-        """
-        value = _numpy().asarray(value)
-        if self._array is None:
-            self._array = self._made(value)
-        _check_item(self.path, self._array, value)
-        self._array[index] = value
-
-    def read(self, index: int) -> Any:
-        """See :meth:`Sink.read`.
-
-        Raises:
-            SinkError: there is nothing to be read.
-        """
-        if self._array is None:
-            raise _nothing(self.path, index)
-        return _numpy().array(self._array[index])
-
-    def close(self) -> None:
-        """See :meth:`Sink.close`."""
-        if self._array is not None:
-            self._array.flush()
-            self._array = None
-
+    @abstractmethod
     def _made(self, value: Any) -> Any:
-        open_memmap = _numpy().lib.format.open_memmap
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
-        temporary = f"{self.path}.{secrets.token_hex(6)}.tmp"
-        try:  # a file of this name is always whole, whatever kills us
-            shape = (self._length, *value.shape)
-            array = open_memmap(temporary, mode="w+", dtype=value.dtype, shape=shape)
-            os.replace(temporary, self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        return array
-
-
-class ZarrSink:
-    """An array of a zarr store, one chunk for each item.
-
-    Args:
-        store: a path, or what ``zarr.open_group`` takes.
-        name: of the array.
-
-    Raises:
-        MissingLibraryError: zarr is not installed (``pip install 'parsl_ckpt[zarr]'``).
-    """
-
-    def __init__(self, store: Any, name: str = "data") -> None:
-        self.store = os.fspath(store) if isinstance(store, os.PathLike) else store
-        self.name = name
-        self._length = 0
-        self._array: Any = None
-        _zarr()
-
-    def open(self, length: int) -> None:
-        """See :meth:`Sink.open`.
-
-        Raises:
-            SinkError: what is there has another length.
-        """
-        self._length = length
-        group = _zarr().open_group(self.store, mode="a")
-        self._array = None
-        if self.name in group:
-            self._array = group[self.name]
-            _check_length(self._described, self._array, length)
+        """The array, for items like this one."""
 
     def write(self, index: int, value: Any) -> None:
         """See :meth:`Sink.write`.
@@ -202,7 +110,94 @@ class ZarrSink:
         """
         if self._array is None:
             raise _nothing(self._described, index)
-        return _numpy().asarray(self._array[index])
+        return _numpy().array(self._array[index])
+
+
+class NpySink(_ArraySink):
+    """One ``.npy`` file, mapped into memory.
+
+    Args:
+        path: of the file; made, under another name first, when the first item is written. What is
+            written survives the death of the process.
+
+    >>> import tempfile, numpy
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     sink = NpySink(f"{directory}/u.npy")
+    ...     sink.open(3)
+    ...     sink.write(1, numpy.arange(4.0))
+    ...     sink.read(1)
+    array([0., 1., 2., 3.])
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+
+    def open(self, length: int) -> None:
+        """See :meth:`Sink.open`.
+
+        Raises:
+            SinkError: what is there has another length.
+        """
+        self._length = length
+        self._array = None
+        if os.path.exists(self.path):
+            array = _numpy().lib.format.open_memmap(self.path, mode="r+")
+            _check_length(self.path, array, length)
+            self._array = array
+
+    def close(self) -> None:
+        """See :meth:`Sink.close`."""
+        if self._array is not None:
+            self._array.flush()
+            self._array = None
+
+    @property
+    def _described(self) -> str:
+        return self.path
+
+    def _made(self, value: Any) -> Any:
+        open_memmap = _numpy().lib.format.open_memmap
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
+        temporary = f"{self.path}.{secrets.token_hex(6)}.tmp"
+        try:  # a file of this name is always whole, whatever kills us
+            shape = (self._length, *value.shape)
+            array = open_memmap(temporary, mode="w+", dtype=value.dtype, shape=shape)
+            os.replace(temporary, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        return array
+
+
+class ZarrSink(_ArraySink):
+    """An array of a zarr store, one chunk for each item.
+
+    Args:
+        store: a path, or what ``zarr.open_group`` takes.
+        name: of the array.
+
+    Raises:
+        MissingLibraryError: zarr is not installed (``pip install 'parsl_ckpt[zarr]'``).
+    """
+
+    def __init__(self, store: Any, name: str = "data") -> None:
+        self.store = os.fspath(store) if isinstance(store, os.PathLike) else store
+        self.name = name
+        _zarr()
+
+    def open(self, length: int) -> None:
+        """See :meth:`Sink.open`.
+
+        Raises:
+            SinkError: what is there has another length.
+        """
+        self._length = length
+        group = _zarr().open_group(self.store, mode="a")
+        self._array = None
+        if self.name in group:
+            self._array = group[self.name]
+            _check_length(self._described, self._array, length)
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""
