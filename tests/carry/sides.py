@@ -28,13 +28,13 @@ class Side:
     """One library, in one directory.
 
     Args:
-        library: ``"parsl"``, ``"parsl_ckpt"``, or ``"parsl_ckpt.compat.parsl"``.
+        package: ``"parsl"``, ``"parsl_ckpt"``, or ``"parsl_ckpt.compat.parsl"``.
         place: where its runs and its log are.
         python: the interpreter that has it.
     """
 
-    def __init__(self, library: str, place: Path, python: str = sys.executable) -> None:
-        self.library, self.python = library, python
+    def __init__(self, package: str, place: Path, python: str = sys.executable) -> None:
+        self.package, self.python = package, python
         self.place = place
         self.place.mkdir(parents=True, exist_ok=True)
         self.runs = place / "runinfo"
@@ -43,14 +43,14 @@ class Side:
         """Run the workflow; how often each app was executed."""
         log = self.place / "log"
         log.write_text("")
-        done = self.run(str(WORK), self.library, str(self.runs), str(log), *map(str, checkpoints))
+        done = self.run(str(WORK), self.package, str(self.runs), str(log), *map(str, checkpoints))
         assert json.loads(done) == VALUES
         return Counter(log.read_text().split())
 
     def run(self, *command: str) -> str:
         """Run the side's Python; what it prints."""
         env = dict(os.environ)
-        if self.library != "parsl":
+        if self.package != "parsl":
             env["PYTHONPATH"] = str(Path(parsl_ckpt.__file__).parent.parent)
         done = subprocess.run(
             [self.python, *command], capture_output=True, text=True, timeout=120, env=env,

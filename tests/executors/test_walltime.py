@@ -263,13 +263,19 @@ def test_the_processes_that_it_started_are_stopped_too(processes, bell):  # noqa
     until(lambda: not any(map(alive, pids)))
 
 
+def pass_seconds(seconds):
+    """Time that is known to have passed, because the limit of another call is over."""
+    with pytest.raises(AppTimeout):
+        Limited(turn_round, seconds, "another call")()
+
+
 def test_the_time_before_its_turn_does_not_count(processes, gate, bell):  # noqa: F811
     (path, open_gate), (began, ring) = gate, bell
     processes.run(nothing)
     processes.launch(wait_at, path, began)
     limited = launch(processes, 0.5, nothing, app="queued")
     ring()
-    time.sleep(0.6)  # longer than its walltime
+    pass_seconds(0.6)  # longer than its walltime
     open_gate()
     assert error_of(processes, limited) is None
 
@@ -280,7 +286,7 @@ def test_a_limit_that_is_over_is_no_limit_of_the_next_call(processes, gate, bell
     processes.wait()
     processes.launch(wait_at, path, began)
     ring()
-    time.sleep(0.6)  # beyond the limit of the call before
+    pass_seconds(0.6)  # beyond the limit of the call before
     open_gate()
     assert all(error is None for _, _, error, _ in processes.wait())
 

@@ -198,7 +198,7 @@ def test_other_code_never_sees_it(tmp_path, log):
 
 
 DRIVER = """
-import os, signal, sys, time
+import os, signal, sys, threading
 from dataclasses import dataclass
 import parsl_ckpt as pc
 from parsl_ckpt.restart import bind_checkpoint_state, task_checkpoint
@@ -219,8 +219,7 @@ def walk(seed):
             if step == 7 and not os.path.exists("died"):
                 open("died", "w").close()
                 os.kill(int(open("pid").read()), signal.SIGKILL)
-                while True:  # a worker dies with its driver
-                    time.sleep(1)
+                threading.Event().wait()  # a worker dies with its driver
             state.x = 3.9 * state.x * (1 - state.x / 10) + step
             ckpt.write(step=step)
         return state.x
