@@ -85,7 +85,7 @@ class AppBase:
         self.__wrapped__ = fn
         self._name = name
         self._options = options
-        self._kernel: Kernel | None = getattr(data_flow_kernel, "kernel", data_flow_kernel)
+        self._kernel = _kernel_of(data_flow_kernel, name)
         self._described: tuple[weakref.ref[Kernel], Spec] | None = None
         if kind == "bash" and options.observed:
             raise AppDefinitionError(
@@ -353,7 +353,9 @@ def _rebuild(fn: Callable[..., Any], options: Options, kind: str) -> AppBase:
 def _check_function(fn: Any, name: str) -> None:
     if not callable(fn):
         raise AppDefinitionError(
-            f"{fn!r} is not a function.", hint="Decorate a function.", app=name
+            f"{fn!r} is not a function.",
+            hint="Decorate a function; options go by keyword: @python_app(cache=True).",
+            app=name,
         )
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise AppDefinitionError(
@@ -361,6 +363,20 @@ def _check_function(fn: Any, name: str) -> None:
             hint="Return a list, or split it into one app per item.",
             app=name,
         )
+
+
+def _kernel_of(given: Any, name: str) -> Kernel | None:
+    """The kernel that an app is bound to, or None for the loaded one."""
+    kernel = getattr(given, "kernel", given)
+    if kernel is None or isinstance(kernel, Kernel):
+        return kernel
+    raise AppDefinitionError(
+        f"{name}: data_flow_kernel={given!r} is no kernel.",
+        hint="Give what parsl_ckpt.load() or DataFlowKernel() returned, or leave it out for the "
+        "loaded one.",
+        app=name,
+        parameter="data_flow_kernel",
+    )
 
 
 @overload
@@ -455,10 +471,10 @@ def python_app(
     ...     return 2 * x
     """
     options = Options(
-        cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
+        cache=cache, executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=lineage, secret=secret, valid_for=valid_for, valid_if=valid_if,
         check_mutation=check_mutation, watch_inputs=watch_inputs, undeclared=undeclared,
-        single_flight=single_flight, walltime=walltime, keep_arguments=bool(keep_arguments),
+        single_flight=single_flight, walltime=walltime, keep_arguments=keep_arguments,
         persist=persist, tag=tag,
         retry=retry, circuit_breaker=circuit_breaker, resilience=resilience, retries=retries,
     )  # fmt: skip
@@ -506,7 +522,7 @@ def join_app(
     ...     return add([double(i) for i in range(n)])
     """
     options = Options(
-        cache=bool(cache), ignore_for_cache=ignore_for_cache, version=version, code=code,
+        cache=cache, ignore_for_cache=ignore_for_cache, version=version, code=code,
         lineage=lineage, secret=secret, valid_for=valid_for, valid_if=valid_if,
         single_flight=single_flight, persist=persist, tag=tag,
     )  # fmt: skip
@@ -567,7 +583,7 @@ def App(  # the original API's name
             parameter=unknown[0],
         )
     made = Options(
-        cache=bool(cache), executors=sites if executors is None else executors,
+        cache=cache, executors=sites if executors is None else executors,
         ignore_for_cache=ignore_for_cache, **options,
     )  # fmt: skip
     return lambda fn: AppBase(fn, options=made, kind=apptype, data_flow_kernel=dfk)

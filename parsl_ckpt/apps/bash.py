@@ -84,7 +84,7 @@ def bash_app(
     The idea and the names are Parsl's.
     """
     options = Options(
-        cache=bool(cache), executors=executors, ignore_for_cache=ignore_for_cache, version=version,
+        cache=cache, executors=executors, ignore_for_cache=ignore_for_cache, version=version,
         code=code, lineage=lineage, secret=secret, valid_for=valid_for, valid_if=valid_if,
         single_flight=single_flight, persist=persist, tag=tag, walltime=walltime, retry=retry,
         circuit_breaker=circuit_breaker, resilience=resilience, retries=retries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -58,6 +58,12 @@ class Options:
         Raises:
             AppDefinitionError: they cannot; it names the option.
         """
+        for option, hint in _SWITCHES.items():
+            if not isinstance(getattr(self, option), bool):
+                raise self._wrong(name, option, "is neither True nor False", hint)
+        if not isinstance(self.version, str):
+            raise self._wrong(name, "version", "is no text", "Give a string, such as '2'.")
+        self._check_names(name)
         _check_choice(name, "code", self.code, (None, *CODE_MODES))
         _check_choice(name, "undeclared", self.undeclared, UNDECLARED_MODES)
         _check_choice(name, "single_flight", self.single_flight, (None, *FLIGHTS))
@@ -94,6 +100,32 @@ class Options:
                 parameter="undeclared",
             )
 
+    def _check_names(self, name: str) -> None:
+        """Lists of names are lists of texts, and not one text that would be read as its letters."""
+        if not _is_names(self.executors, one=True):
+            raise self._wrong(
+                name, "executors", "is no label of an executor, nor a list of labels",
+                "Give labels, as in executors=['threads'], or 'all'.",
+            )  # fmt: skip
+        if self.ignore_for_cache is not None and not _is_names(self.ignore_for_cache, empty=True):
+            raise self._wrong(
+                name, "ignore_for_cache", "is no list of names of parameters",
+                "Give a list, as in ignore_for_cache=['verbose'], or leave it out.",
+            )  # fmt: skip
+        if not _is_names(self.secret, one=True, empty=True):
+            raise self._wrong(
+                name, "secret", "is no set of names of parameters",
+                "Give a set, as in secret={'token'}, or leave it out.",
+            )  # fmt: skip
+
+    def _wrong(self, name: str, option: str, what: str, hint: str) -> AppDefinitionError:
+        return AppDefinitionError(
+            f"{name}: {option}={getattr(self, option)!r} {what}.",
+            hint=hint,
+            app=name,
+            parameter=option,
+        )
+
     def _check_persist(self, name: str) -> None:
         if not isinstance(self.persist, bool) and self.persist != AUTO:
             raise AppDefinitionError(
@@ -101,13 +133,6 @@ class Options:
                 hint="Use True, False or 'auto'.",
                 app=name,
                 parameter="persist",
-            )
-        if not isinstance(self.lineage, bool):
-            raise AppDefinitionError(
-                f"{name}: lineage={self.lineage!r} is neither True nor False.",
-                hint="Use False for an app that is not a function of its arguments.",
-                app=name,
-                parameter="lineage",
             )
         if not isinstance(self.tag, (str, type(None))):
             raise AppDefinitionError(
@@ -188,6 +213,26 @@ class Options:
     def observed(self) -> bool:
         """Whether the app is watched while it runs."""
         return self.check_mutation or self.watch_inputs
+
+
+_SWITCHES = {
+    "cache": "Use cache=True to look calls up and record their outcomes.",
+    "lineage": "Use False for an app that is not a function of its arguments.",
+    "check_mutation": "Use True to be warned of arguments that a call has changed.",
+    "watch_inputs": "Use True to have noted what a call reads.",
+    "keep_arguments": "Use True to have the arguments kept beside the record.",
+}
+
+
+def _is_names(value: Any, *, one: bool = False, empty: bool = False) -> bool:
+    """Whether something is names: several, or one alone where that is taken; none where it is."""
+    if isinstance(value, str):
+        return one and bool(value)
+    if not isinstance(value, (Sequence, Set)) or isinstance(value, bytes):
+        return False
+    if not value:
+        return empty
+    return all(isinstance(each, str) for each in value)
 
 
 def _check_choice(app: str, option: str, value: Any, allowed: Sequence[Any]) -> None:

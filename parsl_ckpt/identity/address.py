@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from ..errors import FileIdentityError, ParslCkptError, UnidentifiableValueError
+from ..errors import AppDefinitionError, FileIdentityError, UnidentifiableValueError
 from .code import CodeIdentity
 from .outline import BUDGET
 from .outlining import outline
@@ -86,7 +86,7 @@ class Binder:
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         unknown = sorted(ignored - {p.name for p in parameters})
         if unknown and not takes_any:
-            raise ParslCkptError(
+            raise AppDefinitionError(
                 f"App {self.app!r} has no parameter {unknown[0]!r} that could be ignored.",
                 hint=f"Its parameters are: {', '.join(p.name for p in parameters) or 'none'}.",
                 app=self.app,

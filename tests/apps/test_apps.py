@@ -120,11 +120,63 @@ def test_generator_functions_are_refused_by_name(cache):
         lambda: pc.python_app(3),
         lambda: pc.python_app(code="everything")(outcome),
         lambda: pc.App(outcome),
+        lambda: pc.python_app(cache=True, ignore_for_cache=["y"])(lambda x: x),
     ],
 )
 def test_wrong_declarations_are_refused(declare):
     with pytest.raises(AppDefinitionError):
         declare()
+
+
+WRONG_OPTIONS = {
+    "cache": ["yes", 1, None, "False"],
+    "executors": [3, None, "", [], [3], [None], b"threads", {"threads": 1}, object()],
+    "ignore_for_cache": ["x", 3, [3], True, {"x": 1}, b""],
+    "data_flow_kernel": ["yes", 0, False, object, [None]],
+    "version": [2, None, b"2", ["2"]],
+    "secret": [3, None, [3], b"x", {"x": 1}],
+    "lineage": [None, "no"],
+    "check_mutation": ["yes", 1, None],
+    "watch_inputs": ["yes", 0],
+    "keep_arguments": ["no", 1, None],
+}
+PYTHON_ONLY = {"check_mutation", "watch_inputs", "keep_arguments"}
+
+
+@pytest.mark.parametrize("decorator", [pc.python_app, pc.bash_app, pc.join_app])
+@pytest.mark.parametrize("option", WRONG_OPTIONS)
+def test_a_wrong_option_is_named_with_the_app_and_what_to_do(decorator, option):
+    if decorator is not pc.python_app and option in PYTHON_ONLY:
+        return
+    if decorator is pc.join_app and option == "executors":
+        return
+
+    def some(x):
+        return x
+
+    for value in WRONG_OPTIONS[option]:
+        with pytest.raises(AppDefinitionError) as caught:
+            decorator(**{"cache": True, option: value})(some)
+        error = caught.value
+        assert (error.app, error.parameter) == ("some", option)
+        assert f"some: {option}={value!r}" in error.message and error.hint
+
+
+@pytest.mark.parametrize("option", ["cache", "executors", "sites", "ignore_for_cache"])
+def test_the_original_decorator_names_a_wrong_option_too(option):
+    with pytest.raises(AppDefinitionError, match=r"<lambda>: \w+=3 is") as caught:
+        pc.App("python", **{option: 3})(lambda x: x)
+    assert caught.value.parameter == {"sites": "executors"}.get(option, option)
+
+
+def test_names_may_come_in_any_collection(rig):
+    labels = {"manual": 1}
+
+    @pc.python_app(cache=True, executors=labels.keys(), ignore_for_cache=("x",), secret={"y"})
+    def f(x, y):
+        return x
+
+    assert run(rig, f(1, 2)) == run(rig, f(3, 2)) == 1
 
 
 def test_coroutine_functions_are_run_to_their_end(rig):
