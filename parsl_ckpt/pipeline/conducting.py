@@ -19,6 +19,7 @@ import contextlib
 import heapq
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Part:
         index: its place among those that are enabled.
         missing: how many of its dependencies are not over.
         dependants: who waits for it.
+        waiting: how many of these are not over.
         blame: because of what it cannot run.
         attempts: how many have begun.
         began: when the first one did.
@@ -73,6 +75,7 @@ class Part:
     index: int
     missing: int
     dependants: list[Part] = field(default_factory=list)
+    waiting: int = 0
     blame: str | None = None
     attempts: int = 0
     began: float = 0.0
@@ -123,12 +126,13 @@ class Conductor:
         self._sleep = sleep
         self._breakers = {} if breakers is None else breakers
         self._parts: dict[str, Part] = {}
+        self._total = 0  # of those that are enabled
         for one in config.execution_order:
-            index = sum(part.config.enabled for part in self._parts.values())
-            part = self._parts[one.name] = Part(one, index, len(one.depends_on))
+            part = self._parts[one.name] = Part(one, self._total, len(one.depends_on))
+            self._total += one.enabled
             for name in one.depends_on:
                 self._parts[name].dependants.append(part)
-        self._total = sum(one.enabled for one in config.components)
+                self._parts[name].waiting += 1
         self._ready: list[tuple[int, str]] = []
         self._due: list[tuple[float, int, str]] = []
         self._running: set[str] = set()
@@ -149,8 +153,8 @@ class Conductor:
                 if part.config.enabled and part.name in self._start.completed:
                     self._inherit(part)
             for part in parts:
-                if not part.config.depends_on:
-                    self._decide(part)
+                if not part.config.depends_on and self._decide(part):
+                    self._over(part)
             while self._ready or self._running or self._due:
                 while self._ready:
                     self._begin(self._parts[heapq.heappop(self._ready)[1]])
@@ -188,35 +192,38 @@ class Conductor:
         self._over(part)
 
     def _over(self, part: Part, blame: str | None = None) -> None:
-        """Let those go on that wait for a component that is over."""
-        for one in part.dependants:
-            one.missing -= 1
-            one.blame = one.blame or blame
-            if not one.missing:
-                self._decide(one)
-        for name in part.config.depends_on:  # values that nobody needs any more
-            above = self._parts[name]
-            if all(one.result is not None for one in above.dependants):
-                above.future = None
+        """Let those go on that wait for a component that is over, and so forth."""
+        over = deque([(part, blame)])  # no recursion: a chain of them may be long
+        while over:
+            part, blame = over.popleft()
+            for one in part.dependants:
+                one.missing -= 1
+                one.blame = one.blame or blame
+                if not one.missing and self._decide(one):
+                    over.append((one, one.blame))
+            for name in part.config.depends_on:  # values that nobody needs any more
+                above = self._parts[name]
+                above.waiting -= 1
+                if not above.waiting:
+                    above.future = None
 
-    def _decide(self, part: Part) -> None:
-        """All that a component depends on is over."""
+    def _decide(self, part: Part) -> bool:
+        """All that a component depends on is over; whether it is over itself by that."""
         if part.result is not None:
-            return
+            return False
         if not part.config.enabled:
             part.result = ComponentResult(part.name, ComponentStatus.DISABLED)
-            self._over(part, part.blame)
         elif part.blame is not None:
             self._skip(part, part.blame)
         else:
             heapq.heappush(self._ready, (part.index, part.name))
+        return part.result is not None
 
     def _skip(self, part: Part, reason: str) -> None:
         part.result = ComponentResult(
             part.name, ComponentStatus.SKIPPED, attempts=part.attempts, reason=reason
         )
         self._tell("on_component_skipped", part.config, part.index, reason)
-        self._over(part, reason)
 
     def _begin(self, part: Part) -> None:
         """Make an attempt, unless nothing more is begun or its value is known already."""
@@ -333,7 +340,9 @@ class Conductor:
         if part.error is not None:
             self._fail(part, part.error)
         else:
-            self._skip(part, self._stopped or "")
+            reason = self._stopped or ""
+            self._skip(part, reason)
+            self._over(part, reason)
 
     # -- the run as a whole ------------------------------------------------------------------------
 

@@ -222,6 +222,14 @@ def test_a_failure_is_not_raised_and_the_next_run_begins_anew(kernel: Make):
 # --- disabled -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("enabled", "status"), [(True, SKIPPED), (False, DISABLED)])
+def test_a_long_chain_after_a_failure_takes_no_recursion(enabled, status):
+    chain = [number("0", 0)]
+    chain += [number(str(n), n, str(n - 1), enabled=enabled) for n in range(1, 1500)]
+    _, ended, _ = conducted(pipeline(*chain), {"0": [OSError()]})
+    assert ended == {one.name: status if one.depends_on else FAILED for one in chain}
+
+
 def test_a_disabled_component_is_left_out_and_its_dependants_run(kernel: Make):
     config = pipeline(
         number("a", 1), number("off", 2, "a", enabled=False), component("b", "Collect", "a", "off")
