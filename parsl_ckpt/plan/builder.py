@@ -109,6 +109,10 @@ class JobBuilder:
         """
         giver, output = (source, None) if isinstance(source, str) else _pair("source", source)
         taker, parameter = (target, AFTER) if isinstance(target, str) else _pair("target", target)
+        self.link(giver, output, taker, parameter)
+
+    def link(self, giver: str, output: str | None, taker: str, parameter: str) -> None:
+        """:meth:`edge`, for those who know that all of these are strings; None: the only output."""
         mentioned = self._mentioned
         number = mentioned.setdefault
         self._sources.append(number(giver, len(mentioned)))

@@ -50,6 +50,7 @@ VERSION = 1
 
 _JOB = ("format", "version", "tasks", "groups", "requested")
 _TASK = ("id", "outputs", "parameters", "inputs")
+_KNOWN = frozenset(_TASK)
 _write = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -92,31 +93,7 @@ def load(text: str | bytes) -> Job:
     Traceback (most recent call last):
     parsl_ckpt.errors.JobFormatError: The inputs of task 'a' should be a list: 1. Write a list.
     """
-    return _built(_parsed(text))
-
-
-def _parsed(text: str | bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text, object_pairs_hook=_once)
-    except errors.JobFormatError:
-        raise
-    except RecursionError:
-        _refuse("The text is nested too deeply to be a job.", "See parsl_ckpt.plan.form.")
-    except (ValueError, TypeError) as error:
-        _refuse(f"The text is no JSON: {error}.", "Write it with Job.to_json, or a JSON library.")
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        _refuse(
-            "The text is JSON, and no job.",
-            f'A job is an object with "format": "{FORMAT}".',
-        )
-    version = found.get("version")
-    if type(version) is not int or version != VERSION:
-        _refuse(
-            f"The job is written in version {shown(version)} of its form.",
-            f"This library reads version {VERSION}.",
-        )
-    _only(found, _JOB, "The job")
-    return found
+    return _Reader().job(text)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -131,21 +108,95 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _built(found: dict[str, Any]) -> Job:
-    builder = JobBuilder()
-    for number, task in enumerate(_list(found.get("tasks"), "The field 'tasks' of the job")):
-        if not isinstance(task, dict) or not isinstance(task.get("id"), str):
-            _refuse(f"Task number {number} has no name.", 'A task is an object with an "id".')
+#: Stands where a task stood that the builder has by now.
+_TAKEN = ("a task",)
+
+
+class _Reader:
+    """Hands each task to the builder as soon as it is parsed, so that all of them never stand there
+    as lists at once. What is wrong with one is kept until it is known that the text is a job.
+    """
+
+    def __init__(self) -> None:
+        self._builder = JobBuilder()
+        self._wrong: errors.PlanError | None = None
+
+    def job(self, text: str | bytes) -> Job:
+        found = self._parsed(text)
+        for number, task in enumerate(_list(found.get("tasks"), "The field 'tasks' of the job")):
+            if task is not _TAKEN:
+                if self._wrong is not None:
+                    raise self._wrong
+                _refuse(f"Task number {number} has no name.", 'A task is an object with an "id".')
+        for group in _list(found.get("groups", []), "The field 'groups' of the job"):
+            if not _all_strings(group):
+                _refuse(
+                    f"A group is {shown(group)}, which is not a list of strings.",
+                    'Write ["task", "task"].',
+                )
+            self._builder.group(*group)
+        if "requested" in found:
+            self._builder.want()
+            for want in _list(found["requested"], "The field 'requested' of the job"):
+                if not _all_strings(want, 2):
+                    _refuse(
+                        f"A requested output is {shown(want)}, which is not a list of 2 strings.",
+                        'Write ["task", "output"].',
+                    )
+                self._builder.want((want[0], want[1]))
+        return self._builder.build()
+
+    def _parsed(self, text: str | bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(text, object_pairs_hook=self._object)
+        except errors.JobFormatError:
+            raise
+        except RecursionError:
+            _refuse("The text is nested too deeply to be a job.", "See parsl_ckpt.plan.form.")
+        except (ValueError, TypeError) as error:
+            _refuse(
+                f"The text is no JSON: {error}.", "Write it with Job.to_json, or a JSON library."
+            )
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            _refuse(
+                "The text is JSON, and no job.",
+                f'A job is an object with "format": "{FORMAT}".',
+            )
+        version = found.get("version")
+        if type(version) is not int or version != VERSION:
+            _refuse(
+                f"The job is written in version {shown(version)} of its form.",
+                f"This library reads version {VERSION}.",
+            )
+        _only(found, _JOB, "The job")
+        return found
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> Any:
+        found = _once(pairs)
+        if self._wrong is None and type(found.get("id")) is str and "format" not in found:
+            try:
+                self._take(found)
+            except errors.PlanError as error:
+                self._wrong = error
+            else:
+                return _TAKEN
+        return found
+
+    def _take(self, task: dict[str, Any]) -> None:
         name = task["id"]
-        _only(task, _TASK, f"Task {shown(name)}", name)
-        builder.task(
+        if not _KNOWN.issuperset(task):
+            _only(task, _TASK, f"Task {shown(name)}", name)
+        self._builder.task(
             name,
             outputs=_strings(task.get("outputs", [RESULT]), "outputs", name),
             parameters=(
                 _strings(task["parameters"], "parameters", name) if "parameters" in task else None
             ),
         )
-        for edge in _list(task.get("inputs", []), f"The inputs of task {shown(name)}", name):
+        link, edges = self._builder.link, task.get("inputs", [])
+        if type(edges) is not list:
+            _list(edges, f"The inputs of task {shown(name)}", name)
+        for edge in edges:
             if not _all_strings(edge, 3):
                 _refuse(
                     f"An input of task {shown(name)} is {shown(edge)}, which is not a list of 3 "
@@ -154,31 +205,17 @@ def _built(found: dict[str, Any]) -> Job:
                     name,
                 )
             parameter, source, output = edge
-            builder.edge((source, output), (name, parameter))
-    for group in _list(found.get("groups", []), "The field 'groups' of the job"):
-        if not _all_strings(group):
-            _refuse(
-                f"A group is {shown(group)}, which is not a list of strings.",
-                'Write ["task", "task"].',
-            )
-        builder.group(*group)
-    if "requested" in found:
-        builder.want()
-        for want in _list(found["requested"], "The field 'requested' of the job"):
-            if not _all_strings(want, 2):
-                _refuse(
-                    f"A requested output is {shown(want)}, which is not a list of 2 strings.",
-                    'Write ["task", "output"].',
-                )
-            builder.want((want[0], want[1]))
-    return builder.build()
+            link(source, output, name, parameter)
+
+
+_STRINGS = frozenset((str,))
 
 
 def _all_strings(value: object, count: int | None = None) -> bool:
     return (
         type(value) is list
         and (count is None or len(value) == count)
-        and all(type(item) is str for item in value)
+        and set(map(type, value)) <= _STRINGS
     )
 
 

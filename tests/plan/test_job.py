@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -411,3 +412,36 @@ def test_no_text_raises_anything_but_a_typed_error(tasks, more):
         assert error.hint
     else:
         assert Job.from_json(job.to_json()) == job
+
+
+def test_reading_a_text_takes_a_few_times_its_length():
+    names = [f"task {number}" for number in range(1000)]
+    edges = [(names[at - back], names[at]) for at in range(10, 1000) for back in range(1, 11)]
+    text = Job.of(names, edges).to_json()
+    tracemalloc.start()
+    try:
+        Job.from_json(text)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5 * len(text)  # as lists, eleven times
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"format": "cascade", "tasks": [{"id": "a", "x": 1}]}', "no job"),
+        ('{"id": "a"}', "no job"),
+        (a_job(version=2, tasks=[{"id": "a", "x": 1}]), "version 2"),
+        (a_job(tasks=[{"id": "a", "x": 1}])[:-1], "no JSON"),
+        (a_job(groups=[{"id": "a"}]), "not a list of strings"),
+        (a_job(groups=[[{"id": "a"}]]), "not a list of strings"),
+        (a_job(tasks={"id": "a"}), "should be a list"),
+        (a_job(id="a"), "a field 'id'"),
+        (a_task(outputs={"id": "c"}), "not a list of strings"),
+        (a_task(inputs=[["x", {"id": "c"}, "result"]]), "not a list of 3 strings"),
+    ],
+)
+def test_a_text_is_a_job_before_its_tasks_are_and_tasks_stand_in_their_place(text, words):
+    with pytest.raises(errors.JobFormatError, match=words):
+        Job.from_json(text)
