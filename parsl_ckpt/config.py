@@ -145,13 +145,9 @@ class Config:
     def __post_init__(self) -> None:
         if isinstance(self.memoizer, BasicMemoizer):
             self._heed(self.memoizer)
+        check_files(self.checkpoint_files)
         for one in fields(self):
             self._check(one.name)
-        if isinstance(self.checkpoint_files, (str, bytes)):
-            raise _wrong(
-                "checkpoint_files", self.checkpoint_files, "is one path, not a list",
-                hint="Put it into a list: [...].",
-            )  # fmt: skip
         if self.single_flight == "shared" and self.checkpoint_mode != "task_exit":
             raise _wrong(
                 "single_flight", self.single_flight, "takes checkpoint_mode='task_exit', or those "
@@ -162,8 +158,8 @@ class Config:
             raise _wrong("secret", self.secret, "is not a set of names")
         if not os.fspath(self.run_dir):
             raise _wrong("run_dir", self.run_dir, "is empty", hint="Use '.' for this directory.")
-        if self.retries < 0:
-            raise _wrong("retries", self.retries, "is negative", hint="Use 0 for no retries.")
+        if not self.retries >= 0:
+            raise _wrong("retries", self.retries, "is no number of retries")
         if self.max_checkpoint_bytes is not None and self.max_checkpoint_bytes <= 0:
             raise _wrong(
                 "max_checkpoint_bytes", self.max_checkpoint_bytes, "is not positive",
@@ -187,10 +183,9 @@ class Config:
         if not 0 < self.upload_period < float("inf"):
             raise _wrong(
                 "upload_period", self.upload_period, "is not a positive time",
-                hint="Use a number of seconds.",
             )  # fmt: skip
-        if self.grace < 0:
-            raise _wrong("grace", self.grace, "is negative", hint="Use a number of seconds.")
+        if not self.grace >= 0:
+            raise _wrong("grace", self.grace, "is no length of time")
         if not all(map(is_provider, self.storage_access or ())):
             raise _wrong(
                 "storage_access", self.storage_access, "is not a list of Staging providers",
@@ -233,10 +228,11 @@ class Config:
         try:
             if isinstance(value, bool) and expected not in (bool, Any):
                 raise TypeCheckError("is a bool")
+            if isinstance(value, (str, bytes)) and name in _LISTS:
+                raise TypeCheckError("is a text, which is a sequence too")
             check_type(value, expected)
-        except TypeCheckError as error:
-            said = str(error).splitlines()[0]
-            raise _wrong(name, value, said, hint=_ALLOWED.get(name, "")) from None
+        except TypeCheckError:  # what it says is about annotations, which the user has not written
+            raise _wrong(name, value, "is not one of its values") from None
 
 
 _HINTS = get_type_hints(Config) if hasattr(type, "__or__") else {}
@@ -244,6 +240,7 @@ _MEMOIZED = {
     "checkpoint_mode": "checkpoint_mode", "checkpoint_period": "checkpoint_period",
     "checkpoint_files": "checkpoint_files", "app_cache": "memoize",
 }  # fmt: skip
+_LISTS = ("executors", "storage_access")
 _USUAL = {one.name: one.default for one in fields(Config)}
 _ALLOWED = {
     "checkpoint_mode": "Use 'task_exit', 'periodic', 'dfk_exit', 'manual' or None.",
@@ -253,7 +250,7 @@ _ALLOWED = {
     "single_flight": "Use 'process' or 'shared'.",
     "durability": "Use 'process' or 'power'.",
     "code": "Use 'closure', 'function' or 'name'.",
-    "executors": "Give a list of executors.",
+    "executors": "Give a list of ThreadPoolExecutor, ProcessPoolExecutor, or wrap() of another.",
     "trust": "Use 'owner' or 'any'.",
     "compression": "Use 'auto', 'zstd' or 'none'.",
     "signing_key": "Give bytes or the path of a file.",
@@ -263,10 +260,10 @@ _ALLOWED = {
     "run_dir": "Give the path of a directory.",
     "audit_rate": "Use a number from 0 (none) to 1 (all hits).",
     "memoizer": "Give a parsl_ckpt.BasicMemoizer, or a subclass of it or of Memoizer.",
-    "retries": "Use a number, 0 for no retries.",
-    "grace": "Use a number of seconds.",
+    "retries": "Use a number of 0 or more; 0 for no retries.",
+    "grace": "Use a number of seconds, 0 or more.",
     "storage_options": "Give a dictionary for fsspec's file system, such as {'profile': 'work'}.",
-    "upload_period": "Use a number of seconds.",
+    "upload_period": "Use a positive number of seconds.",
     "storage_access": "Give a list of Staging providers, or None for the ready-made ones.",
     "max_checkpoint_bytes": "Use a whole number of bytes, or None for no limit.",
     "retry_handler": "Give a function of the exception and the task's record that returns a cost.",
@@ -293,10 +290,12 @@ def parse_period(period: str | float | None) -> float:
         if match is None:
             raise _wrong("checkpoint_period", period, "is not a time", hint=hint)
         hours, minutes, seconds = (int(part) for part in match.groups())
-        period = hours * 3600 + minutes * 60 + seconds
-    if not 0 < period < float("inf"):
+        length: float = hours * 3600 + minutes * 60 + seconds
+    else:
+        length = period
+    if not 0 < length < float("inf"):
         raise _wrong("checkpoint_period", period, "is not a positive time", hint=hint)
-    return float(period)
+    return float(length)
 
 
 def caching(config: Config) -> tuple[bool, bool]:
@@ -319,8 +318,27 @@ def caching(config: Config) -> tuple[bool, bool]:
 
 def _wrong(name: str, value: object, what: str, hint: str = "") -> ConfigurationError:
     return ConfigurationError(
-        f"Config.{name}: {value!r} {what}.", hint=hint, field=name, value=value
+        f"Config.{name}: {value!r} {what}.",
+        hint=hint or _ALLOWED.get(name, "Use True or False."),
+        field=name,
+        value=value,
     )
+
+
+def check_files(named: Any) -> None:
+    """Refuse checkpoints that are not named in a list.
+
+    Raises:
+        ConfigurationError: of the field ``checkpoint_files``.
+    """
+    if isinstance(named, (str, bytes, os.PathLike)):
+        raise _wrong(
+            "checkpoint_files", named, "is one path, not a list", hint="Put it into a list: [...]."
+        )
+    try:
+        check_type(named, _HINTS["checkpoint_files"])
+    except TypeCheckError:
+        raise _wrong("checkpoint_files", named, "is not one of its values") from None
 
 
 def check_sharing(config: Config, named: Sequence[Any] | None) -> None:
@@ -361,6 +379,10 @@ _GLOBALS = {
     "retries": "retries",
     "runDir": "run_dir",
 }
+_ENTRIES = ("globals", "sites", "controller")  # the last is for IPyParallel, and has no effect
+_A_SITE = (
+    "A site is such as {'site': 'Local', 'execution': {'executor': 'threads', 'maxThreads': 4}}."
+)
 _KINDS = {
     "threads": "threads", "local_threads": "threads", "processes": "processes",
     "local_processes": "processes",
@@ -383,17 +405,29 @@ def from_legacy(config: Mapping[str, Any]) -> Config:
     if not isinstance(config, Mapping):
         raise ConfigurationError(
             f"A configuration must be a Config or a dictionary, not {type(config).__name__}.",
+            hint="Use Config(executors=[...], checkpoint_mode='task_exit').",
             field="config",
+        )
+    unknown = [name for name in config if name not in _ENTRIES]
+    if unknown:
+        raise ConfigurationError(
+            f"The configuration has no entry {unknown[0]!r}.",
+            hint=f"Known: {', '.join(_ENTRIES)}.",
+            field=unknown[0],
         )
     options: dict[str, Any] = {}
     settings, sites = config.get("globals") or {}, config.get("sites") or []
     if not isinstance(settings, Mapping):
         raise ConfigurationError(
-            f"config['globals'] is {settings!r}, not a dictionary.", field="config['globals']"
+            f"config['globals'] is {settings!r}, not a dictionary.",
+            hint="Such as {'lazyErrors': True, 'checkpointMode': 'task_exit'}.",
+            field="config['globals']",
         )
     if not isinstance(sites, (list, tuple)):
         raise ConfigurationError(
-            f"config['sites'] is {sites!r}, not a list of sites.", field="config['sites']"
+            f"config['sites'] is {sites!r}, not a list of sites.",
+            hint=_A_SITE,
+            field="config['sites']",
         )
     for name, value in settings.items():
         if name not in _GLOBALS:
@@ -415,7 +449,8 @@ def _named_executor(site: Any, position: int) -> NamedExecutor:
     wanted = execution.get("executor")
     if not isinstance(wanted, str) or wanted not in _KINDS:
         raise ConfigurationError(
-            f"{place}['execution']['executor'] must be 'threads' or 'processes'.",
+            f"{place}['execution']['executor'] must be 'threads' or 'processes', not {wanted!r}.",
+            hint=_A_SITE,
             field=f"{place}['execution']['executor']",
         )
     workers = execution.get("maxThreads")
@@ -424,6 +459,7 @@ def _named_executor(site: Any, position: int) -> NamedExecutor:
     ):
         raise ConfigurationError(
             f"{place}['execution']['maxThreads'] is {workers!r}, not a positive number.",
+            hint="Leave it out for one for each core.",
             field=f"{place}['execution']['maxThreads']",
         )
     kind = _KINDS[wanted]

@@ -19,7 +19,7 @@ from parsl_ckpt.checkpoint.lease import Leases
 from parsl_ckpt.checkpoint.rundir import claim_run, get_all_checkpoints
 from parsl_ckpt.checkpoint.sources import with_used
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.config import Config, caching, check_sharing, from_legacy
+from parsl_ckpt.config import Config, caching, check_files, check_sharing, from_legacy
 from parsl_ckpt.errors import (
     CheckpointNotSavedError,
     ConfigurationError,
@@ -94,6 +94,7 @@ class DataFlowKernel(Questions):
         named = checkpointFiles if checkpoint_files is None else checkpoint_files
         if named is None:
             named = config.checkpoint_files
+        check_files(named)
         self.config = config
         check_sharing(config, named)
         configured = where.plain(config.run_dir)
@@ -288,13 +289,19 @@ class DataFlowKernel(Questions):
         before = None
         if older_than is not None:
             seconds = seconds_of(older_than)
-            if seconds is None or seconds < 0:
+            if seconds is None or not seconds >= 0:
                 raise ConfigurationError(
                     f"invalidate(older_than={older_than!r}): that is not a span of time.",
                     hint="Use '7d', '12h', 'HH:MM:SS', a timedelta, or a number of seconds.",
                     field="older_than",
                 )
             before = time.time() - seconds
+        if not isinstance(app, (str, type(None))):
+            raise ConfigurationError(
+                f"invalidate(app={app!r:.80}): that is not the name of an app.",
+                hint=f"Use invalidate({getattr(app, '__name__', 'simulate')!r}).",
+                field="app",
+            )
         if app is None and before is None:
             raise ConfigurationError(
                 "invalidate() was told neither an app nor an age.",
@@ -323,9 +330,9 @@ class DataFlowKernel(Questions):
             CacheKeyError: the app is not cached, or its code does not count.
             StoreWriteError: what holds cannot be filed.
         """
-        from parsl_ckpt.apps.blessing import bless
+        from parsl_ckpt.apps.blessing import bless, spec_of
 
-        return bless(self.kernel, app.spec_on(self.kernel), sample, dry_run)
+        return bless(self.kernel, spec_of(self.kernel, app), sample, dry_run)
 
     def revoke_blessing(self, app: Any) -> int:
         """Take back every blessing of an app's code as it is now; how many records that concerns.
@@ -334,9 +341,9 @@ class DataFlowKernel(Questions):
             CacheKeyError: the app is not cached, or its code does not count.
             StoreWriteError: the removal cannot be recorded.
         """
-        from parsl_ckpt.apps.blessing import revoke
+        from parsl_ckpt.apps.blessing import revoke, spec_of
 
-        return revoke(self.kernel, app.spec_on(self.kernel))
+        return revoke(self.kernel, spec_of(self.kernel, app))
 
     def wait_for_current_tasks(self) -> None:
         """Wait until no task is under way.

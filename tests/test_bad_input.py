@@ -18,6 +18,7 @@ from parsl_ckpt.errors import (
     AppDefinitionError,
     CheckpointNotFoundError,
     NestedAppError,
+    NotAnAppError,
     UnidentifiableValueError,
     UntrustedCheckpointError,
 )
@@ -133,6 +134,38 @@ def test_a_checkpoint_that_others_can_write_to(runs: Path, tmp_path: Path) -> No
             assert not double(1).from_memo
 
 
+@pytest.mark.parametrize("named", ["", b"x", 3, Path("x"), True, [3], [None], {}, object()])
+def test_checkpoints_that_are_no_list_of_paths(runs: Path, named: Any) -> None:
+    for act in (
+        lambda: pc.load(config(runs, checkpoint_files=named)),
+        lambda: pc.load(config(runs), checkpoint_files=named),
+        lambda: pc.DataFlowKernel(config(runs), checkpointFiles=named),
+        lambda: pc.DataFlowKernel(config(runs), checkpoint_files=named),
+    ):
+        error = complaint(pc.ConfigurationError, act, f"checkpoint_files: {named!r}")
+        assert error.field == "checkpoint_files"
+    assert not (runs / "001").exists(), "a run that could not begin leaves no directory"
+
+
+@pytest.mark.parametrize("place", [3, b"runs", ["runs"], True])
+def test_a_place_that_is_no_path(runs: Path, place: Any) -> None:
+    for act in (pc.get_all_checkpoints, pc.get_last_checkpoint, pc.Store.open):
+        complaint(pc.ConfigurationError, lambda act=act: act(place), repr(place), "runinfo")
+
+
+def test_what_is_no_app(runs: Path) -> None:
+    with pc.load(config(runs)) as dfk:
+        for act in (dfk.bless, dfk.revoke_blessing, dfk.results, dfk.explain, pc.results):
+            complaint(NotAnAppError, lambda act=act: act(3), "3 is no app")
+        for wrong, name in ((double, "'double'"), (3, "'simulate'"), ([None], "'simulate'")):
+            complaint(
+                pc.ConfigurationError, lambda wrong=wrong: dfk.invalidate(wrong),
+                "not the name of an app", f"invalidate({name})",
+            )  # fmt: skip
+        complaint(pc.ConfigurationError, lambda: dfk.invalidate(older_than=float("nan")), "nan")
+        complaint(pc.ParslCkptError, lambda: double.map([1], max_in_flight=0), "double.map")
+
+
 def test_two_executors_of_one_label(runs: Path) -> None:
     for second in (pc.ThreadPoolExecutor, pc.ProcessPoolExecutor):
         pools = [pc.ThreadPoolExecutor(label="pool"), second(label="pool")]
@@ -162,6 +195,23 @@ def test_an_unknown_entry_of_the_original_dictionary(runs: Path) -> None:
         "checkpointmode", "checkpointMode",
     )  # fmt: skip
     assert error.field == "checkpointmode"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"global": {"retries": 2}},
+        {"globals": 3},
+        {"sites": 3},
+        {"sites": [3]},
+        {"sites": [{"site": "a", "execution": {"executor": "threads", "maxThreads": 0}}]},
+        [],
+        "local",
+    ],
+)
+def test_a_dictionary_that_is_none_of_the_original_api(runs: Path, wrong: Any) -> None:
+    for act in (pc.load, pc.DataFlowKernel):
+        complaint(pc.ConfigurationError, lambda act=act: act(wrong))
 
 
 def test_an_unknown_wish_in_the_environment(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from parsl_ckpt.config import Config, NamedExecutor, from_legacy, parse_period
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.kernel.memoizer import BasicMemoizer
 from parsl_ckpt.testing.executors import ManualExecutor
 
 WRONG = {
-    "executors": [3, "threads", [3], [object()]],
+    "executors": [3, "threads", "", b"", [3], [object()]],
     "checkpoint_mode": ["sometimes", 1, True, b"task_exit"],
     "checkpoint_period": ["1h", "00:61:00", "1:2", "00:00:00", 0, -1, float("nan"),
                           float("inf"), [], True],
@@ -18,14 +19,14 @@ WRONG = {
     "follow": [1, None, "yes"],
     "single_flight": ["no", None, True, "shared"],
     "app_cache": ["yes", 1, None],
-    "retries": ["2", -1, None, True],
+    "retries": ["2", -1, None, True, float("nan")],
     "retry_handler": [3, "handler"],
     "initialize_logging": [None, "yes", 1],
     "std_autopath": ["logs", 3],
     "dependency_resolver": [print, "deep", 0],
     "memoizer": [print, "basic", 0, {"checkpoint_mode": "task_exit"}],
     "exit_mode": ["stop", None, 0],
-    "grace": ["10", -1, None, True],
+    "grace": ["10", -1, None, True, float("nan")],
     "durability": ["disk", None],
     "lazy_errors": ["no", 0],
     "pickle": [1, None],
@@ -38,7 +39,7 @@ WRONG = {
     "max_checkpoint_bytes": ["1GB", 0, -1, 1.5, True],
     "audit_rate": ["1", -0.1, 1.5, None, True],
     "storage_options": ["key", [("key", 1)]],
-    "storage_access": ["zip", [3], 3, [int]],
+    "storage_access": ["zip", "", [3], 3, [int]],
     "upload_period": ["10", 0, -1, float("inf"), None, True],
     "show_progress": ["yes", 1],
 }  # fmt: skip
@@ -51,7 +52,9 @@ def test_a_wrong_field_is_named(name, value):
     with pytest.raises(ConfigurationError) as caught:
         Config(**{name: value})
     assert caught.value.field == name
-    assert name in str(caught.value)
+    assert f"Config.{name}: {value!r} " in str(caught.value) or name == "executors"
+    assert caught.value.hint, "it says what to do"
+    assert "union" not in str(caught.value), "annotations are not the user's words"
 
 
 def test_every_field_is_tried_above():
@@ -155,3 +158,9 @@ def test_a_wrong_entry_of_the_dictionary_is_named(config, field):
 
 def test_an_empty_dictionary_is_the_default():
     assert from_legacy({}) == Config(executors=[])
+
+
+@pytest.mark.parametrize("switch", ["memoize", "parsl_keys", "memoize_exceptions"])
+def test_a_switch_of_the_memoizer_is_true_or_false(switch):
+    with pytest.raises(ConfigurationError, match="True or False"):
+        Config(memoizer=BasicMemoizer(**{switch: "yes"}))

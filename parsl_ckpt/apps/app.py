@@ -203,6 +203,7 @@ class AppBase:
         if max_in_flight is not None and (type(max_in_flight) is not int or max_in_flight < 1):
             raise AppDefinitionError(
                 f"{self._name}.map: max_in_flight is {max_in_flight!r}, not a positive number.",
+                hint="Leave it out to have all calls under way at once.",
                 app=self._name,
                 parameter="max_in_flight",
             )

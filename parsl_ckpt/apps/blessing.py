@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.checkpoint.format import Alias, Result
-from parsl_ckpt.errors import BlessingError, CacheKeyError
+from parsl_ckpt.errors import BlessingError, CacheKeyError, NotAnAppError
 from parsl_ckpt.kernel.arguments import gather
 from parsl_ckpt.kernel.auditing import same_value
 from parsl_ckpt.kernel.specimens import arguments_of_specimen
@@ -50,6 +50,22 @@ class Blessing:
     refused: dict[str, str] = field(default_factory=dict)
     executed: tuple[str, ...] = ()
     records: int = 0
+
+
+def spec_of(kernel: Kernel, app: Any) -> Spec:
+    """What a kernel knows of an app.
+
+    Raises:
+        NotAnAppError: it is no app.
+    """
+    describe = getattr(app, "spec_on", None)
+    if describe is None:
+        raise NotAnAppError(
+            f"{app!r:.80} is no app, so that its code has no records.",
+            hint="Give the app itself, as it is now.",
+        )
+    spec: Spec = describe(kernel)
+    return spec
 
 
 def bless(kernel: Kernel, spec: Spec, sample: int = 5, dry_run: bool = False) -> Blessing:

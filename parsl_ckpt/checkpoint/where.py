@@ -43,8 +43,14 @@ def plain(path: str | os.PathLike[str]) -> str:
     """A path as it is meant: ``file://`` is taken off, and slashes at the end of a URL.
 
     Raises:
-        ConfigurationError: it is a URL within a URL.
+        ConfigurationError: it is a URL within a URL, or no path at all.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"{path!r:.80} is no path of a directory, nor a URL.",
+            hint="Give a text such as 'runinfo', or a pathlib.Path.",
+            field="run_dir",
+        )
     text = os.fspath(path)
     found = _SCHEME.match(text)
     if "::" in text and "://" in text and (found is None or "::" in text[: found.end()]):

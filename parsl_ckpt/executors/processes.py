@@ -226,7 +226,7 @@ def _check_initializer(owner: str, value: Any) -> Any:
 
 
 def _check_initargs(owner: str, value: Any) -> tuple[Any, ...]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise ConfigurationError(
             f"{owner}(initargs=...) must be a tuple of arguments, not {value!r}.",
             hint="For one argument, write initargs=(argument,).",

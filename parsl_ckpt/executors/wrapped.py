@@ -136,9 +136,7 @@ class WrappedExecutor(Executor):
             if in_flight is None
             else threading.Semaphore(check_count("wrap", "in_flight", in_flight))
         )
-        self.crosses_processes = (
-            _is_remote(executor) if crosses_processes is None else bool(crosses_processes)
-        )
+        self.crosses_processes = _crosses(executor, crosses_processes)
         self._packer = ForeignPacker()
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._feeder: threading.Thread | None = None
@@ -335,3 +333,16 @@ def _is_remote(executor: concurrent.futures.Executor) -> bool:
     if process is not None and isinstance(executor, process.ProcessPoolExecutor):
         return True
     return any(c.__module__.partition(".")[0] in _REMOTE_MODULES for c in type(executor).__mro__)
+
+
+def _crosses(executor: Any, said: Any) -> bool:
+    """Whether calls run in another process: what was said, or what is known of the executor."""
+    if said is None:
+        return _is_remote(executor)
+    if isinstance(said, bool):
+        return said
+    raise ConfigurationError(
+        f"wrap(crosses_processes=...) must be True, False or None, not {said!r}.",
+        hint="Leave it out for what is known of the executor.",
+        field="crosses_processes",
+    )

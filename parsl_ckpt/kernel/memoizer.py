@@ -101,6 +101,14 @@ class BasicMemoizer(Memoizer):
         parsl_keys: bool = False,
         memoize_exceptions: bool = False,
     ) -> None:
+        switches = {"parsl_keys": parsl_keys, "memoize_exceptions": memoize_exceptions}
+        for name, value in switches.items():  # the others are checked with those of the Config
+            if not isinstance(value, bool):
+                raise ConfigurationError(
+                    f"BasicMemoizer({name}={value!r}) is neither True nor False.",
+                    hint="Use True or False.",
+                    field=name,
+                )
         self.checkpoint_files = checkpoint_files
         self.checkpoint_period = checkpoint_period
         self.checkpoint_mode = checkpoint_mode

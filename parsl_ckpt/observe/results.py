@@ -343,12 +343,15 @@ def on_kernel(
         return Results(opening, app, edition=chosen_code(code), must=True, **options)
     describe = getattr(app, "spec_on", None)
     if describe is None:
-        raise NotAnAppError(
-            f"{app!r:.80} is no app, so that it has no results.",
-            hint="Give an app, or its name.",
-        )
+        raise _not_an_app(app)
     spec = describe(kernel)
     return Results(opening, spec.name, edition=chosen_code(code) or edition_of(spec), **options)
+
+
+def _not_an_app(given: Any) -> NotAnAppError:
+    return NotAnAppError(
+        f"{given!r:.80} is no app, so that it has no results.", hint="Give an app, or its name."
+    )
 
 
 def results(
@@ -383,13 +386,16 @@ def results(
         CheckpointNotFoundError: there is no such directory or run.
         NotRecordedError: when the rows are asked for: nothing is recorded of the app.
         ConfigurationError: ``code`` is not known.
+        NotAnAppError: it is no app, nor a name.
     """
     from parsl_ckpt.checkpoint.inventory import find
     from parsl_ckpt.checkpoint.where import reading
 
+    name = app if isinstance(app, str) else getattr(app, "__name__", None)
+    if name is None:
+        raise _not_an_app(app)
     places = find(reading(run_dir), run_dir, list(runs) if runs is not None else None)
     directories = [place.directory for place in places]
-    name = app if isinstance(app, str) else app.__name__
     return Results(
         lambda: Store.open(None, sources=directories, named=False, pickle=pickle), name,
         edition=chosen_code(code), failures=failures, details=details, flatten=flatten, must=True,

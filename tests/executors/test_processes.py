@@ -688,6 +688,7 @@ def test_max_threads_is_parsls_word_for_max_workers():
         ("initializer", {"initializer": 3}),
         ("initargs", {"initargs": "abc"}),
         ("initargs", {"initargs": 3}),
+        ("initargs", {"initargs": b"abc"}),
         ("env", {"env": {"A": 1}}),
         ("env", {"env": ["A"]}),
         ("available_accelerators", {"available_accelerators": "gpu"}),

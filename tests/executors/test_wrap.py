@@ -138,6 +138,7 @@ def test_width_is_what_the_executor_says_or_is_told():
         ("label", (Inline(), ""), {}),
         ("width", (Inline(),), {"width": 0}),
         ("in_flight", (Inline(),), {"in_flight": True}),
+        ("crosses_processes", (Inline(),), {"crosses_processes": "no"}),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_the_field(field, args, kwargs):
