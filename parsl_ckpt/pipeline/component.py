@@ -17,6 +17,8 @@ A component is a class with a method ``run``; anything else is optional:
     instead of ``run()``: ``inputs["extract"]`` is what the component ``extract`` has returned, for
     each component in ``depends_on``.
 
+Each of these methods may be a coroutine function; the three share an event loop then.
+
 Or it is an app: it is called with the configuration as keywords, and with what a dependency has
 returned for the parameter of that name, or for ``inputs``, if it has such parameters.
 
@@ -25,12 +27,16 @@ Rule of this file: it runs in a worker, knows no kernel, and is imported by work
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl_ckpt.errors import ComponentError, MissingInputError
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -179,22 +185,100 @@ def lived(component: Any, inputs: Inputs | None) -> Any:
     Raises:
         BaseException: what ``open`` or ``run`` raised, or else ``close``.
     """
-    try:
-        _optional(component, "open")
-        value = component.run() if inputs is None else component.run(inputs)
-    except BaseException:
+    with _awaiting() as ended:
         try:
-            _optional(component, "close")
-        except Exception:  # what came first is what the user wants to know of
-            logger.exception("%s.close failed, after a failure.", type(component).__name__)
-        raise
-    _optional(component, "close")
-    return value
+            ended(_optional(component, "open"))
+            value = ended(component.run() if inputs is None else _run_with(component.run, inputs))
+        except BaseException:
+            try:
+                ended(_optional(component, "close"))
+            except Exception:  # what came first is what the user wants to know of
+                logger.exception("%s.close failed, after a failure.", type(component).__name__)
+            raise
+        ended(_optional(component, "close"))
+        return value
 
 
-def _optional(component: Any, method: str) -> None:
-    if callable(found := getattr(component, method, None)):
-        found()
+def _optional(component: Any, method: str) -> Any:
+    found = getattr(component, method, None)
+    return found() if callable(found) else None
+
+
+def _run_with(run: Callable[..., Any], inputs: Inputs) -> Any:
+    parameters = list(inspect.signature(run).parameters.values())
+    if [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY][:1] == ["inputs"]:
+        return run(inputs)  # so that what wraps it need not know the name
+    return run(inputs=inputs)
+
+
+@contextlib.contextmanager
+def _awaiting() -> Iterator[Callable[[Any], Any]]:
+    """What awaits the coroutines among values, in an event loop that is made for the first."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def ended(value: Any) -> Any:
+        if not inspect.iscoroutine(value):
+            return value
+        if not loops:
+            import asyncio
+
+            loops.append(asyncio.new_event_loop())
+        task = loops[0].create_task(value)
+        try:
+            return loops[0].run_until_complete(task)
+        finally:
+            task.cancel()  # if this thread was interrupted; else it is done
+
+    try:
+        yield ended
+    finally:
+        for loop in loops:
+            _close(loop)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End a loop as ``asyncio.run`` does."""
+    import asyncio
+
+    try:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def misrun(kind: Any) -> str | None:
+    """Why ``run`` of a class cannot be called as that of a component, as a clause; None if it can.
+
+    >>> class Fetch:
+    ...     def run(self, rows): ...
+    >>> misrun(Fetch)
+    "its run takes 'rows'"
+    """
+    if inspect.isgeneratorfunction(kind.run) or inspect.isasyncgenfunction(kind.run):
+        return "its run is a generator function, of which nothing would be run"
+    try:
+        parameters = list(inspect.signature(kind.run).parameters.values())
+    except (TypeError, ValueError):  # one that does not tell what it takes
+        return None
+    if inspect.isfunction(kind.run) and not isinstance(
+        inspect.getattr_static(kind, "run"), staticmethod
+    ):
+        if not parameters or parameters[0].kind is parameters[0].KEYWORD_ONLY:
+            return "its run takes no self"
+        del parameters[:1]
+    strange = [
+        repr(str(one).partition(":")[0])
+        for one in parameters
+        if (one.name == "inputs") == (one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD))
+        and one.default is one.empty
+    ]
+    return f"its run takes {', '.join(strange)}" if strange else None
 
 
 def takes_inputs(kind: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from parsl_ckpt.apps.app import AppBase
 from parsl_ckpt.errors import ComponentError
+from parsl_ckpt.pipeline.component import misrun
 
 
 def locate(path: str) -> Any:
@@ -46,6 +47,17 @@ method run(self) or run(self, inputs).
         raise ComponentError(
             f"{path}: the class has no method run.",
             hint="Give it a method run(self) or run(self, inputs).",
+            class_path=path,
+        )
+    if inspect.isabstract(found):
+        lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise ComponentError(
+            f"{path}: the class is abstract.", hint=f"It lacks {lacks}.", class_path=path
+        )
+    if fault := misrun(found):
+        raise ComponentError(
+            f"{path}: {fault}.",
+            hint="Write run(self) or run(self, inputs), and have it return its value.",
             class_path=path,
         )
     return found

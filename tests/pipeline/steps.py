@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import functools
 import os
 import threading
 from typing import Any
@@ -173,6 +175,74 @@ class Calls:
 
     def run(self) -> int:
         return int(add(5, 3).result())
+
+
+class Coroutines:
+    """Lives in an event loop, of which each step sees the same."""
+
+    async def open(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.beside = self.loop.create_task(asyncio.Event().wait())
+
+    async def run(self, inputs: dict[str, Any]) -> list[Any]:
+        added = await asyncio.gather(*[add(n, inputs["a"]) for n in (1, 2)])
+        return [*added, asyncio.get_running_loop() is self.loop]
+
+    async def close(self) -> None:
+        same = asyncio.get_running_loop() is self.loop
+        log.append(f"close {same} {self.beside.done()}")
+
+
+class CoroutineFails:
+    """Fails in a coroutine, and closes in the ordinary way."""
+
+    async def run(self) -> None:
+        raise OSError("far away")
+
+    def close(self) -> None:
+        log.append("close")
+
+
+class Generates:
+    """Would return a generator that nobody runs."""
+
+    def run(self) -> Any:
+        yield 1
+
+
+class Wants:
+    """Takes what no component is given."""
+
+    def run(self, rows: Any, inputs: Any, limit: int = 3) -> None: ...
+
+
+class Spread:
+    """Takes its inputs in a way that has no name for them."""
+
+    def run(self, **inputs: Any) -> None: ...
+
+
+class NoSelf:
+    """Is no method."""
+
+    def run() -> None: ...  # type: ignore[misc]
+
+
+class Later:
+    """Takes its inputs behind something else, and behind a decorator."""
+
+    @functools.wraps(Double.run)
+    def _double(self, *given: Any) -> int:
+        return Double.run(self, *given)  # type: ignore[arg-type]
+
+    def run(self, scale: int = 10, *, inputs: dict[str, int]) -> int:
+        return scale * self._double(inputs)
+
+
+class Decorated:
+    """What it is wrapped in does not know the names of its parameters."""
+
+    run = Later._double
 
 
 class Stream:

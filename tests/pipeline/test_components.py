@@ -60,6 +60,26 @@ def test_values_are_received_by_those_who_depend_on_them(kernel: Make):
     assert result.outputs == {"all": {"a": 1, "c": 6}}
 
 
+@pytest.mark.parametrize(("path", "value"), [("Later", 60), ("Decorated", 6)])
+def test_inputs_are_received_wherever_they_stand_among_the_parameters(kernel: Make, path, value):
+    config = pipeline(number("a", 1), number("b", 2), component("c", path, "a", "b"))
+    result = SimplePipelineRunner(config, dfk=kernel()).run()
+    assert result.outputs == {"c": value}
+
+
+def test_coroutines_of_a_component_are_run_to_their_end_in_one_loop(kernel: Make):
+    config = pipeline(number("a", 10), component("c", "Coroutines", "a"))
+    result = SimplePipelineRunner(config, dfk=kernel()).run()
+    assert result.outputs == {"c": [11, 12, True]}
+    assert steps.log == ["close True False"]
+
+
+def test_a_coroutine_that_fails_is_a_failure(kernel: Make):
+    config = pipeline(component("c", "CoroutineFails"))
+    ((_, error),) = SimplePipelineRunner(config, dfk=kernel()).run().failed_components
+    assert type(error) is OSError and steps.log == ["close"]
+
+
 def test_what_one_does_to_an_input_no_other_sees(kernel: Make):
     config = pipeline(
         number("a", [1, 2]), component("spoil", "Spoil", "a"),

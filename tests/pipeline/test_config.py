@@ -160,6 +160,11 @@ def test_there_is_no_order_where_there_is_a_circle():
             "it is a function, neither a class nor an app. Decorate it with python_app",
         ),
         (f"{HERE}.log", "it is a list, neither a class nor an app"),
+        (f"{HERE}.Generates", "its run is a generator function"),
+        (f"{HERE}.Wants", "its run takes 'rows'. Write run(self) or run(self, inputs)"),
+        (f"{HERE}.Spread", "its run takes '**inputs'"),
+        (f"{HERE}.NoSelf", "its run takes no self"),
+        ("parsl_ckpt.pipeline.SparkComponent", "the class is abstract. It lacks run"),
     ],
 )
 def test_a_class_that_can_be_no_component_is_told(path, text):
