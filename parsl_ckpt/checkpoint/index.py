@@ -217,8 +217,8 @@ def read_trailer(data: bytes, size: int, key: bytes | None = None) -> Trailer | 
     return trailer
 
 
-def open_index(trailer: Trailer, head: bytes, pages: memoryview, key: bytes | None = None) -> Index:
-    """An index from its verified trailer, its head and its (not yet verified) pages.
+def read_head(trailer: Trailer, head: bytes, key: bytes | None = None) -> tuple[Meta, bytes]:
+    """What an index says about itself, and what follows that in its head.
 
     Raises:
         FormatError: the head is damaged.
@@ -228,10 +228,18 @@ def open_index(trailer: Trailer, head: bytes, pages: memoryview, key: bytes | No
         raise FormatError("The head of an index is damaged.")
     try:
         (length,) = _U32.unpack_from(head)
-        meta = _decode_meta(head[4 : 4 + length])
+        return _decode_meta(head[4 : 4 + length]), head[4 + length :]
     except Exception as error:
         raise FormatError(f"The head of an index does not decode: {error}.") from None
-    rest = head[4 + length :]
+
+
+def open_index(trailer: Trailer, head: bytes, pages: memoryview, key: bytes | None = None) -> Index:
+    """An index from its verified trailer, its head and its (not yet verified) pages.
+
+    Raises:
+        FormatError: the head is damaged.
+    """
+    meta, rest = read_head(trailer, head, key)
     count = trailer.pages
     if (
         len(rest) != count * (8 + CHECKSUM_SIZE)

@@ -11,11 +11,14 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from parsl_ckpt.errors import FormatError
+
 from . import format as fmt
 from . import inventory
 from .backend import Backend
 from .catalog import INDEX_SUFFIX, Catalog
 from .index import PAGE_SIZE, Covered, write_index
+from .sealing import Blob
 from .segment import Entry, SegmentWriter, parse_name, segment_name
 from .writing import LEVELS_ABOVE
 
@@ -56,6 +59,7 @@ def write_segment(
     writer: SegmentWriter | None = None
     index: list[int] = []
     removed: list[bytes] = []
+    blobs: set[Blob] = set()
     results = count = 0
     try:
         for batch in _batches(entries):
@@ -67,6 +71,9 @@ def write_segment(
                     index.append(int.from_bytes(key[:8], "little") << 64 | offset)
                 if entry.kind == fmt.RESULT:
                     results += 1
+                    blobs.update(_blobs_of(entry))
+                elif entry.kind == fmt.SESSION:
+                    blobs.update(_blobs_of(entry))
                 elif entry.kind == fmt.TOMBSTONE:
                     removed.extend(_removed_by(entry))
             count += len(batch)
@@ -84,7 +91,7 @@ def write_segment(
             parts = write_index([index], [covered], removed, identity, offset + padding, key)
             return b"\0" * padding + b"".join(parts)
 
-        writer.append_index(seal)
+        writer.append_index(seal, count, sorted(blobs))
         writer.file.sync()
         writer.close()
         path = f"{directory}/{name}"
@@ -192,6 +199,14 @@ def _batches(entries: Iterable[Entry]) -> Iterable[Sequence[Entry]]:
             batch, held = [], 0
     if batch:
         yield batch
+
+
+def _blobs_of(entry: Entry) -> Sequence[Blob]:
+    try:
+        record = fmt.decode_record(entry.kind, entry.payload)
+    except FormatError:
+        return ()
+    return record.blobs if isinstance(record, (fmt.Result, fmt.Session)) else ()
 
 
 def _removed_by(entry: Entry) -> Sequence[bytes]:

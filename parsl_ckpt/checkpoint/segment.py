@@ -16,7 +16,7 @@ import contextlib
 import errno
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +39,7 @@ from .format import (
     Record,
 )
 from .local import MAP_MINIMUM, open_files
+from .sealing import Blob, Gathered, encoded
 
 if TYPE_CHECKING:
     from .signing import Signer
@@ -138,6 +139,7 @@ class SegmentWriter:
             backend.discard(self.path)
             raise
         self.offset = len(header)
+        self._gathered = Gathered(header)
 
     def append(self, entries: Sequence[Entry]) -> list[int]:
         """Write the frames of a batch with one system call.
@@ -189,9 +191,18 @@ class SegmentWriter:
         self.failed = False
         return [at]
 
-    def append_index(self, make: Callable[[int], bytes]) -> None:
-        """End the segment with an index frame; ``make`` gets the offset of its payload."""
-        payload = make(self.offset + FRAME_HEADER_SIZE)
+    def append_index(
+        self, make: Callable[[int], bytes], records: int, blobs: Iterable[Blob]
+    ) -> None:
+        """End the segment with its seal and index.
+
+        Args:
+            make: gets the offset at which the index begins.
+            records: how many frames were appended.
+            blobs: what they name, each once.
+        """
+        seal = encoded(self._gathered.digest(), records, blobs)
+        payload = seal + make(self.offset + FRAME_HEADER_SIZE + len(seal))
         record_id = fmt.record_id_of(payload)
         header = fmt.frame_header(self.identity, self.offset, fmt.INDEX, len(payload), record_id)
         self.failed = True
@@ -221,6 +232,7 @@ class SegmentWriter:
                 self.file.truncate(self.offset)
             raise
         self.dirty = True
+        self._gathered.add(data)
 
 
 class Segment:

@@ -30,6 +30,7 @@ from . import format as fmt
 from .backend import Backend, Writable
 from .format import RESULT
 from .index import PAGE_SIZE, Covered, write_index
+from .sealing import Blob
 from .segment import Entry, Segment, SegmentWriter, parse_name, segment_name
 from .signing import segment_writer
 
@@ -50,7 +51,7 @@ def _taken(paths: deque[str]) -> list[str]:
 class OpenSegment:
     """A segment being written, with the index of what is in it so far."""
 
-    __slots__ = ("older", "places", "reader", "records", "removed", "writer")
+    __slots__ = ("blobs", "frames", "older", "places", "reader", "records", "removed", "writer")
 
     def __init__(self, writer: SegmentWriter, reader: Segment) -> None:
         self.writer = writer
@@ -58,6 +59,8 @@ class OpenSegment:
         self.places: dict[bytes, int] = {}  # key -> offset of its newest record
         self.older: dict[bytes, list[int]] = {}  # what was superseded within this segment
         self.removed: list[bytes] = []
+        self.blobs: set[Blob] = set()  # that results and sessions name
+        self.frames = 0
         self.records = 0
 
     def add(self, entries: Sequence[Entry], offsets: Sequence[int]) -> None:
@@ -68,11 +71,16 @@ class OpenSegment:
                 if before != offset:
                     self.older.setdefault(key, []).append(before)
                     places[key] = offset
+            record: Any = entry.record
             if entry.kind == RESULT:
                 self.records += 1
+                if record.blobs:
+                    self.blobs.update(record.blobs)
             elif entry.kind == fmt.TOMBSTONE:
-                record: Any = entry.record
                 self.removed.extend(record.record_ids)
+            elif entry.kind == fmt.SESSION:
+                self.blobs.update(record.blobs)
+        self.frames += len(entries)
 
     def at(self, key: bytes) -> Iterator[tuple[Segment, int]]:
         """Where records with this key are, newest first."""
@@ -427,7 +435,7 @@ class Writing:
         sealed = False
         if not writer.failed:
             with contextlib.suppress(OSError):
-                writer.append_index(make)
+                writer.append_index(make, current.frames, sorted(current.blobs))
                 sealed = True
         if self._durable and sealed:
             with contextlib.suppress(OSError):  # the records were synced when they were appended
