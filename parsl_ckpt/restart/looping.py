@@ -1,7 +1,8 @@
 """``ckpt.loop(items, state)``: the bookkeeping of a loop that can be killed.
 
 Rule of this file: a step counts when the body of the loop is through with it, which is when the
-next item is asked for.
+next item is asked for.  Where the body is left before that, by ``break`` or ``return``, the state
+may be half changed, as after an exception.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def _steps(session: Any, items: Iterable[T], state: S) -> Iterator[tuple[T, Chec
     bound = session.bind(state)
     done = session.write_count
     for number, item in enumerate(_after(items, done), done):
+        session._halfway = True
         yield item, bound
         session.write(step=item if type(item) is int else number)
 

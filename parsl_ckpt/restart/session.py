@@ -8,8 +8,9 @@
             states of the row before that are not bound ─ by reference ─►┘
 
 Guarantees: a commit that fails leaves session and catalog as they were.  A resumed session of level
-2 never commits before every state of its row has been bound.  One thread at a time writes; the
-others wait.
+2 never commits before every state of its row has been bound.  What is pending at the end is not
+committed with the state of a step that does not count.  One thread at a time writes; the others
+wait.
 
 Assumptions: states do not change while ``write`` or ``flush`` runs.
 """
@@ -77,6 +78,7 @@ class CheckpointSession:
         self._resumed = row is not None
         self._restored = not self._resumed  # or it need not be
         self._pending = False
+        self._halfway = False  # a state may hold part of a step that does not count yet
         self._depth = 0
         self._attempt = 0
         self._pace = Pace(checkpoint.flush_interval, checkpoint.stop_on_signal)
@@ -245,14 +247,15 @@ class CheckpointSession:
             IncompleteRestore: states of the row that was resumed were not bound.
             StoreWriteError: it could not be written.
         """
-        encoded = {key: encode_metadata(key, value) for key, value in metadata.items()}
         with self._lock:
             self._require_open("A step can be written")
+            self._halfway = True  # until the step counts
+            encoded = {key: encode_metadata(key, value) for key, value in metadata.items()}
             with self._or_as_before():
                 self._check_restored()
                 self._count += 1
                 self._metadata.update(encoded)
-                self._pending = True
+                self._pending, self._halfway = True, False
                 self._pace.wrote()
                 if not self._due(self._count):
                     return None
@@ -290,12 +293,13 @@ class CheckpointSession:
     @contextlib.contextmanager
     def _or_as_before(self) -> Iterator[None]:
         """Take back count and metadata if anything fails before a row is committed."""
-        before = self._count, dict(self._metadata), self._pending, self._row
+        before = self._count, dict(self._metadata), self._pending, self._halfway
+        row = self._row
         try:
             yield
         except BaseException:
-            if self._row is before[3]:
-                self._count, self._metadata, self._pending, _ = before
+            if self._row is row:
+                self._count, self._metadata, self._pending, self._halfway = before
             raise
 
     def _check_restored(self) -> None:
@@ -411,9 +415,10 @@ class CheckpointSession:
     ) -> None:
         try:
             if self._depth == 1 and self._pending:
-                if error is None:
+                flushes = self.checkpoint.on_exception == "flush"
+                if error is None and (flushes or not self._halfway):
                     self.flush()
-                elif self.checkpoint.on_exception == "flush":
+                elif error is not None and flushes:
                     self._flush_beside(error)
         finally:
             self._leave()
@@ -469,7 +474,7 @@ class CheckpointSession:
         if over:
             self._pace.close()
             with self._lock:
-                self._pending = False
+                self._pending = self._halfway = False
                 self._bound, self._soft = {}, set()
                 self._metadata = {}
                 saved = self._saved

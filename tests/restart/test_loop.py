@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from parsl_ckpt.errors import CheckpointedStop
+from parsl_ckpt.errors import CheckpointedStop, CheckpointSerializationError
 from parsl_ckpt.restart import Checkpoint, NullCheckpoint, bind_checkpoint_state
 from parsl_ckpt.restart.pacing import Pace, record_of
 
@@ -41,17 +41,51 @@ def test_a_loop_goes_on_after_the_last_commit(tmp_path, items, interval):
     assert checkpoint(tmp_path).catalog[-1].write_count == 10
 
 
-def test_a_loop_that_is_left_in_the_middle_costs_nothing_that_was_done(tmp_path):
+@pytest.mark.parametrize("interval", [1, 4, 100])
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_loop_that_is_left_in_a_body_does_that_step_again_and_from_its_beginning(
+    tmp_path, interval, opened
+):
+    for stop in (6, None):
+        ckpt = checkpoint(tmp_path, flush_interval=interval)
+        with ckpt if opened else contextlib.nullcontext():
+            steps = ckpt.loop(range(10), Seen())
+            for item, state in steps:
+                state.items = [*state.items, item]
+                if item == stop:
+                    break
+            steps.close() if not opened else None  # else it stays where it is
+    assert state.items == list(range(10))
+
+
+def test_what_is_written_after_a_loop_was_left_is_committed(tmp_path):
     with checkpoint(tmp_path, flush_interval=100) as ckpt:
-        steps = ckpt.loop(range(10), Seen())  # and it stays where it is
-        for item, state in steps:
+        for item, state in ckpt.loop(range(10), Seen()):
+            state.items = [*state.items, item]
             if item == 4:
                 break
-            state.items = [*state.items, item]
-    assert checkpoint(tmp_path).catalog[-1].write_count == 4
+        ckpt.write(step=item)
+    assert checkpoint(tmp_path).catalog[-1].write_count == 5
+    with checkpoint(tmp_path):
+        assert bind_checkpoint_state(Seen()).items == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [{"metadata": object()}, {"state": object()}])
+def test_a_step_that_could_not_be_written_is_not_committed_under_the_count_of_the_one_before(
+    tmp_path, wrong
+):
+    with checkpoint(tmp_path, flush_interval=2) as ckpt:
+        state = bind_checkpoint_state(Seen())
+        for step in range(3):
+            state.items = [*state.items, step]
+            ckpt.write()
+        state.items = [*state.items, 3, wrong.get("state", 3)]
+        with contextlib.suppress(CheckpointSerializationError):
+            ckpt.write(mark=wrong.get("metadata"))
+        state.items = [*state.items[:4]]
     with checkpoint(tmp_path) as ckpt:
-        assert bind_checkpoint_state(Seen()).items == [0, 1, 2, 3]
-        assert steps is not None
+        state = bind_checkpoint_state(Seen())
+        assert state.items == list(range(ckpt.write_count))
 
 
 def test_what_is_no_sequence_is_asked_for_what_is_done_as_well(tmp_path):
