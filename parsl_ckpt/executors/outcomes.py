@@ -165,9 +165,11 @@ def unpack(
 
 
 def _unloadable(app: str, exc: BaseException) -> ParslCkptError:
+    why = exc.__cause__ or exc  # not what the codec says, which speaks of records
     error = ResultTransportError(
-        f"App {app!r} succeeded, and its value cannot be loaded here: {type(exc).__name__}: {exc}.",
-        hint="Return a value whose classes can be imported here, or run the app on threads.",
+        f"App {app!r} succeeded, and its value cannot be loaded here: {type(why).__name__}: {why}.",
+        hint="Return a value that unpickles, of classes that can be imported here; or run the app "
+        "on threads.",
         app=app,
     )
     error.__cause__ = exc

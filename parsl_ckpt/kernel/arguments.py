@@ -1,13 +1,14 @@
 """Arguments of a call: finding the futures in them, and putting values in the futures' places.
 
-Pure functions over builtin containers, at any depth.  What they return is a copy down to the first
-value that is not a builtin container, so that what the caller does to a list after the call is
+Pure functions over builtin containers and those of ``collections``, at any depth.  What they return
+is a copy down to the first value that is neither, so that what the caller does to a list after the call is
 never seen by the task.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -103,6 +104,8 @@ class Copier:
             return value
         if kind not in _CONTAINERS and not (isinstance(value, tuple) and hasattr(value, "_make")):
             return self._visit(value)
+        if kind is OrderedDict and vars(value):
+            return self._visit(value)  # it is more than its items
         try:
             return self._done[id(value)]
         except KeyError:
@@ -120,6 +123,16 @@ class Copier:
             copied = self._done[id(value)] = {}
             for key, item in value.items():
                 copied[self(key)] = self(item)
+        elif kind is OrderedDict or kind is defaultdict:  # such as futures by group
+            made = (
+                OrderedDict() if kind is OrderedDict else defaultdict(self(value.default_factory))
+            )
+            copied = self._done[id(value)] = made
+            for key, item in value.items():
+                copied[self(key)] = self(item)
+        elif kind is deque:
+            copied = self._done[id(value)] = deque(maxlen=value.maxlen)
+            copied.extend([self(item) for item in value])
         else:
             # Immutable ones can only be registered when they are complete; one that contains
             # itself (through a list) is left as it is at the place where it comes round.
@@ -134,4 +147,4 @@ class Copier:
         return copied
 
 
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, defaultdict, deque})

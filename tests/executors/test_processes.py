@@ -289,13 +289,14 @@ def test_a_value_that_does_not_pickle_is_an_error_that_names_the_app(pool, encod
     assert encoded is None
 
 
-def test_a_value_that_does_not_load_here_is_an_error_that_names_the_app(pool):
+@pytest.mark.parametrize("encode", [False, True])
+def test_a_value_that_does_not_load_here_is_an_error_that_names_the_app(pool, encode):
     def task():
         return Hostile(loads=ValueError("not here"))
 
-    _, _, error, _ = pool.run(task, app="app")
-    assert isinstance(error, ResultTransportError)
-    assert "not here" in str(error) and error.app == "app"
+    _, _, error, _ = pool.run(task, app="app", encode=encode)
+    assert isinstance(error, ResultTransportError) and error.app == "app"
+    assert "cannot be loaded here: ValueError: not here. Return a value" in str(error)
 
 
 def test_a_value_that_only_travels_encoded_or_only_unencoded_is_no_failure(pool):

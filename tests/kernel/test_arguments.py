@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from concurrent.futures import Future
 
 from hypothesis import given
@@ -12,6 +12,12 @@ from hypothesis import strategies as st
 from parsl_ckpt.kernel.arguments import gather, substitute
 
 Point = namedtuple("Point", "x y")
+
+
+class Ordered(OrderedDict):
+    """One of the user's own, of which nobody knows how it is made."""
+
+
 HASHABLE = st.recursive(
     st.none()
     | st.booleans()
@@ -149,11 +155,28 @@ def test_named_tuples_keep_their_type():
 
 
 def test_other_objects_pass_as_they_are_and_make_the_call_opaque():
-    thing, ordered = object(), OrderedDict(a=1)
+    thing, ordered = object(), Ordered(a=1)
     found = gather(([thing], ordered), {})
     assert found.opaque
     assert found.args[0][0] is thing
     assert found.args[1] is ordered
+    more = OrderedDict(a=1)
+    more.note = "beside its items"
+    assert gather((more,), {}).args[0] is more
+
+
+def test_futures_are_found_in_the_containers_of_collections():
+    future = Future()
+    groups = defaultdict(list, {"a": [future]})
+    ring = deque([future, 1], maxlen=2)
+    found = gather((groups, OrderedDict(b=future, a=ring)), {})
+    assert found.futures == (future,)
+    groups["a"].append(2)
+    ring.append(2)
+    (filled, ordered), _ = substitute(found.args, {}, {future: 5})
+    assert filled == {"a": [5]} and filled.default_factory is list
+    assert type(ordered) is OrderedDict and list(ordered) == ["b", "a"]
+    assert ordered == {"b": 5, "a": deque([5, 1])} and ordered["a"].maxlen == 2
 
 
 def test_values_of_futures_are_not_copied():
