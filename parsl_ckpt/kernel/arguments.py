@@ -1,8 +1,8 @@
 """Arguments of a call: finding the futures in them, and putting values in the futures' places.
 
 Pure functions over builtin containers and those of ``collections``, at any depth.  What they return
-is a copy down to the first value that is neither, so that what the caller does to a list after the call is
-never seen by the task.
+is a copy down to the first value that is neither, so that what the caller does to a list after the
+call is never seen by the task.
 """
 
 from __future__ import annotations
@@ -119,15 +119,12 @@ class Copier:
                 copied.extend(value)
             else:
                 copied.extend([self(item) for item in value])
-        elif kind is dict:
-            copied = self._done[id(value)] = {}
+        elif kind is dict or kind is OrderedDict:
+            copied = self._done[id(value)] = kind()
             for key, item in value.items():
                 copied[self(key)] = self(item)
-        elif kind is OrderedDict or kind is defaultdict:  # such as futures by group
-            made = (
-                OrderedDict() if kind is OrderedDict else defaultdict(self(value.default_factory))
-            )
-            copied = self._done[id(value)] = made
+        elif kind is defaultdict:  # such as futures by group
+            copied = self._done[id(value)] = kind(self(value.default_factory))
             for key, item in value.items():
                 copied[self(key)] = self(item)
         elif kind is deque:
