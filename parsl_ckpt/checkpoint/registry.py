@@ -58,7 +58,8 @@ def register_codec(
             name of the type, unless given.  It must be registered again before that.
 
     Raises:
-        TypeError: ``kind`` is no type, or one that is carried as it is.
+        TypeError: ``kind`` is no type, or one that is carried as it is; ``encode`` or ``decode``
+            cannot be called.
         ValueError: the name belongs to another type.
 
     >>> class Grid:
@@ -71,6 +72,11 @@ def register_codec(
         raise TypeError(f"kind is {kind!r}, which is no type.")
     if kind in _SCALARS or kind in _STRUCTURED:
         raise TypeError(f"{kind.__qualname__} is carried as it is.")
+    for said, given in (("encode", encode), ("decode", decode)):
+        if not callable(given):
+            raise TypeError(f"{said} is {given!r}, which cannot be called.")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name is {name!r}, which is no text.")
     name = f"{kind.__module__}.{kind.__qualname__}" if name is None else name
     before = _named.get(name)
     if name.partition(":")[0] == "parsl_ckpt" or (

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.checkpoint.plain import encode_named
@@ -25,7 +25,7 @@ from parsl_ckpt.errors import (
 )
 
 from . import current, show
-from .arguments import check_choice, check_level, check_number, check_text, place, ranks
+from .arguments import check_choice, check_text, options, place, ranks
 from .consistent import consistent, next_attempt
 from .current import Carried
 from .encoding import encode_metadata
@@ -112,25 +112,22 @@ class Checkpoint:
     ) -> None:
         check_text("name", name)
         check_choice("mode", mode, ("overwrite", "append"))
-        check_choice("on_exception", on_exception, ("discard", "flush"))
-        if flush_interval is not None and flush_interval != "auto":
-            check_number("flush_interval", flush_interval, 1, '"auto" or None')
-        if history_size is not None:
-            check_number("history_size", history_size, 1)
-        check_level(level)
+        interval, size, level = options(
+            flush_interval, history_size, level, on_exception, strict, stop_on_signal
+        )
         rank, world_size = ranks(rank, world_size)
         self.name = name
         self.path = place(path, name)
         self.mode = mode
-        self.flush_interval = flush_interval
-        self.history_size = history_size
+        self.flush_interval = interval
+        self.history_size = size
         self.level = level
         self.rank = rank
         self.world_size = world_size
         self.device = device
         self.on_exception = on_exception
-        self.strict = bool(strict)
-        self.stop_on_signal = bool(stop_on_signal)
+        self.strict = strict
+        self.stop_on_signal = stop_on_signal
         self._launch = ""
         self._history = History(self.path, name)
         self._lock = threading.RLock()
@@ -182,7 +179,7 @@ class Checkpoint:
         rows = self._rows()
         if labels:
             self._encoded_labels(labels)
-            wanted = {key: encode_metadata(key, value).data for key, value in labels.items()}
+            wanted = {key: _label(value) for key, value in labels.items()}
             rows = [one for one in rows if _has_labels(self._labels_of(one), wanted)]
         if row is not None:
             if not rows:
@@ -264,6 +261,12 @@ class Checkpoint:
         """
         self._filled = 0
         return self._history.prune()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A Checkpoint cannot be copied, or sent to another process; make one there, of the "
+            "same name and path."
+        )
 
     def __repr__(self) -> str:
         return show.as_text(self._title(), self.catalog, _now())
@@ -375,7 +378,7 @@ class Checkpoint:
         if not labels:
             return b""
         for name, value in labels.items():
-            if sum(map(len, (encode_metadata(name, value).buffers))) or len(str(name)) > LABEL:
+            if encode_metadata(name, value, "label").buffers or len(name) > LABEL:
                 raise CheckpointSerializationError(
                     f"The label {name!r} is too large.", hint="Put it in the metadata.", key=name
                 )
@@ -448,10 +451,16 @@ class Checkpoint:
 
 
 def _has_labels(labels: Mapping[str, Any], wanted: Mapping[str, bytes]) -> bool:
-    return all(
-        key in labels and encode_metadata(key, labels[key]).data == data
-        for key, data in wanted.items()
-    )
+    return all(key in labels and _label(labels[key]) == data for key, data in wanted.items())
+
+
+def _label(value: Any) -> bytes:
+    """What labels are compared by: 1 is not True, and a number of numpy is that number."""
+    if type(value).__module__ == "numpy" and getattr(getattr(value, "dtype", None), "kind", "") in (
+        "i", "u", "f", "b", "U",
+    ):  # fmt: skip
+        value = value.item()
+    return encode_metadata("", value).data
 
 
 def _text(data: bytes) -> str:

@@ -67,8 +67,8 @@ def encode_state(state: str, instance: Any) -> Encoded:
     return Encoded(data, buffers)
 
 
-def encode_metadata(key: str, value: Any) -> Encoded:
-    """A value of the metadata; what the caller changes later is not seen.
+def encode_metadata(key: str, value: Any, what: str = "metadata") -> Encoded:
+    """A value of the metadata, or of a label; what the caller changes later is not seen.
 
     Raises:
         CheckpointSerializationError: it is not carried.
@@ -76,15 +76,15 @@ def encode_metadata(key: str, value: Any) -> Encoded:
     try:
         data, buffers, nameless = encode_named([("", value)], minimum=SMALL)
     except NotPlain as reason:
-        raise _no_metadata(key, str(reason)) from reason
+        raise _no_metadata(what, key, str(reason)) from reason
     for one in nameless:
-        raise _no_metadata(key, f"an instance of {one.__qualname__}, which no name finds")
+        raise _no_metadata(what, key, f"an instance of {one.__qualname__}, which no name finds")
     return Encoded(data, [bytes(buffer) for buffer in buffers])
 
 
-def _no_metadata(key: str, reason: str) -> CheckpointSerializationError:
+def _no_metadata(what: str, key: str, reason: str) -> CheckpointSerializationError:
     return CheckpointSerializationError(
-        f"The metadata {key!r} cannot be saved: it holds {reason}.",
+        f"The {what} {key!r} cannot be saved: it holds {reason}.",
         hint="Use plain values, or give the type a codec with register_codec.",
         key=key,
     )

@@ -29,6 +29,13 @@ class Metadata(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _loaded, (dict(self),)  # copies and pickles hold the values
+
+
+def _loaded(values: dict[str, Any]) -> Metadata:
+    return Metadata(tuple(values), values.__getitem__)
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointEntry:

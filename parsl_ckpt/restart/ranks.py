@@ -10,6 +10,7 @@ The idea and the order of the environment variables are Earth2Studio's.
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -152,8 +153,18 @@ def detect(
 def _found(environment: Mapping[str, str]) -> Ranks:
     for detector in list(DETECTORS):
         pair = detector(environment)
-        if pair is not None and pair[1] > 1:
-            return Ranks(*pair)
+        if pair is None:
+            continue
+        try:
+            rank, world_size = map(operator.index, pair)
+        except (TypeError, ValueError):
+            name = getattr(detector, "__qualname__", repr(detector))
+            raise ValueError(
+                f"The rank detector {name} gave {pair!r}; it is to give (rank, world_size), or "
+                "None."
+            ) from None
+        if world_size > 1:
+            return Ranks(rank, world_size)
     return Ranks(0, 1)
 
 

@@ -25,7 +25,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from parsl_ckpt.checkpoint.format import Session
 from parsl_ckpt.errors import CheckpointError, IncompleteRestore, ParslCkptError
@@ -189,6 +189,12 @@ class CheckpointSession:
 
     def __bool__(self) -> bool:
         return True
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A CheckpointSession cannot be copied, or sent to another process; open one there, "
+            "with a Checkpoint of the same name and path."
+        )
 
     def __repr__(self) -> str:
         state = "open" if self.is_open else "not open"

@@ -16,17 +16,24 @@ _ROWS = 60
 def table(
     entries: Sequence[CheckpointEntry], now: dt.datetime
 ) -> tuple[list[str], list[list[str]]]:
-    """Names of the columns, and the rows as text.
+    """Names of the columns, and the rows as text; of a long catalog the first and the last rows.
+
+    Only those are looked into: there may be a million.
 
     Args:
         entries: the rows of the catalog.
         now: what ages are counted from.
     """
-    labels = sorted({name for entry in entries for name in entry.labels})
-    keys = sorted({name for entry in entries for name in entry.metadata_keys})
+    places = list(range(len(entries)))
+    cut = len(places) > _ROWS
+    if cut:
+        places = places[: _ROWS // 2] + places[-_ROWS // 2 :]
+    seen = [entries[place] for place in places]
+    labels = sorted({name for entry in seen for name in entry.labels})
+    keys = sorted({name for entry in seen for name in entry.metadata_keys})
     columns = ["row", *labels, "writes", *keys, "states", "saved"]
     rows = []
-    for place, entry in enumerate(entries):
+    for place, entry in zip(places, seen, strict=True):
         rows.append(
             [
                 str(place),
@@ -37,18 +44,17 @@ def table(
                 f"{in_words(now - entry.saved_at)} ago",
             ]
         )
-    return columns, rows
+    if cut:
+        rows.insert(_ROWS // 2, ["..."] * len(columns))
+    return [shown(name) for name in columns], rows
 
 
 def as_text(title: Sequence[str], entries: Sequence[CheckpointEntry], now: dt.datetime) -> str:
-    """The table in lines of text; of a long one the first and the last rows."""
+    """The table in lines of text."""
     lines = list(title)
     if not entries:
         return "\n".join([*lines, "catalog: empty"])
     columns, rows = table(entries, now)
-    if len(rows) > _ROWS:
-        left_out = [["..."] * len(columns)]
-        rows = rows[: _ROWS // 2] + left_out + rows[-_ROWS // 2 :]
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     for row in [columns, *rows]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -26,6 +26,7 @@ from parsl_ckpt.errors import IdentityWarning
 from parsl_ckpt.kernel.attempt import worker
 
 from . import current
+from .arguments import check_text, options
 from .checkpoint import Checkpoint
 from .location import encoded
 from .null import NullCheckpoint
@@ -136,6 +137,8 @@ def task_checkpoint(
                     ckpt.write(step=step)
                 return state.u
     """
+    check_text("name", name)
+    options(flush_interval, history_size, level, on_exception, strict, stop_on_signal)
     sessions = worker.sessions or getattr(worker.pool, "sessions", None)
     address = worker.address
     if not address or sessions is None:

@@ -313,6 +313,12 @@ def test_names_of_codecs_are_not_taken_over():
         register_codec(int, str, int)
     with pytest.raises(TypeError, match="no type"):
         register_codec("int", str, int)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="encode is 3"):
+        register_codec(Mesh, 3, Mesh)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="decode is None"):
+        register_codec(Mesh, str, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="name is 3"):
+        register_codec(Mesh, str, Mesh, name=3)  # type: ignore[arg-type]
 
 
 @given(values, st.data())

@@ -104,6 +104,16 @@ def test_a_detector_of_the_user_is_asked_first():
     assert detect(environment={"RANK": "0", "WORLD_SIZE": "2"}) == Ranks(1, 7)
 
 
+@pytest.mark.parametrize("wrong", [3, ("1", "4"), (1,), (1, 2, 3), (0, 1.5)])
+def test_a_detector_that_gives_something_else_is_named(wrong):
+    def mine(environment):
+        return wrong
+
+    register_rank_detector(mine)
+    with pytest.raises(ValueError, match=r"mine gave .*\(rank, world_size\)"):
+        detect()
+
+
 def test_a_detector_must_be_callable():
     with pytest.raises(ValueError, match="detector"):
         register_rank_detector(3)

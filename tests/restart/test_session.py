@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime as dt
 import os
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +79,9 @@ def test_a_loop_goes_on_where_it_ended(tmp_path, mode):
         ("history_size", True), ("history_size", "8"), ("level", 3), ("level", -1),
         ("level", True), ("level", False), ("level", 2.0), ("level", "2"), ("rank", -1),
         ("rank", True), ("path", 3), ("path", ""), ("path", "a\0"), ("world_size", 0),
-        ("world_size", 1.0), ("on_exception", "keep"),
+        ("world_size", 1.0), ("on_exception", "keep"), ("on_exception", ["flush"]),
+        ("flush_interval", np.float64(2)), ("level", np.True_), ("history_size", np.array([1, 2])),
+        ("strict", None), ("strict", "no"), ("stop_on_signal", "no"), ("stop_on_signal", 1),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_named(tmp_path, field, value):
@@ -92,8 +96,38 @@ def test_a_rank_is_less_than_their_number(tmp_path):
 
 
 def test_what_flush_interval_can_be_is_told(tmp_path):
-    with pytest.raises(ValueError, match='a number of 1 or more, or "auto" or None'):
+    with pytest.raises(ValueError, match='whole number of at least 1, or "auto" or None'):
         Checkpoint("run", tmp_path, flush_interval="often")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    two = np.int64(2)
+    ckpt = Checkpoint(
+        "run",
+        tmp_path,
+        flush_interval=two,
+        history_size=two,
+        level=two,
+        rank=two,
+        world_size=two + 1,
+    )
+    given = ckpt.flush_interval, ckpt.history_size, ckpt.level, ckpt.rank
+    assert [(one, type(one)) for one in given] == [(2, int)] * 4
+
+
+def test_what_cannot_be_in_two_processes_says_so_and_what_can_is_copied(tmp_path):
+    ckpt = Checkpoint("run", tmp_path)
+    with ckpt as session:
+        session.write(step=1, u=np.arange(3))
+        for one, named in ((ckpt, "A Checkpoint"), (session, "A CheckpointSession")):
+            for move in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match=f"{named} cannot be copied, or sent"):
+                    move(one)
+        for entry in (pickle.loads(pickle.dumps(session.entry)), copy.deepcopy(session.entry)):
+            assert entry == session.entry
+            assert entry.metadata["step"] == 1
+            assert entry.metadata["u"].tolist() == [0, 1, 2]
+        assert dataclasses.asdict(session.entry)["metadata"]["step"] == 1
 
 
 def test_a_checkpoint_that_is_taken_for_its_session_says_where_that_is(tmp_path):
@@ -225,8 +259,20 @@ def test_labels_tell_histories_apart(tmp_path):
     assert checkpoint.select(member=1).write_count == 3
     assert checkpoint.select(-1, date=dt.date(2024, 1, 1)).labels["member"] == "0"
     for wrong in (object(), "x" * 100_000, np.zeros(5000)):
-        with pytest.raises(CheckpointSerializationError, match="member"):
+        with pytest.raises(CheckpointSerializationError, match="The label 'member'"):
             checkpoint.select(member=wrong)
+
+
+@pytest.mark.parametrize(
+    ("label", "equal"),
+    [(1, np.int64(1)), (np.int32(1), np.int64(1)), (0.5, np.float64(0.5)), ("a", np.str_("a"))],
+)
+def test_a_label_of_numpy_is_the_number_or_text_that_it_is(tmp_path, label, equal):
+    for one, other in ((label, equal), (equal, label)):
+        checkpoint = Checkpoint("run", tmp_path / str(type(one)))
+        with checkpoint.select(member=one) as ckpt:
+            ckpt.write()
+        assert checkpoint.select(member=other).write_count == 1
 
 
 def test_another_process_is_seen_when_one_looks(tmp_path):
@@ -252,6 +298,22 @@ def test_the_catalog_is_a_table(tmp_path):
     assert "<table>" in html and "&lt;b&gt;&amp;" in html and "<b>" not in html
 
 
+def test_of_a_long_catalog_only_what_is_shown_is_read(tmp_path, monkeypatch):
+    with Checkpoint("run", tmp_path, "append") as ckpt:
+        for step in range(100):
+            ckpt.write(step=step)
+    checkpoint = Checkpoint("run", tmp_path)
+    read = []
+    full = checkpoint._history.full
+    monkeypatch.setattr(checkpoint._history, "full", lambda row: read.append(row) or full(row))
+    lines = repr(checkpoint).splitlines()
+    assert [line.split()[0] for line in lines[4:]] == [
+        *map(str, range(30)), "...", *map(str, range(70, 100))
+    ]  # fmt: skip
+    assert checkpoint._repr_html_().count("<tr>") == 1 + 30 + 1 + 30
+    assert len(read) == 2 * 60
+
+
 def test_a_table_is_shown_whatever_is_in_it(tmp_path):
     class Odd:
         pass
@@ -266,7 +328,8 @@ def test_a_table_is_shown_whatever_is_in_it(tmp_path):
     finally:
         registry._named.pop("tests.odd"), registry.registered.pop(Odd)
     text = repr(Checkpoint("run", tmp_path))
-    assert "(unreadable)" in text
+    assert "(unreadable)" in text and "\x1b" not in text
+    assert len(text.splitlines()) == 3 + 1 + 1
     [row] = rows(tmp_path)
     assert (row.metadata["self"], row.metadata["row"], row.metadata["\udc80"]) == (1, 2, 3)
 

@@ -358,6 +358,14 @@ def test_outside_any_task_it_is_nothing():
         assert state.x == 1.0
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("flush_interval", 0), ("name", 3), ("strict", "no"), ("level", True)]
+)
+def test_a_wrong_option_is_refused_outside_of_tasks_too(option, wrong):
+    with pytest.raises(ValueError, match=option):
+        task_checkpoint(**{option: wrong})
+
+
 def test_in_a_task_without_an_address_it_is_nothing_and_that_is_said(tmp_path):
     def app():
         with task_checkpoint() as ckpt:
