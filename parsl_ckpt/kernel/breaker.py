@@ -29,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from parsl_ckpt.errors import CircuitBreakerOpenError
+from parsl_ckpt.errors import CircuitBreakerOpenError, ConfigurationError
 from parsl_ckpt.kernel.checked import Checked, number, whole
 from parsl_ckpt.kernel.retrying import mendable
 
@@ -180,6 +180,11 @@ def _at_once(call: Callable[[], None]) -> None:
     call()
 
 
+def _check(right: bool, told: str, field: str) -> None:
+    if not right:
+        raise ConfigurationError(f"CircuitBreaker: {told}.", field=field)
+
+
 class Permit:
     """The right to make one call, which is told what the call came to; the first word counts."""
 
@@ -221,6 +226,9 @@ class CircuitBreaker:
         on_state_change: called as ``on_state_change(name, old, new)``; see :meth:`subscribe`.
         clock: gives the time in seconds; it never goes backwards.
 
+    Raises:
+        ConfigurationError: an argument is not what it has to be.
+
     >>> breaker = CircuitBreaker(CircuitBreakerConfig(failure_threshold=1), "db")
     >>> breaker.call(lambda: "fine")
     'fine'
@@ -236,6 +244,19 @@ class CircuitBreaker:
         on_state_change: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        for field, value, right, what in (
+            (
+                "config", config, config is None or isinstance(config, CircuitBreakerConfig),
+                "no CircuitBreakerConfig; a name is given as name=",
+            ),
+            ("name", name, isinstance(name, str), "no text"),
+            (
+                "on_state_change", on_state_change,
+                on_state_change is None or callable(on_state_change), "no function",
+            ),
+            ("clock", clock, callable(clock), "no function"),
+        ):  # fmt: skip
+            _check(right, f"{field} is {value!r:.80}, {what}", field)
         self.config = config or CircuitBreakerConfig()
         self.name = name
         self._clock = clock
@@ -273,7 +294,11 @@ class CircuitBreaker:
 
         Returns:
             A function that ends the subscription.
+
+        Raises:
+            ConfigurationError: it is no function.
         """
+        _check(callable(listener), f"listener is {listener!r:.80}, no function", "listener")
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
@@ -337,8 +362,10 @@ class CircuitBreaker:
 
         Raises:
             CircuitBreakerOpenError: it was not let through.
+            ConfigurationError: it is no function.
             BaseException: what the function raised.
         """
+        _check(callable(function), f"call() was given {function!r:.80}, no function", "function")
         permit = self.acquire()
         try:
             value = function()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from numbers import Integral, Real  # numpy's numbers are such, too
 from typing import Any, ClassVar
 
 from parsl_ckpt.errors import ConfigurationError
@@ -20,7 +21,7 @@ def whole(least: int) -> Check:
     """A check for an integer of at least ``least``."""
 
     def check(value: Any) -> str | None:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
             return None
         return f"is {value!r}, not a whole number of at least {least}"
 
@@ -34,7 +35,7 @@ def number(least: float, *, above: bool = False, most: float = math.inf) -> Chec
         bounds += f" and at most {most:g}"
 
     def check(value: Any) -> str | None:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, Real) and not isinstance(value, bool):
             try:
                 seen = float(value)
             except OverflowError:

@@ -33,6 +33,7 @@ from parsl_ckpt.errors import (
 )
 from parsl_ckpt.kernel.problems import CheckpointWarning
 from parsl_ckpt.pipeline.completed import CompletedComponents
+from parsl_ckpt.pipeline.config import check_config
 from parsl_ckpt.pipeline.fingerprint import changes, compute_pipeline_fingerprint, structure
 from parsl_ckpt.pipeline.hooks import NoOpHooks
 from parsl_ckpt.pipeline.local_store import LocalCheckpointStore
@@ -74,11 +75,14 @@ def load_checkpoint_for_resume(
         NoCheckpointError: nothing is kept of the run (a ValueError).
         PipelineConfigChangedError: the pipeline is made of other components now.
         CheckpointDamagedError: what is kept cannot be read.
+        ConfigurationError: an argument cannot be.
 
     >>> load_checkpoint_for_resume(MemoryCheckpointStore(), "run-001", config)  # doctest: +SKIP
     Traceback (most recent call last):
     parsl_ckpt.errors.NoCheckpointError: No checkpoint found for run 'run-001' of pipeline 'etl'...
     """
+    check_config(config, "load_checkpoint_for_resume")
+    _check_store(store)
     state = store.load(run_id, config.name)
     if state is None:
         raise NoCheckpointError(
@@ -132,21 +136,21 @@ class CheckpointHooks(NoOpHooks):
     ) -> None:
         if not isinstance(run_id, str) or not run_id:
             raise ConfigurationError(
-                f"run_id is {run_id!r}, not a text.", hint="Give the run a name.", field="run_id"
+                "run_id is empty." if run_id == "" else f"run_id is {run_id!r:.80}, not a text.",
+                hint="Give the run a name.",
+                field="run_id",
             )
-        if isinstance(store, type) or not (
-            callable(getattr(store, "save", None)) and callable(getattr(store, "load", None))
-        ):
+        _check_store(store)
+        check_policy(on_store_error)
+        if not isinstance(pipeline_fingerprint, str):
             raise ConfigurationError(
-                f"store is {store!r:.80}, which keeps no progress.",
-                hint="Give a LocalCheckpointStore(directory), or another CheckpointStore.",
-                field="store",
+                f"pipeline_fingerprint is {pipeline_fingerprint!r:.80}, not a text.",
+                hint="Give compute_pipeline_fingerprint(config), or leave it out.",
+                field="pipeline_fingerprint",
             )
-        if on_store_error not in ("warn", "fail"):
+        if now_func is not None and not callable(now_func):
             raise ConfigurationError(
-                f"on_store_error is {on_store_error!r}.",
-                hint='Use "warn" or "fail".',
-                field="on_store_error",
+                f"now_func is {now_func!r:.80}, no function.", field="now_func"
             )
         self.store = store
         self.run_id = run_id
@@ -189,13 +193,22 @@ class CheckpointHooks(NoOpHooks):
 
     def _begin(self, config: PipelineConfig, start: RunStart) -> None:
         """Record what is inherited, before anything else."""
-        inherited = start.completed
+        inherited, fingerprint = start.completed, compute_pipeline_fingerprint(config)
+        if self._fingerprint not in ("", fingerprint):
+            raise CheckpointSaveError(
+                f"pipeline_fingerprint is not that of the pipeline {config.name!r}, so a run that "
+                "is recorded with it could never be resumed.",
+                hint="Give compute_pipeline_fingerprint(config) of the pipeline that is run, or "
+                "leave it out.",
+                run_id=self.run_id,
+                pipeline_name=config.name,
+            )
         order = [one.name for one in config.components]
         now = self._now().isoformat()
         self.state = CheckpointState(
             run_id=self.run_id,
             pipeline_name=config.name,
-            pipeline_fingerprint=self._fingerprint or compute_pipeline_fingerprint(config),
+            pipeline_fingerprint=fingerprint,
             completed_components=sorted(inherited, key=lambda name: _place(name, order)),
             created_at=now,
             token=start.token,
@@ -331,6 +344,35 @@ class CheckpointHooks(NoOpHooks):
                 CheckpointWarning,
                 stacklevel=2,
             )
+
+
+def check_policy(on_store_error: Any) -> None:
+    """Refuse what does not say what follows if progress cannot be recorded.
+
+    Raises:
+        ConfigurationError: it is neither ``"warn"`` nor ``"fail"``.
+    """
+    if not isinstance(on_store_error, str) or on_store_error not in ("warn", "fail"):
+        raise ConfigurationError(
+            f"on_store_error is {on_store_error!r:.80}.",
+            hint='Use "warn" or "fail".',
+            field="on_store_error",
+        )
+
+
+def _check_store(store: Any) -> None:
+    """Refuse what keeps no progress.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    able = all(callable(getattr(store, name, None)) for name in ("save", "load"))
+    if isinstance(store, type) or not able:
+        raise ConfigurationError(
+            f"store is {store!r:.80}, which keeps no progress.",
+            hint="Give a LocalCheckpointStore(directory), or another CheckpointStore.",
+            field="store",
+        )
 
 
 def _place(name: str, order: list[str]) -> tuple[int, str]:

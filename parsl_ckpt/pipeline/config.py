@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from parsl_ckpt.errors import PipelineConfigError
+from parsl_ckpt.errors import ConfigurationError, PipelineConfigError
 from parsl_ckpt.kernel.breaker import CircuitBreakerConfig
 from parsl_ckpt.kernel.checked import Check, Checked, whole
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
@@ -80,7 +80,8 @@ def _any_text(value: Any) -> str | None:
 
 def _kind(value: Any) -> str | None:
     known = [kind.value for kind in ComponentType]
-    return None if value in known else f"is {value!r}, which is none of {', '.join(known)}"
+    right = isinstance(value, str) and value in known
+    return None if right else f"is {value!r}, which is none of {', '.join(known)}"
 
 
 def _mapping(value: Any) -> str | None:
@@ -223,7 +224,9 @@ class ExecutorConfig(Checked):
     _checks = {  # noqa: RUF012
         "label": _text,
         "kind": lambda value: (
-            None if value in ("threads", "processes") else f"is {value!r}, not threads or processes"
+            None
+            if isinstance(value, str) and value in ("threads", "processes")
+            else f"is {value!r}, not threads or processes"
         ),
         "workers": lambda value: None if value is None else whole(1)(value),
     }
@@ -331,6 +334,24 @@ class PipelineConfig(Checked):
 
     def _nodes(self) -> list[graph.Node]:
         return [graph.Node(one.name, one.depends_on) for one in self.components]
+
+
+def check_config(config: Any, what: str) -> None:
+    """Refuse what is no pipeline.
+
+    Args:
+        config: what was given.
+        what: who was given it.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not isinstance(config, PipelineConfig):
+        raise ConfigurationError(
+            f"{what}: config is {config!r:.80}, not a PipelineConfig.",
+            hint="Read a file with SimplePipelineRunner.from_file(path), which has it as .config.",
+            field="config",
+        )
 
 
 def graph_problems(nodes: Sequence[graph.Node]) -> list[Problem]:

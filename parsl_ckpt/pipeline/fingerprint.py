@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from parsl_ckpt.pipeline.config import PipelineConfig
+from parsl_ckpt.pipeline.config import PipelineConfig, check_config
 
 Structure = Mapping[str, tuple[str, Sequence[str]]]
 
@@ -32,8 +32,12 @@ def compute_pipeline_fingerprint(config: PipelineConfig) -> str:
     >>> compute_pipeline_fingerprint(one) == compute_pipeline_fingerprint(two)
     True
 
+    Raises:
+        ConfigurationError: it is no pipeline.
+
     The idea is pyspark-pipeline-framework's.
     """
+    check_config(config, "compute_pipeline_fingerprint")
     parts: list[str] = []
     for name, (class_path, depends_on) in sorted(structure(config).items()):
         parts += [name, class_path, str(len(depends_on)), *depends_on]

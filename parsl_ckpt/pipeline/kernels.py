@@ -55,7 +55,10 @@ def kernel_for(config: PipelineConfig, given: DataFlowKernel | None) -> Iterator
 
     Raises:
         ConfigurationError: another run has made a kernel with other settings, which ends with it.
+        KernelClosedError: the one that is given has ended.
     """
+    if given is not None and given.kernel.refusal is not None and worker.pool is None:
+        raise given.kernel.refusal
     held = _hold(config, given)
     if held is None:
         yield given or dataflow.dfk()

@@ -15,6 +15,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.kernel.breaker import CircuitBreakerConfig
 from parsl_ckpt.kernel.checked import Checked
 from parsl_ckpt.kernel.policies import (
@@ -58,7 +59,15 @@ def load_config(
         PipelineConfigError: it has all that is wrong, each with its place.
         MissingLibraryError: YAML takes PyYAML, and TOML takes tomli before Python 3.11.
         OSError: the file cannot be read.
+        ConfigurationError: it is no path, or its suffix is none that is known.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"{path!r:.80} is no path of a file that describes a pipeline.",
+            hint="Give that of a YAML, TOML or JSON file; SimplePipelineRunner(config) takes a "
+            "PipelineConfig.",
+            field="path",
+        )
     document = parsed(Path(path))
     reader = _Reader()
     for place, text in document.problems:

@@ -23,12 +23,19 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from parsl_ckpt.checkpoint import heartbeat
+from parsl_ckpt.checkpoint import heartbeat, where
 from parsl_ckpt.checkpoint.backend import Backend, Writable
 from parsl_ckpt.checkpoint.local import LocalBackend
 from parsl_ckpt.checkpoint.sole import sole
-from parsl_ckpt.errors import CheckpointDamagedError
-from parsl_ckpt.pipeline.states import CheckpointState, claimed, from_mapping, to_mapping
+from parsl_ckpt.errors import CheckpointDamagedError, ConfigurationError
+from parsl_ckpt.pipeline.states import (
+    CheckpointState,
+    check_key,
+    check_state,
+    claimed,
+    from_mapping,
+    to_mapping,
+)
 
 _PLAIN = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}")  # no file system confuses two of these
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
@@ -55,6 +62,9 @@ class LocalCheckpointStore:
     Args:
         base_dir: the directory; made, for its owner only, when something is saved.
 
+    Raises:
+        ConfigurationError: it is no path on this machine.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     store = LocalCheckpointStore(Path(directory))
@@ -64,11 +74,21 @@ class LocalCheckpointStore:
     """
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
-        self.base_dir = Path(base_dir)
+        path = isinstance(base_dir, (str, os.PathLike)) and os.fspath(base_dir)
+        if not isinstance(path, str) or not path or where.is_url(path):
+            what = "is a URL" if path else "is empty" if path == "" else "is no path"
+            raise ConfigurationError(
+                f"LocalCheckpointStore: base_dir, which is {base_dir!r:.80}, {what}.",
+                hint="Give a directory of this machine. A RunStore keeps progress wherever the "
+                "kernel keeps results.",
+                field="base_dir",
+            )
+        self.base_dir = Path(where.plain(path))
         self._backend: Backend = LocalBackend()
 
     def path_of(self, run_id: str, pipeline_name: str) -> Path:
         """The file of a run, whether or not it is there."""
+        check_key(run_id, pipeline_name)
         return self.base_dir.absolute() / encoded(pipeline_name) / f"{encoded(run_id)}.json"
 
     def save(self, state: CheckpointState) -> None:
@@ -78,6 +98,7 @@ class LocalCheckpointStore:
             OSError: it could not be written; the one before is untouched.
             ValueError: a field that was taken along cannot be written as JSON.
         """
+        check_state(state)
         path = self.path_of(state.run_id, state.pipeline_name)
         data = (json.dumps(to_mapping(state), indent=2) + "\n").encode()
 

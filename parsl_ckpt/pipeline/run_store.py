@@ -29,13 +29,19 @@ from parsl_ckpt.checkpoint import where
 from parsl_ckpt.checkpoint.local import LocalBackend
 from parsl_ckpt.checkpoint.rundir import get_all_checkpoints
 from parsl_ckpt.checkpoint.store import Store
-from parsl_ckpt.errors import StoreClosedError
+from parsl_ckpt.dataflow import DataFlowKernel
+from parsl_ckpt.errors import ConfigurationError, StoreClosedError
 from parsl_ckpt.pipeline.local_store import claim_file, damaged, encoded
-from parsl_ckpt.pipeline.states import CheckpointState, from_mapping, to_mapping
+from parsl_ckpt.pipeline.states import (
+    CheckpointState,
+    check_key,
+    check_state,
+    from_mapping,
+    to_mapping,
+)
 
 if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.format import Run
-    from parsl_ckpt.dataflow import DataFlowKernel
 
 EVENT = "pipeline"
 _GROWING = ("completed_components", "values")  # what only grows in the course of a run
@@ -56,6 +62,12 @@ class RunStore:
     """
 
     def __init__(self, dfk: DataFlowKernel) -> None:
+        if not isinstance(dfk, DataFlowKernel):
+            raise ConfigurationError(
+                f"RunStore: dfk is {dfk!r:.80}, no DataFlowKernel.",
+                hint="Give what parsl_ckpt.load() returns; RunStore.at(run_dir) reads without one.",
+                field="dfk",
+            )
         store = dfk.kernel.store
         if store.path is None:
             raise StoreClosedError(
@@ -100,6 +112,7 @@ class RunStore:
             StoreWriteError: it could not be written; what was saved before is safe.
             StoreClosedError: the kernel has ended, or this one only reads.
         """
+        check_state(state)
         now = to_mapping(state)
         self._append((state.run_id, state.pipeline_name), now)
 
@@ -109,6 +122,7 @@ class RunStore:
         Raises:
             CheckpointDamagedError: there are records, and what they hold is no state.
         """
+        check_key(run_id, pipeline_name)
         found = self._found((run_id, pipeline_name)).get((run_id, pipeline_name))
         if found is None or found[1] is None:
             return None
@@ -128,6 +142,7 @@ class RunStore:
 
     def exists(self, run_id: str, pipeline_name: str) -> bool:
         """Whether something is kept of a run."""
+        check_key(run_id, pipeline_name)
         found = self._found((run_id, pipeline_name)).get((run_id, pipeline_name))
         return found is not None and found[1] is not None
 
@@ -148,6 +163,7 @@ class RunStore:
             RunClaimedError: somebody else does, who is alive.
             OSError: nothing can be written.
         """
+        check_key(run_id, pipeline_name)
         backend = LocalBackend() if self._store is None else self._store.catalog.backend
         name = encoded(_of((run_id, pipeline_name)))
         with claim_file(backend, self._root, name, run_id, pipeline_name):

@@ -15,14 +15,16 @@ from typing import Any
 from parsl_ckpt.dataflow import DataFlowKernel
 from parsl_ckpt.errors import ConfigurationError, ProgressError
 from parsl_ckpt.kernel.breaker import CircuitBreaker
+from parsl_ckpt.pipeline.checkpoints import CheckpointHooks, check_policy
 from parsl_ckpt.pipeline.completed import CompletedComponents, RunStart
 from parsl_ckpt.pipeline.conducting import Conductor
-from parsl_ckpt.pipeline.config import PipelineConfig, Problem, refusal
+from parsl_ckpt.pipeline.config import PipelineConfig, Problem, check_config, refusal
 from parsl_ckpt.pipeline.fingerprint import compute_pipeline_fingerprint
 from parsl_ckpt.pipeline.hooks import CompositeHooks, NoOpHooks, check_hooks, each, tell
 from parsl_ckpt.pipeline.kernels import kernel_for, labels_for, waited
 from parsl_ckpt.pipeline.loading import load_config
 from parsl_ckpt.pipeline.result import PipelineResult, overall
+from parsl_ckpt.pipeline.run_store import RunStore
 from parsl_ckpt.pipeline.staging import Stage
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class SimplePipelineRunner:
         config: the pipeline.
 
     Raises:
-        ConfigurationError: what is given is no pipeline, or hooks have none of the methods.
+        ConfigurationError: an argument is not what it has to be.
 
     >>> runner = SimplePipelineRunner(PipelineConfig("nothing"))
     >>> runner.dry_run()
@@ -69,14 +71,23 @@ class SimplePipelineRunner:
         sleep_func: Callable[[float], object] | None = None,
         validate_before_run: bool = True,
     ) -> None:
-        if not isinstance(config, PipelineConfig):
-            raise ConfigurationError(
-                f"SimplePipelineRunner: config is {config!r:.80}, not a PipelineConfig.",
-                hint="Read a file with SimplePipelineRunner.from_file.",
-                field="config",
-            )
+        check_config(config, "SimplePipelineRunner")
         if hooks is not None:
             check_hooks(hooks)
+        for field, value, right, what in (
+            ("fail_fast", fail_fast, isinstance(fail_fast, bool), "neither True nor False"),
+            ("dfk", dfk, dfk is None or isinstance(dfk, DataFlowKernel), "no DataFlowKernel"),
+            ("clock", clock, callable(clock), "no function"),
+            ("sleep_func", sleep_func, sleep_func is None or callable(sleep_func), "no function"),
+            (
+                "validate_before_run", validate_before_run, isinstance(validate_before_run, bool),
+                "neither True nor False",
+            ),
+        ):  # fmt: skip
+            if not right:
+                raise ConfigurationError(
+                    f"SimplePipelineRunner: {field} is {value!r:.80}, {what}.", field=field
+                )
         self.config = config
         self._hooks = NoOpHooks() if hooks is None else hooks
         self._fail_fast = fail_fast
@@ -155,7 +166,9 @@ class SimplePipelineRunner:
             ValueError: nothing is known of the run that is to be resumed; a component is named that
                 there is not; two ways of resuming are asked for at once.
             ProgressError: progress cannot be recorded as was asked.
+            KernelClosedError: the kernel that was given has ended.
         """
+        check_policy(on_store_error)
         if completed_components is not None and resume is not None:
             raise ConfigurationError(
                 "run() was given both completed_components and resume.",
@@ -231,8 +244,6 @@ class SimplePipelineRunner:
             return self._hooks, recorder
         if wanted is None:
             return self._hooks, None
-        from parsl_ckpt.pipeline.checkpoints import CheckpointHooks, RunStore
-
         recorder = CheckpointHooks(
             RunStore(dfk), wanted, compute_pipeline_fingerprint(self.config),
             on_store_error=on_store_error,
@@ -247,8 +258,15 @@ class SimplePipelineRunner:
             named = recorder.resume(resume, self.config)
         if named is None:
             return RunStart()
+        if isinstance(named, (str, bytes)) or not isinstance(named, Collection):
+            raise ConfigurationError(
+                f"completed_components is {named!r:.80}, not a collection of names.",
+                hint="Give what load_checkpoint_for_resume returns, or a list.",
+                field="completed_components",
+            )
         known = {one.name for one in self.config.components}
-        unknown = sorted(set(named) - known)
+        texts = {name for name in named if isinstance(name, str)}
+        unknown = sorted(texts - known) or [name for name in named if not isinstance(name, str)]
         if unknown:
             raise ConfigurationError(
                 f"completed_components has {unknown[0]!r}, which is no component of the pipeline "

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
-from parsl_ckpt.errors import RunClaimedError
+from parsl_ckpt.errors import ConfigurationError, RunClaimedError
 
 IN_PROGRESS, COMPLETED, FAILED = STATUSES = ("in_progress", "completed", "failed")
 
@@ -59,8 +59,11 @@ class CheckpointState:
         for name in ("run_id", "pipeline_name", "pipeline_fingerprint"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not a text")
-        if self.status not in STATUSES:
+        if not isinstance(self.status, str) or self.status not in STATUSES:
             raise ValueError(f"status is {self.status!r}, none of {', '.join(STATUSES)}")
+        for name, kind in (("completed_components", list), ("values", dict), ("structure", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not a {kind.__name__}")
 
     def copy(self) -> CheckpointState:
         """One that shares nothing with this one."""
@@ -168,6 +171,27 @@ class CheckpointStore(Protocol):
         """Whether something is kept of a run."""
 
 
+def check_key(run_id: Any, pipeline_name: Any) -> None:
+    """Refuse what is no id of a run, or no name of a pipeline.
+
+    Raises:
+        ConfigurationError: one of them is no text.
+    """
+    for name, value in (("run_id", run_id), ("pipeline_name", pipeline_name)):
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{name} is {value!r:.80}, not a text.", field=name)
+
+
+def check_state(state: Any) -> None:
+    """Refuse to keep what is no state.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if not isinstance(state, CheckpointState):
+        raise ConfigurationError(f"state is {state!r:.80}, not a CheckpointState.", field="state")
+
+
 class MemoryCheckpointStore:
     """Keeps states as long as it lives, for tests and for runs within one process.
 
@@ -184,23 +208,27 @@ class MemoryCheckpointStore:
 
     def save(self, state: CheckpointState) -> None:
         """Keep a copy of a state."""
+        check_state(state)
         with self._lock:
             self._states.pop((state.run_id, state.pipeline_name), None)
             self._states[state.run_id, state.pipeline_name] = state.copy()
 
     def load(self, run_id: str, pipeline_name: str) -> CheckpointState | None:
         """A copy of the state that was kept last; None if there is none."""
+        check_key(run_id, pipeline_name)
         with self._lock:
             state = self._states.get((run_id, pipeline_name))
         return None if state is None else state.copy()
 
     def delete(self, run_id: str, pipeline_name: str) -> None:
         """Forget a run."""
+        check_key(run_id, pipeline_name)
         with self._lock:
             self._states.pop((run_id, pipeline_name), None)
 
     def exists(self, run_id: str, pipeline_name: str) -> bool:
         """Whether something is kept of a run."""
+        check_key(run_id, pipeline_name)
         with self._lock:
             return (run_id, pipeline_name) in self._states
 
@@ -216,6 +244,7 @@ class MemoryCheckpointStore:
         Raises:
             RunClaimedError: somebody else does.
         """
+        check_key(run_id, pipeline_name)
         with self._lock:
             if (run_id, pipeline_name) in self._claimed:
                 raise claimed(run_id, pipeline_name, "somebody in this process")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.pipeline.hooks import NoOpHooks
 
 if TYPE_CHECKING:
@@ -21,13 +22,22 @@ class LoggingHooks(NoOpHooks):
     Args:
         logger: where to; None for the logger ``parsl_ckpt.pipeline``.
 
+    Raises:
+        ConfigurationError: it is no logger.
+
     >>> hooks = LoggingHooks(logging.getLogger("nightly"))
     >>> hooks.logger.name
     'nightly'
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
-        self.logger = logger or logging.getLogger("parsl_ckpt.pipeline")
+        if logger is not None and not callable(getattr(logger, "log", None)):
+            raise ConfigurationError(
+                f"LoggingHooks: logger is {logger!r:.80}, no logger.",
+                hint="Give logging.getLogger(name).",
+                field="logger",
+            )
+        self.logger = logging.getLogger("parsl_ckpt.pipeline") if logger is None else logger
 
     def on_run_start(self, config: PipelineConfig, start: RunStart) -> None:
         if start.completed:
@@ -177,6 +187,9 @@ class MetricsHooks(NoOpHooks):
         component_status: what became of each in it.
         total_duration_ms: how long it took.
 
+    Raises:
+        ConfigurationError: the clock is no function, or the registry has not the three methods.
+
     >>> from parsl_ckpt.pipeline import PipelineConfig, SimplePipelineRunner
     >>> hooks = MetricsHooks()
     >>> _ = SimplePipelineRunner(PipelineConfig("nothing"), hooks=hooks).run()
@@ -189,6 +202,19 @@ class MetricsHooks(NoOpHooks):
         clock: Callable[[], float] = time.monotonic,
         registry: MeterRegistry | None = None,
     ) -> None:
+        if not callable(clock):
+            raise ConfigurationError(
+                f"MetricsHooks: clock is {clock!r:.80}, no function.",
+                hint="A registry is given by its name: MetricsHooks(registry=...).",
+                field="clock",
+            )
+        methods = "counter", "gauge", "timer"
+        if registry is not None and not all(callable(getattr(registry, m, None)) for m in methods):
+            raise ConfigurationError(
+                f"MetricsHooks: registry is {registry!r:.80}, which has not all of the methods "
+                f"{', '.join(methods)}.",
+                field="registry",
+            )
         self._clock = clock
         self.registry = InMemoryRegistry() if registry is None else registry
         self._forget()

@@ -285,7 +285,7 @@ def test_an_empty_id_is_refused_and_not_taken_for_none(told: Tell, more: tuple[s
     assert told("run", "pipeline.json", "--run-id", "run-001")[0] == 0
     status, out, err = told("run", "pipeline.json", "--run-id", "", *more)
     assert (status, out) == (1, "")
-    assert "run_id is ''" in err
+    assert "run_id is empty" in err
 
 
 def test_the_command_to_go_on_with_is_quoted(told: Tell):

@@ -752,7 +752,7 @@ def test_what_an_interrupted_run_has_waited_for_its_own_kernel_does_not_wait_for
 
 
 def test_an_empty_run_id_is_refused(kernel: Make):
-    with pytest.raises(ConfigurationError, match="run_id is ''"):
+    with pytest.raises(ConfigurationError, match="run_id is empty"):
         SimplePipelineRunner(pipeline(number("a", 1)), dfk=kernel()).run(run_id="")
 
 

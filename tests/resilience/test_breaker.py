@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsl_ckpt.errors import CallTransportError, CircuitBreakerOpenError
+from parsl_ckpt.errors import (
+    CallTransportError,
+    CircuitBreakerOpenError,
+    ConfigurationError,
+)
 from parsl_ckpt.kernel.breaker import (
     TRANSITIONS,
     CircuitBreaker,
@@ -39,6 +43,22 @@ def made(**fields):
 def fail(breaker, times=1):
     for _ in range(times):
         breaker.acquire().failed()
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: CircuitBreaker("db"), "config is 'db', no CircuitBreakerConfig; a name is given"),
+        (lambda: CircuitBreaker(name=3), "name is 3, no text"),
+        (lambda: CircuitBreaker(on_state_change=[]), r"on_state_change is \[\], no function"),
+        (lambda: CircuitBreaker(clock=0), "clock is 0, no function"),
+        (lambda: CircuitBreaker().subscribe(None), "listener is None, no function"),
+        (lambda: CircuitBreaker().call(3), r"call\(\) was given 3, no function"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(call, told):
+    with pytest.raises(ConfigurationError, match=told):
+        call()
 
 
 def test_it_opens_after_failures_in_a_row_and_not_before():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fractions
 import http.client
 import math
 
@@ -182,6 +183,17 @@ def test_all_faults_of_given_settings_are_told_at_once():
     assert RetryConfig.faults({"retry_on_exceptions": ["OSError"]}) == []
     with pytest.raises(ConfigurationError, match=r"max_attempts .*; jitter "):
         RetryConfig(max_attempts=0, jitter=2)
+
+
+def test_numbers_may_be_those_of_other_libraries():
+    numpy = pytest.importorskip("numpy")
+    retry = RetryConfig(numpy.int64(4), numpy.float32(0.5), fractions.Fraction(3), numpy.int32(2))
+    assert [retry.delay(n, lambda: 0.0) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 3.0]
+    assert retry.again(3, OSError()) and not retry.again(4, OSError())
+    with pytest.raises(ConfigurationError, match="not a whole number of at least 1"):
+        RetryConfig(numpy.int64(0))
+    with pytest.raises(ConfigurationError, match="not a number of at least 0"):
+        RetryConfig(initial_delay_seconds=numpy.float64("nan"))
 
 
 def test_settings_are_values():
