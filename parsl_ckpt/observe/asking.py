@@ -26,6 +26,7 @@ from parsl_ckpt.identity.address import Address
 from parsl_ckpt.identity.outline import read_outline
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.outputs import Holding, validity
+from parsl_ckpt.kernel.planning import Planned
 from parsl_ckpt.kernel.task import Spec, Task
 from parsl_ckpt.kernel.unkept import AGAIN
 from parsl_ckpt.observe.differences import Difference
@@ -33,6 +34,7 @@ from parsl_ckpt.observe.planned import Named, Planning
 from parsl_ckpt.observe.reasons import (
     Expired,
     Joined,
+    NotBegun,
     NotCached,
     NotKept,
     Reason,
@@ -119,6 +121,8 @@ class Asking:
         if task is not None and future._phase == PENDING:
             return self._task(task, future)
         if future._value_key is None:
+            if isinstance(future._lazy, Planned):
+                return NotBegun(future._lazy.spec.name)
             if not self._kernel.caching:
                 return NotCached("", self._off)
             return NotCached("", "its app is not cached (cache=True), or the call failed early")

@@ -292,6 +292,14 @@ class Outdated(Reason):
 
 
 @dataclass(frozen=True)
+class NotBegun(Reason):
+    """It stands in a plan that has not run, or that has cut it away."""
+
+    def __str__(self) -> str:
+        return f"{self.app}: it stands in a plan and was not begun; plan.why() tells of it."
+
+
+@dataclass(frozen=True)
 class Unknown(Reason):
     """Nothing that is kept tells why.
 

@@ -20,7 +20,7 @@ from parsl_ckpt.checkpoint.rundir import run_of
 from .earlier import Edition, Sample
 from .explain import CUT, RESTORED, RUN, Cause, Counted, Explanation, Planned, span
 from .schedule import Forecast
-from .standing import ABSENT, Standing
+from .standing import ABSENT, HIT, Standing
 from .trim import Trim
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ class _Teller:
 
 def _recorded(standing: Standing) -> str:
     stored = standing.stored
-    if stored is None:
-        return "its outcome is known"
+    if stored is None or standing.state != HIT:
+        return "its call turned out to be a hit"
     run, seconds = run_of(stored.directory), stored.result.seconds
     return f"recorded in run {run}, where it took {span(seconds)}"
 

@@ -290,10 +290,10 @@ class Plan(Telling):
         return self._recording.futures.get(future.tid) is future
 
     def _reason(self, name: str) -> Any:
-        """Why a task would run, as it stood when it was looked up last."""
+        """Why a task would run, as it stood when it was looked up last; or why it did."""
         drawn = self._draw()
         future = drawn.futures[drawn.number[name]]
-        if self._stage.begun:
+        if not isinstance(future._lazy, Planned):
             return future.why()
         return self._asks.planned(future, self._standings[future.tid], self._named)
 

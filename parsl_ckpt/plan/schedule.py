@@ -50,13 +50,14 @@ class Forecast:
 
     def __str__(self) -> str:
         workers = f"{self.width} worker{'' if self.width == 1 else 's'}"
-        told = f"{self.seconds:.3g} s for {self.tasks} tasks on {workers}"
+        tasks = f"{self.tasks} task{'' if self.tasks == 1 else 's'}"
+        told = f"{self.seconds:.3g} s for {tasks} on {workers}"
         if not self.unknown:
             return told
-        return (
-            f"{told}, of which {self.unknown} have no known duration and count as "
-            f"{self.otherwise:.3g} s each"
-        )
+        each = f"{self.otherwise:.3g} s"
+        if self.unknown == 1:
+            return f"{told}, of which 1 has no known duration and counts as {each}"
+        return f"{told}, of which {self.unknown} have no known duration and count as {each} each"
 
 
 def forecast(
@@ -83,7 +84,7 @@ def forecast(
     >>> print(forecast(job, {"a": 3, "b": 1, "c": 2}, width=2))
     5 s for 3 tasks on 2 workers
     >>> print(forecast(job, {"a": 3, "b": 1}, width=1))
-    4 s for 3 tasks on 1 worker, of which 1 have no known duration and count as 0 s each
+    4 s for 3 tasks on 1 worker, of which 1 has no known duration and counts as 0 s
     """
     if type(width) is not int or width < 1:
         raise errors.ForecastError(

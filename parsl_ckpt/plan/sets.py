@@ -153,7 +153,7 @@ class Retrieval:
         self._kernel = kernel
         self._names = sets.names(of)
         self._pins = sets.pins
-        self.nothing = f"the set {shown(of)} does not name it"
+        self._without = f"the set {shown(of)} does not name it"
         self._by_key: dict[bytes, Named] = {}
         for named in self._names.values():  # the newest last
             self._by_key[named.key] = named
@@ -162,6 +162,12 @@ class Retrieval:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def lacks(self, key: bytes, valid: Valid | None = None) -> str:
+        """Why nothing was found under a key, as the end of a sentence."""
+        if self._kernel.memo.find(key, valid) is None:
+            return self._without
+        return f"{self._without}; it is recorded, so calling it is a hit"
 
     def find(self, key: bytes, valid: Valid | None = None) -> Stored | None:
         """The outcome under a key, if the set names it; see :meth:`Memo.find`."""

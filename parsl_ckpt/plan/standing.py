@@ -68,7 +68,7 @@ class Standings:
     def __init__(self, kernel: Kernel, found: Retrieval | None = None) -> None:
         self._kernel = kernel
         self._find_record = kernel.memo.find if found is None else found.find
-        self._nothing = "nothing is recorded of it" if found is None else found.nothing
+        self._lacks = None if found is None else found.lacks
         self._known: dict[int, Standing] = {}
 
     def look(self, futures: Iterable[AppFuture]) -> dict[int, Standing]:
@@ -116,7 +116,8 @@ class Standings:
             removed = self._kernel.store.newest_ever(key)
             if removed in self._revoked:
                 return Standing(STALE, "what was recorded has been forgotten")
-            return _absent(inputs, self._nothing, removed)
+            why = "nothing is recorded of it" if self._lacks is None else self._lacks(key, valid)
+            return _absent(inputs, why, removed)
         if not self._holds(stored.parents, stored.result.began, lazy.arguments.futures, inputs):
             why = "what is recorded was computed from other outcomes of what it takes"
             return Standing(STALE, why, stored)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from parsl_ckpt.errors import PlanError, StoreError
 from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.futures import AppFuture
 from parsl_ckpt.kernel.planning import Planned, Recording
+from parsl_ckpt.kernel.task import FINAL_STATES
 
 from .dot import to_dot
 from .drawing import flat
@@ -22,6 +24,7 @@ from .explain import TASKS, Explanation
 from .finding import Asks, View, explained
 from .job import shown
 from .schedule import Forecast, forecast
+from .trim import Trim, trim
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
     from .drawing import Drawn
     from .standing import Standing
-    from .trim import Trim
 
 
 class Telling:
@@ -72,10 +74,10 @@ class Telling:
         """
         most, asked = _asked(tasks)
         names = [self.name(one) for one in asked]
-        return self._explained(self.look(), most, names)
+        return self._explained(self._found(), most, names)
 
     def forecast(self, width: int | None = None, otherwise: float = 0.0) -> Forecast:
-        """How long the plan would take, from what its calls took earlier.
+        """How long the plan would take, from what its calls took earlier; once it runs, the rest.
 
         A call counts as long as its own record says, if there is one that does not hold any more;
         else as long as calls of its app took on average. Of those, some thousand of the newest
@@ -88,14 +90,16 @@ class Telling:
         Raises:
             ForecastError: the width is no positive number, or the seconds are none.
         """
-        found = self.look()
+        found = self._found()
+        if self.trim is not None:
+            found = trim(found.job, {*found.restored, *filter(self._over, found.run)})
         seconds = self._durations(self._sample(found))
         width = self._width() if width is None else width
         return forecast(found, seconds, width, otherwise=otherwise)
 
     def to_dot(self) -> str:
         """The plan as a graph for Graphviz (``dot -Tsvg``): what runs, is restored, and is cut."""
-        return to_dot(self._draw().job, self.look())
+        return to_dot(self._draw().job, self._found())
 
     def to_html(self) -> str:
         """The plan as one page that needs nothing else: counts, reasons, and the graph.
@@ -105,7 +109,7 @@ class Telling:
         """
         from .html import page
 
-        found = self.look()
+        found = self._found()
         told = self._explained(found, TASKS)
         return page(told, self._draw().job, found, lambda name: self._spec(name).name)
 
@@ -116,7 +120,7 @@ class Telling:
 
     def _explained(self, found: Trim, most: int | None, names: Sequence[str] = ()) -> Explanation:
         """Explain what was found by the last look."""
-        samples = self._sample(found)
+        samples = self._sample(found, self._ran)
         seconds = self._durations(samples)
         ran = self.trim is not None
         told = None if ran else forecast(found, seconds, self._width())
@@ -135,11 +139,26 @@ class Telling:
             if (error := future._exception) is not None
         )
 
-    def _sample(self, found: Trim) -> Sample:
+    def _found(self) -> Trim:
+        """What there is to tell of; of a plan that has run, what turned out to be a hit counts so.
+
+        It was to run, and what it takes came to what it was, or no set named it.
+        """
+        found = self.look()
+        if self.trim is None:
+            return found
+        hits = (name for name in found.run if self._future(name)._restored)
+        return replace(found, restored=(*found.restored, *hits))
+
+    def _over(self, name: str) -> bool:
+        """Whether a task that runs has come to its end."""
+        return self._future(name).task_status() in FINAL_STATES
+
+    def _sample(self, found: Trim, before: float | None = None) -> Sample:
         """What is recorded of the apps that run."""
         apps = frozenset(self._spec(name).name for name in found.run)
         try:
-            return sample(self._kernel.store, apps, before=self._ran)
+            return sample(self._kernel.store, apps, before=before)
         except StoreError:  # the run is over
             return Sample({}, False)
 
@@ -155,9 +174,12 @@ class Telling:
     def _width(self) -> int:
         return max(self._kernel.execution.width_of(()), 1)
 
-    def _spec(self, name: str) -> Spec:
+    def _future(self, name: str) -> AppFuture:
         drawn = self._draw()
-        return drawn.futures[drawn.number[name]]._spec
+        return drawn.futures[drawn.number[name]]
+
+    def _spec(self, name: str) -> Spec:
+        return self._future(name)._spec
 
     def _standing_of(self, name: str) -> Standing:
         return self._standings[self._draw().number[name]]

@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import json
 import os
+import threading
 
 import pytest
 
@@ -131,6 +132,43 @@ def test_a_plan_that_has_run_tells_what_was(run):
     assert "Why they ran:" in str(after) and "Forecast" not in str(after)
     assert after.forecast is None
     assert after.causes == before.causes  # and not what has been recorded meanwhile
+
+
+def test_what_turned_out_to_be_a_hit_is_not_told_as_having_run(run):
+    recorded(run())[0].run().results()
+    plan, _, model = recorded(run(), read=same_value())
+    assert plan.explain().run == 7
+    outcomes = plan.run()
+    outcomes.results()
+    told = plan.explain("all")
+    assert (told.run, told.restored, told.cut) == (3, 4, 0)
+    why = {one.name: (one.state, one.why) for one in told.tasks}
+    assert why[plan.name(model)] == ("restored", "its call turned out to be a hit")
+    assert [one.app for one in told.causes] == ["read"]
+    assert len(outcomes.trim.run) == 7  # as it was decided
+    assert "3 ran, 4 were restored" in plan.to_html()
+
+
+def test_of_a_plan_that_runs_the_rest_is_forecast(run):
+    go = threading.Event()
+
+    @pc.python_app
+    def wait(text):
+        assert go.wait(60)
+        return text
+
+    dfk = run()
+    with dfk.plan() as plan:
+        text = read("a")
+        last = fit([wait(text)])
+    assert plan.forecast(otherwise=1.0).tasks == 3
+    plan.run()
+    assert text.result(60)
+    assert plan.forecast(otherwise=1.0).seconds == 2.0  # wait, fit
+    go.set()
+    assert last.result(60)["size"] == 9
+    assert plan.forecast(otherwise=1.0).tasks == 0
+    assert str(plan.forecast()) == "0 s for 0 tasks on 2 workers"
 
 
 def test_a_plan_is_told_after_the_end_of_its_run(run):
@@ -325,6 +363,21 @@ def test_an_explanation_is_plain_data_too(run):
 
 
 # --- why, of calls whose inputs are futures -------------------------------------------------------
+
+
+def test_why_of_a_call_that_was_not_begun(run):
+    plan, parts, model = recorded(run())
+    for one in (parts[0], model):
+        assert str(one.why()).startswith(
+            f"{plan.name(one).rpartition('-')[0]}: it stands in a plan"
+        )
+    with run().plan() as plan:
+        parts = [clean(read(name)) for name in "ab"]
+        plan.want(parts[0])
+    plan.run().results()
+    assert type(parts[1].why()).__name__ == "NotBegun"  # cut away
+    assert plan.why(parts[1]).tasks == (plan.name(parts[1]).replace("clean-3", "read-2"),)
+    assert parts[1].result() and str(plan.why(parts[1])) == str(parts[1].why())
 
 
 def test_why_of_a_call_that_takes_a_future_tells_that_its_code_changed(run):

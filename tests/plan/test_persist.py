@@ -181,8 +181,11 @@ def test_what_the_set_does_not_name_is_not_restored_from_elsewhere(run, root):
     plan, _ = recorded(run(), PersistSpec(root, retrieve_id="one"))
     found = plan.look()
     assert found.run == ("fit-2",) and found.restored == ("read-0", "read-1")
-    assert "does not name it" in plan.standing("fit-2").why
+    assert plan.standing("fit-2").why == (
+        "the set 'one' does not name it; it is recorded, so calling it is a hit"
+    )
     plan.run().results(DEADLINE)
+    assert plan.explain().run == 0
 
 
 def test_names_that_another_program_gives_meanwhile_are_seen(run, root):
