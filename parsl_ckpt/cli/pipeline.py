@@ -160,7 +160,7 @@ def _results(result: PipelineResult) -> object:
     for one in result.component_results:
         remark = one.reason and f"because {one.reason}"
         if one.error is not None:
-            remark = f"{type(one.error).__name__}: {one.error}"
+            remark = one.told
         elif one.restored_from:
             remark = f"of run {one.restored_from}"
         table.add_row(
@@ -189,7 +189,7 @@ def _plain(result: PipelineResult) -> dict[str, object]:
                 "name": one.component_name, "status": one.status.value, "attempts": one.attempts,
                 "duration_ms": one.duration_ms, "reason": one.reason,
                 "restored_from": one.restored_from,
-                "error": None if one.error is None else f"{type(one.error).__name__}: {one.error}",
+                "error": one.told or None,
             }
             for one in result.component_results
         ],
@@ -224,7 +224,7 @@ def _dry_run(options: argparse.Namespace) -> int:
     for one in load_config(options.file).execution_order:
         retry = one.policy.retry
         table.add_row(
-            one.name, str(getattr(one.component_type, "value", one.component_type)), one.class_path,
+            one.name, str(one.component_type), one.class_path,
             ", ".join(one.depends_on) if one.enabled else "disabled",
             str(retry.max_attempts - 1) if retry else "",
             ", ".join([one.executors] if isinstance(one.executors, str) else one.executors or ()),
@@ -250,12 +250,11 @@ def _status(options: argparse.Namespace) -> int:
     elif options.run_id is not None:
         _common.show(_components(states[0], config))
     else:
-        table = _common.table("run", "status", ">done", "failed", "updated")
+        table = _common.table("run", "status", ">done", "failed", ">age")
         for state in states:
             done = f"{len(state.completed_components)} of {len(config.components)}"
-            table.add_row(
-                state.run_id, state.status, done, state.failed_component or "", state.updated_at
-            )
+            failed, age = state.failed_component or "", _age(state.updated_at)
+            table.add_row(state.run_id, state.status, done, failed, age)
         _common.show(table)
     if options.run_id is None:
         return SUCCESS
@@ -264,6 +263,16 @@ def _status(options: argparse.Namespace) -> int:
     if states[0].status == "completed":
         return SUCCESS
     return PARTIAL if states[0].completed_components else FAILURE
+
+
+def _age(moment: str) -> str:
+    """How long ago a state was recorded."""
+    from datetime import datetime
+
+    try:
+        return _common.ago(datetime.fromisoformat(moment).timestamp())
+    except (ValueError, OverflowError, OSError):  # whatever else wrote it
+        return moment
 
 
 def _components(state: CheckpointState, config: PipelineConfig) -> object:

@@ -29,6 +29,9 @@ class ComponentType(str, Enum):
     TRANSFORMATION = "transformation"
     SINK = "sink"
 
+    def __str__(self) -> str:
+        return self.value
+
 
 @dataclass(frozen=True)
 class Problem:

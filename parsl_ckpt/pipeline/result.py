@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from parsl_ckpt.kernel.failures import one_line
+
 
 class PipelineResultStatus(str, Enum):
     """What became of a whole run."""
@@ -14,6 +16,9 @@ class PipelineResultStatus(str, Enum):
     SUCCESS = "success"
     PARTIAL_SUCCESS = "partial_success"
     FAILURE = "failure"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class ComponentStatus(str, Enum):
@@ -24,6 +29,9 @@ class ComponentStatus(str, Enum):
     SKIPPED = "skipped"
     RESTORED = "restored"
     DISABLED = "disabled"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,11 @@ class ComponentResult:
         return self.status in (ComponentStatus.SUCCESS, ComponentStatus.RESTORED)
 
     @property
+    def told(self) -> str:
+        """The error as text, whatever its ``__str__`` does; empty if there is none."""
+        return "" if self.error is None else one_line(self.error)
+
+    @property
     def retries(self) -> int:
         """How many attempts came after the first."""
         return max(self.attempts - 1, 0)
@@ -61,7 +74,7 @@ class ComponentResult:
     def __str__(self) -> str:
         told: dict[ComponentStatus, str] = {
             ComponentStatus.SUCCESS: f"success, {self.duration_ms} ms",
-            ComponentStatus.FAILED: f"failed: {type(self.error).__name__}: {self.error}",
+            ComponentStatus.FAILED: f"failed: {self.told}",
             ComponentStatus.SKIPPED: f"skipped, because {self.reason}",
             ComponentStatus.RESTORED: "restored"
             + (f" from run {self.restored_from}" if self.restored_from else ""),

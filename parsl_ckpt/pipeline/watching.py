@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.kernel.failures import one_line
 from parsl_ckpt.pipeline.hooks import NoOpHooks
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class LoggingHooks(NoOpHooks):
     def before_pipeline(self, config: PipelineConfig) -> None:
         number = len(config.components)
         self.logger.info(
-            "Pipeline %s, version %s, begins: %d components", config.name, config.version, number
-        )
+            "Pipeline %s, version %s, begins: %d component%s",
+            config.name, config.version, number, "" if number == 1 else "s",
+        )  # fmt: skip
 
     def after_pipeline(self, config: PipelineConfig, result: PipelineResult) -> None:
         level = logging.INFO if result.status.value == "success" else logging.ERROR
@@ -77,8 +79,7 @@ class LoggingHooks(NoOpHooks):
         self, config: ComponentConfig, index: int, error: BaseException
     ) -> None:
         self.logger.error(
-            "Component %s has failed: %s: %s",
-            config.name, type(error).__name__, error,
+            "Component %s has failed: %s", config.name, one_line(error),
             exc_info=(type(error), error, error.__traceback__),
         )  # fmt: skip
 
@@ -102,8 +103,8 @@ class LoggingHooks(NoOpHooks):
         error: BaseException,
     ) -> None:
         self.logger.warning(
-            "Component %s: attempt %d of %d has failed, the next one follows in %d ms: %s: %s",
-            config.name, attempt, max_attempts, delay_ms, type(error).__name__, error,
+            "Component %s: attempt %d of %d has failed, the next one follows in %d ms: %s",
+            config.name, attempt, max_attempts, delay_ms, one_line(error),
         )  # fmt: skip
 
     def on_circuit_breaker_state_change(self, name: str, old_state: Any, new_state: Any) -> None:

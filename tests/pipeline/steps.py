@@ -117,6 +117,20 @@ class WhereItRuns:
         return os.getpid()
 
 
+class Untellable(Exception):
+    """Cannot be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Untold:
+    """Fails in a way that has no words."""
+
+    def run(self) -> None:
+        raise Untellable
+
+
 class NoRun:
     """No component."""
 

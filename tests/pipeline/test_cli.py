@@ -184,10 +184,9 @@ def test_status_shows_how_far_runs_have_come(told: Tell):
     told("run", "pipeline.json", "--run-id", "good", "-q")
     status, out, _ = told("status", "pipeline.json")
     assert status == 0
-    assert [row[:6] for row in rows(out)[2:]] == [
-        ["bad", "failed", "2", "of", "4", "clean"],
-        ["good", "completed", "4", "of", "4", rows(out)[3][5]],
-    ]
+    bad, good = rows(out)[2:]  # which end in how long ago that was
+    assert bad[:6] == ["bad", "failed", "2", "of", "4", "clean"]
+    assert good[:5] == ["good", "completed", "4", "of", "4"]
     status, out, _ = told("status", "pipeline.json", "--run-id", "bad")
     assert status == 2
     assert rows(out)[2:] == [

@@ -117,7 +117,7 @@ def test_no_hooks_at_all_are_hooks():
 # --- the log --------------------------------------------------------------------------------------
 
 SAID = {
-    "before_pipeline": "Pipeline etl, version 1.0, begins",
+    "before_pipeline": "Pipeline etl, version 1.0, begins: 0 components",
     "after_pipeline": "Pipeline etl: success after 0 ms",
     "before_component": "Component load (1 of 1) begins",
     "after_component": "Component load (1 of 1) is done after 12 ms",

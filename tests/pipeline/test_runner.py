@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -510,6 +511,18 @@ def test_the_hooks_that_come_with_the_library_work_together(kernel: Make, caplog
 
 
 # --- the clock ------------------------------------------------------------------------------------
+
+
+def test_what_became_of_a_run_can_be_told_whatever_its_errors_do(kernel: Make, caplog):
+    caplog.set_level(logging.INFO)
+    retry = RetryConfig(max_attempts=2, initial_delay_seconds=0)
+    config = pipeline(component("a", "Untold", retry=retry))
+    result = SimplePipelineRunner(config, LoggingHooks(), dfk=kernel()).run()
+    assert str(result).endswith("a: failed: Untellable (2 attempts)")
+    assert "begins: 1 component\n" in caplog.text
+    assert "Component a has failed: Untellable\n" in caplog.text
+    assert f"{result.status} {result.component('a').status}" == "failure failed"
+    assert f"{config.components[0].component_type}" == "transformation"
 
 
 def test_durations_are_measured_by_the_clock(kernel: Make):
