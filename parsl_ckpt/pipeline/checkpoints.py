@@ -158,7 +158,7 @@ class CheckpointHooks(NoOpHooks):
         self._fingerprint = pipeline_fingerprint
         self._fails = on_store_error == "fail"
         self._now = now_func or (lambda: datetime.now(timezone.utc))
-        self._claim: contextlib.ExitStack | None = None
+        self._claim: Callable[[], object] | None = None  # gives it back
         self._told: set[str] = set()
 
     # -- resuming ----------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ class CheckpointHooks(NoOpHooks):
         """Let others have the run; harmless when repeated."""
         claim, self._claim = self._claim, None
         if claim is not None:
-            claim.close()
+            claim()
 
     def _save(self) -> None:
         state = self.state
@@ -320,8 +320,7 @@ class CheckpointHooks(NoOpHooks):
         except Exception as error:
             self._trouble("cannot be claimed", error)
             return
-        self._claim = stack
-        weakref.finalize(self, stack.close)
+        self._claim = weakref.finalize(self, stack.close)
 
     def _trouble(self, what: str, error: Exception) -> None:
         """Do what is to follow if something goes wrong with the store."""

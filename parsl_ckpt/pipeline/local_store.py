@@ -20,8 +20,9 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from parsl_ckpt.checkpoint import heartbeat, where
 from parsl_ckpt.checkpoint.backend import Backend, Writable
@@ -100,7 +101,7 @@ class LocalCheckpointStore:
         """
         check_state(state)
         path = self.path_of(state.run_id, state.pipeline_name)
-        data = (json.dumps(to_mapping(state), indent=2) + "\n").encode()
+        data = _readable(to_mapping(state)).encode()
 
         def fill(file: Writable) -> None:
             file.write(data)
@@ -206,6 +207,13 @@ def damaged(path: str, why: str, run_id: str, pipeline_name: str) -> CheckpointD
         run_id=run_id,
         pipeline_name=pipeline_name,
     )
+
+
+def _readable(fields: Mapping[str, Any]) -> str:
+    """JSON with a line for each field: with ``indent`` it is no longer the encoder in C, which is
+    five times as fast, and a thousand components are written a thousand times."""
+    lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(fields[name])}" for name in fields)
+    return f"{{\n  {lines}\n}}\n"
 
 
 def _told(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,15 @@ def test_a_claim_is_given_back_whatever_ends_the_run():
     del hooks  # nobody ran it after all
     with store.claim("run-001", "survey"):
         pass
+
+
+def test_a_claim_that_was_given_back_leaves_nothing(kernel):
+    runner = SimplePipelineRunner(pipeline(), hooks_for(MemoryCheckpointStore()), dfk=kernel())
+    runner.run()
+    before = len(weakref.finalize._registry)
+    for _ in range(3):
+        runner.run()
+    assert len(weakref.finalize._registry) <= before
 
 
 def test_a_store_without_claims_will_do():

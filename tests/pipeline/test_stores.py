@@ -208,7 +208,8 @@ def test_a_file_is_json_that_people_can_read_and_belongs_to_its_owner(tmp_path):
     path = tmp_path / "checkpoints" / "etl" / "run-001.json"
     text = path.read_text()
     assert json.loads(text)["completed_components"] == ["extract"]
-    assert '\n  "run_id": "run-001",\n' in text
+    assert text.startswith('{\n  "run_id": "run-001",\n  "pipeline_name": "etl",\n')
+    assert '\n  "completed_components": ["extract"],\n' in text and text.endswith("\n}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert os.listdir(path.parent) == ["run-001.json"]  # nothing is left of the way there
