@@ -32,6 +32,7 @@ from parsl_ckpt.errors import CheckpointError, IncompleteRestore, ParslCkptError
 
 from . import current
 from .current import Carried
+from .doubts import attributes, doubts
 from .drafts import Draft, EncodedState
 from .encoding import Encoded, Packer, encode_metadata, encode_state
 from .entry import CheckpointEntry, Metadata
@@ -75,6 +76,8 @@ class CheckpointSession:
         self._soft: set[StateId] = (
             set()
         )  # bound because they once were; others may take their place
+        self._beside: dict[str, frozenset[str]] = {}  # what states had that is no field
+        self._doubted = False
         self._resumed = row is not None
         self._restored = not self._resumed  # or it need not be
         self._pending = False
@@ -235,6 +238,7 @@ class CheckpointSession:
             put(proxy, "_p_session", self)
             put(proxy, "_p_loaded", loaded)
             self._bound[proxy._p_id] = proxy
+            self._beside[str(proxy._p_id)] = attributes(proxy._p_object)
             return proxy
 
     # --- committing -------------------------------------------------------------------------------
@@ -363,7 +367,19 @@ class CheckpointSession:
         self._metadata = {}
         self._pending = False
         self._restored = True
+        self._doubt()
         return self._entry
+
+    def _doubt(self) -> None:
+        """Tell once what will not be the same after a restart."""
+        if self._doubted or not self.checkpoint.level:
+            return
+        self._doubted = True
+        states = {str(name): state._p_object for name, state in self._bound.items()}
+        for text in doubts(states, self._beside):
+            if text not in _told:
+                _told.add(text)
+                warn(text, 4)
 
     def _encoded_states(self) -> list[EncodedState]:
         """All states, completely, before anything is written."""
@@ -481,7 +497,8 @@ class CheckpointSession:
             self._pace.close()
             with self._lock:
                 self._pending = self._halfway = False
-                self._bound, self._soft = {}, set()
+                self._bound, self._soft, self._beside = {}, set(), {}
+                self._doubted = False
                 self._metadata = {}
                 saved = self._saved
                 self._count = 0 if saved is None else saved.session.count
@@ -515,6 +532,7 @@ def _decoded(encoded: Encoded) -> Any:
     return decoded(encoded.data, [bytearray(buffer) for buffer in encoded.buffers])[""]
 
 
+_told: set[str] = set()  # once in a process
 _sessions: weakref.WeakSet[CheckpointSession] = weakref.WeakSet()
 
 

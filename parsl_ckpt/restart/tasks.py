@@ -162,6 +162,7 @@ def _tell(addressed: bool) -> None:
     else:
         text = (
             "task_checkpoint() keeps nothing for an app that is not cached: its calls have no "
-            "address. Declare it with cache=True."
+            "address. Declare it with cache=True. (In a thread that a task starts there is none "
+            "either: have it run under the context() of what the task has opened.)"
         )
     warnings.warn(text, IdentityWarning, stacklevel=3)
