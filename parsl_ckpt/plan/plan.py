@@ -73,6 +73,9 @@ class Plan(Telling):
         self._persist = persist
         self._sets = Sets(kernel, persist) if persist is not None else None
         self._ran: float | None = None
+        self._decided: tuple[Sequence[AppFuture], Outcomes] | None = None
+        self._run_was_called = False
+        self._all_begun = False  # all that is to begin has
         self.trim: Trim | None = None
 
     # -- recording ---------------------------------------------------------------------------------
@@ -119,7 +122,8 @@ class Plan(Telling):
             UnknownWantError: something is no future, or one that is not of this plan.
             PlanUsedError: the plan has run.
         """
-        self._refuse_run("want() was called")
+        if self._run_was_called:
+            raise _has_run("want() was called")
         wanted = list(flat(outputs))
         for one in wanted:
             self._refuse_failed(one)
@@ -223,7 +227,8 @@ class Plan(Telling):
             PersistError: what is to be persisted is not in the plan.
             KernelClosedError: the kernel has ended.
         """
-        self._refuse_run("run() was called")
+        if self._all_begun:
+            raise _has_run("run() was called")
         if not self._closed:
             raise PlanUsedError(
                 "run() was called while the plan is recorded, or after its with block has failed.",
@@ -233,14 +238,30 @@ class Plan(Telling):
         kernel = self._kernel
         if kernel.refusal is not None:
             raise kernel.refusal
-        drawn = self._draw()
-        found = self._look(check=True, whole=check)
+        if self._decided is None:
+            self._decided = self._decide(check)
+        begun, outcomes = self._decided
+        self._stage.begun = True
+        for future in begun:
+            if isinstance(future._lazy, Planned):
+                future._look()
+        self._all_begun = True
+        return outcomes
+
+    def _decide(self, whole: bool) -> tuple[Sequence[AppFuture], Outcomes]:
+        """Conclude what is restored; what is to begin, and what is wanted.
+
+        Whoever is interrupted in here comes again: what was done then is found done.
+        """
+        kernel, drawn = self._kernel, self._draw()
+        self._run_was_called = True
+        found = self._look(check=True, whole=whole)
         names = chosen(self._persist, drawn, self.name) if self._persist is not None else {}
         restored, runs = frozenset(found.restored), frozenset(found.run)
         begun = []
         for future in drawn.futures.values():
             name, lazy = drawn.names[future.tid], future._lazy
-            if not isinstance(lazy, Planned):  # an earlier run() was interrupted
+            if not isinstance(lazy, Planned):
                 continue
             standing = self._standings[drawn.number[name]]
             if name in restored:
@@ -251,21 +272,17 @@ class Plan(Telling):
             elif standing.state == HIT and standing.stored is not None:
                 mark(future, standing.stored)
                 future._conclude_lazily(Hit(kernel, lazy.spec, lazy.arguments, standing.stored))
-        self.trim = found
-        self._ran = time.time()
-        self._stage.begun = True
         persisting = None
         of = self._persist.persist_id if self._persist is not None else None
         if self._sets is not None and of is not None:
             persisting = persist(kernel, self._sets, of, names, drawn, begun)
         parts = (one for tid, one in self._recording.futures.items() if tid not in drawn.futures)
         Purging(kernel, drawn, self._stage, begun, parts)
-        for future in begun:
-            future._look()
         outcomes: tuple[Future[Any], ...] = tuple(drawn.wanted)
         if self._wanted is None:  # what cannot be made is an outcome too: nobody missed its error
             outcomes += tuple(self._recording.failed)
-        return Outcomes(outcomes, found, persisting)
+        self.trim, self._ran = found, time.time()
+        return begun, Outcomes(outcomes, found, persisting)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -306,14 +323,6 @@ class Plan(Telling):
             return None
         return Retrieval(self._kernel, self._sets, self._persist.retrieve_id)
 
-    def _refuse_run(self, what: str) -> None:
-        if self._stage.begun:
-            raise PlanUsedError(
-                f"{what} on a plan that has run.",
-                hint="Record another one with dfk.plan(); what is done is not done again.",
-                tasks=(),
-            )
-
     def _draw(self) -> Drawn:
         recorded = self._recording.futures
         if self._drawn is None or self._drawn_of != len(recorded):  # it may go on being recorded
@@ -344,3 +353,11 @@ class Plan(Telling):
                 self._standings[future.tid] = again = standings.one(future)
                 if again.state != HIT:
                     persisted.discard(name)
+
+
+def _has_run(what: str) -> PlanUsedError:
+    return PlanUsedError(
+        f"{what} on a plan that has run.",
+        hint="Record another one with dfk.plan(); what is done is not done again.",
+        tasks=(),
+    )

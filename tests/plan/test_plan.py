@@ -19,6 +19,10 @@ from parsl_ckpt.errors import (
     UnknownTaskError,
     UnknownWantError,
 )
+from parsl_ckpt.kernel.planning import Planned
+from parsl_ckpt.plan import PersistSpec
+from parsl_ckpt.plan import plan as module
+from parsl_ckpt.plan.plan import Plan
 
 DEADLINE = 60.0
 
@@ -663,3 +667,29 @@ def test_an_interrupted_run_goes_on_when_it_is_called_again(run):
         plan.run()
     assert plan.run().results() == ["TEXT OF A", "TEXT OF B"]
     assert first.from_memo and not second.from_memo
+
+
+@pytest.mark.parametrize("where", ["persist", "Purging", "load", "end"])
+def test_wherever_a_run_is_interrupted_it_goes_on_when_it_is_called_again(run, tmp_path, where):
+    dfk = run()
+    with dfk.plan(PersistSpec(tmp_path / "runs", persist_id="all")) as plan:
+        parts = [clean(read(name)) for name in "abc"]
+    place, name = {"load": (Planned, "load"), "end": (Plan, "_decide")}.get(where, (module, where))
+    whole = getattr(place, name)
+
+    def interrupted(*args):
+        whole(*args)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(place, name, interrupted)
+        plan.run()
+    with pytest.raises(PlanUsedError):
+        plan.want(parts[0])
+    outcomes = plan.run()
+    assert outcomes.results(DEADLINE) == ["TEXT OF A", "TEXT OF B", "TEXT OF C"]
+    told = outcomes.persisted.result(DEADLINE)
+    assert len(told.named) + len(told.unchanged) == 6 and not told.missing
+    assert len(ran()) == 6
+    with pytest.raises(PlanUsedError):
+        plan.run()
