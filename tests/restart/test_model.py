@@ -99,6 +99,7 @@ class Sessions(RuleBasedStateMachine):
             assert session.commit_id == row.commit and self.state.value == row.value
             self.now = {"count": row.count, "metadata": dict(row.metadata), "row": row.commit,
                         "pending": False}  # fmt: skip
+        self.now["halfway"] = False  # a step is in the state and not in the count
         assert dict(session.labels) == self.labels
 
     @precondition(lambda self: self.session is not None)
@@ -107,7 +108,7 @@ class Sessions(RuleBasedStateMachine):
         session, self.session = self.session, None
         before = session.commit_id
         session.__exit__(KeyError if error else None, KeyError() if error else None, None)
-        if self.now["pending"] and not error:
+        if self.now["pending"] and not error and not self.now["halfway"]:
             assert session.commit_id != before
             self.committed(session.entry)
         else:
@@ -121,7 +122,7 @@ class Sessions(RuleBasedStateMachine):
         self.state.value, self.state.array = value, np.arange(float(size))
         self.now["count"] += 1
         self.now["metadata"].update(metadata)
-        self.now["pending"] = True
+        self.now["pending"], self.now["halfway"] = True, False
         entry = self.session.write(**metadata)
         assert (entry is not None) == bool(self.interval and self.now["count"] % self.interval == 0)
         self.committed(entry)
@@ -136,10 +137,11 @@ class Sessions(RuleBasedStateMachine):
                     if act(a=1) is not None:
                         raise AssertionError("it was committed")
                 except TypeError:
+                    self.now["halfway"] |= act == self.session.write
                     continue
                 self.now["count"] += 1  # a write that was not due
                 self.now["metadata"]["a"] = 1
-                self.now["pending"] = True
+                self.now["pending"], self.now["halfway"] = True, False
         finally:
             self.state.array = good
 
