@@ -88,6 +88,16 @@ def outcome(future):
     return future.result(timeout=DEADLINE)
 
 
+def until(condition):
+    """Wait for what threads of the kernel are about to do."""
+    tick = threading.Event()
+    for _ in range(int(DEADLINE / 0.001)):
+        if condition():
+            return
+        tick.wait(0.001)
+    raise AssertionError("it does not come about")
+
+
 def reach(condition, event, timeout=DEADLINE):
     """Wait for an event that another thread sets."""
     assert event.wait(timeout), condition

@@ -8,7 +8,7 @@ import pytest
 
 from parsl_ckpt.errors import ParslCkptError, WorkerLostError
 from parsl_ckpt.kernel.resilience import RetryPolicy
-from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of
+from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of, until
 
 
 def divide(a, b):
@@ -41,7 +41,7 @@ def test_a_handler_says_what_a_failure_costs():
 def steps(rig, *errors):
     """Report attempts as failed, one after another."""
     for error in errors:
-        rig.settle()
+        until(lambda: rig.manual.waiting)
         assert rig.manual.fail(error)
     rig.settle()
 
@@ -51,6 +51,7 @@ def test_a_task_is_tried_again_until_it_succeeds():
     future = rig.call(spec_of(divide), 6, 3)
     steps(rig, ValueError("1"), ValueError("2"))
     assert not future.done()
+    until(lambda: rig.manual.waiting)
     assert rig.run() == 1
     assert outcome(future) == 2
     (_, _, record) = next(r for r in rig.store.records() if hasattr(r[2], "tries"))
@@ -61,13 +62,8 @@ def test_a_task_fails_with_its_last_error_when_its_retries_are_spent():
     rig = Rig(retry=RetryPolicy(retries=1))
     future = rig.call(spec_of(divide), 6, 3)
     steps(rig, ValueError("1"), ValueError("2"))
-    assert str(future.exception()) == "2"
+    assert str(future.exception(DEADLINE)) == "2"
     assert rig.idle()
-
-
-def until_waiting(rig, count=1):
-    while len(rig.manual) < count:
-        threading.Event().wait(0.001)
 
 
 def test_a_handler_is_given_the_task_by_parsls_names_and_may_block_without_delaying_others():
@@ -89,12 +85,9 @@ def test_a_handler_is_given_the_task_by_parsls_names_and_may_block_without_delay
     assert outcome(chained) == 1.0
     assert not bad.done()
     gate.set()
-    until_waiting(rig)
+    until(lambda: rig.manual.waiting)
     rig.run()
-    until = threading.Event()
-    bad.add_done_callback(lambda future: until.set())
-    assert until.wait(DEADLINE)
-    assert isinstance(bad.exception(), ZeroDivisionError)
+    assert isinstance(bad.exception(DEADLINE), ZeroDivisionError)
     assert records[0]["func_name"] == "divide"
     assert records[0]["args"] == (1, 0)
     assert records[0]["try_id"] == 0
@@ -118,7 +111,7 @@ def test_equal_calls_share_failure_and_retries():
     rig = Rig(retry=RetryPolicy(retries=1))
     one, two = rig.call(spec_of(divide), 1, 0), rig.call(spec_of(divide), 1, 0)
     assert rig.run() == 2
-    assert one.exception() is two.exception()
+    assert one.exception(DEADLINE) is two.exception(DEADLINE)
 
 
 def test_a_failure_is_not_remembered_by_the_memo():
@@ -127,7 +120,7 @@ def test_a_failure_is_not_remembered_by_the_memo():
     assert rig.run() == 1
     again = rig.call(spec_of(divide), 1, 0)
     assert rig.run() == 1
-    assert isinstance(again.exception(), ZeroDivisionError)
+    assert isinstance(again.exception(DEADLINE), ZeroDivisionError)
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
@@ -138,5 +131,5 @@ def test_whatever_a_task_raises_fails_that_task_alone(kind):
     rig = Rig(retry=RetryPolicy(retries=3))
     future, other = rig.call(spec_of(stop), 1), rig.call(spec_of(divide), 4, 2)
     assert rig.run() == 2
-    assert isinstance(future.exception(), kind)
+    assert isinstance(future.exception(DEADLINE), kind)
     assert outcome(other) == 2

@@ -23,6 +23,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     steps.log.clear()
     steps.go.clear()
+    steps.begun.clear()
 
 
 @pytest.fixture

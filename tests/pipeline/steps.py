@@ -15,6 +15,7 @@ from parsl_ckpt.pipeline import SparkComponent
 HERE = "tests.pipeline.steps"
 meeting = threading.Barrier(3, timeout=60)
 go = threading.Event()
+begun = threading.Event()
 log: list[str] = []  # what happened in this process, in order
 
 
@@ -358,5 +359,14 @@ class Await:
     """Waits until the test lets it go."""
 
     def run(self) -> None:
+        begun.set()
         if not go.wait(60):
+            raise TimeoutError
+
+
+class Begun:
+    """Waits until another one waits."""
+
+    def run(self) -> None:
+        if not begun.wait(60):
             raise TimeoutError

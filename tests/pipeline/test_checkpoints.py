@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import json
 import pickle
 import subprocess
@@ -312,6 +313,7 @@ def test_a_claim_is_given_back_whatever_ends_the_run():
     assert store.load("run-001", "survey").status == "failed"
     hooks.resume("run-001", config)
     del hooks  # nobody ran it after all
+    gc.collect()
     with store.claim("run-001", "survey"):
         pass
 

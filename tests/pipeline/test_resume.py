@@ -324,7 +324,8 @@ class Project:
                 of("load", "clean"),
             ],
         )  # fmt: skip
-        result = SimplePipelineRunner(config, dfk=self.dfk).run(resume=resume, **options)
+        runner = SimplePipelineRunner(config, fail_fast=False, dfk=self.dfk)
+        result = runner.run(resume=resume, **options)
         assert result.status is PipelineResultStatus.SUCCESS
         ran = Path("ran").read_text().split() if Path("ran").exists() else []
         return sorted(ran), result

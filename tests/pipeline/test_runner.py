@@ -124,14 +124,21 @@ def test_a_component_begins_when_all_it_depends_on_is_done_and_not_later():
 
     def play() -> None:
         for name in ("a", "c", "b", "d"):
-            while name not in stage.begun:
+            while name not in launched:
                 told.acquire()
             begun.append(sorted(stage.begun))
             stage.end(name)
 
-    told = threading.Semaphore(0)
+    told, launched = threading.Semaphore(0), []
     launch = stage.launch
-    stage.launch = lambda *about: (launch(*about), told.release())[0]  # type: ignore[method-assign]
+
+    def launching(one: Any, *about: Any) -> Future[Any]:
+        future = launch(one, *about)
+        launched.append(one.name)  # not before its future can be ended
+        told.release()
+        return future
+
+    stage.launch = launching  # type: ignore[method-assign]
     thread = threading.Thread(target=play)
     thread.start()
     conductor.run()
@@ -469,7 +476,7 @@ def test_an_interrupted_run_waits_for_what_runs_and_takes_it_along(kernel: Make)
                 steps.go.set()  # now the other one may end
                 raise KeyboardInterrupt
 
-    config = pipeline(number("a", 1), component("b", "Await"))
+    config = pipeline(component("a", "Begun"), component("b", "Await"))
     with pytest.raises(KeyboardInterrupt):
         SimplePipelineRunner(config, CompositeHooks(notes, Stop()), dfk=dfk).run()
     ((_, _, result),) = notes.of("after_pipeline")
@@ -755,7 +762,7 @@ def test_what_an_interrupted_run_has_waited_for_its_own_kernel_does_not_wait_for
             raise KeyboardInterrupt
 
     monkeypatch.setattr(kernels, "_made", made)
-    config = pipeline(number("a", 1), component("b", "Await"))
+    config = pipeline(component("a", "Begun"), component("b", "Await"))
     try:
         with pytest.raises(KeyboardInterrupt):
             SimplePipelineRunner(config, Stop()).run()

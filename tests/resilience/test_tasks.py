@@ -14,7 +14,7 @@ from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig, Circ
 from parsl_ckpt.kernel.policies import ResiliencePolicy
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from parsl_ckpt.kernel.retrying import RetryConfig
-from tests.kernel.helpers import DEADLINE, Interruption, Rig, outcome, spec_of
+from tests.kernel.helpers import DEADLINE, Interruption, Rig, outcome, spec_of, until
 
 THRICE = RetryConfig(max_attempts=3, initial_delay_seconds=1, max_delay_seconds=60, jitter=0)
 
@@ -39,14 +39,10 @@ def guarded(rig, fn=divide, retry=None, breaker=None, **options):
     return replace(spec, resilience=policy)
 
 
-def until(condition):
-    """Wait for what threads of the kernel are about to do."""
-    tick = threading.Event()
-    for _ in range(int(DEADLINE / 0.001)):
-        if condition():
-            return
-        tick.wait(0.001)
-    raise AssertionError("it does not come about")
+def gone(reference):
+    """Whether nothing refers to something any more, once threads have let go of it."""
+    gc.collect()
+    return reference() is None
 
 
 def fail(rig, error=None):
@@ -196,8 +192,7 @@ def test_nothing_is_kept_of_a_task_that_is_over():
     rig.run()
     assert outcome(future) == 2
     rig.settle()
-    gc.collect()
-    assert seen() is None
+    until(lambda: gone(seen))
     assert not any(rig.kernel.retries._admitted.values())
 
 
@@ -383,10 +378,9 @@ def test_a_breaker_that_outlives_its_kernels_forgets_them():
         rig = Rig()
         guarded(rig, breaker=breaker)
         rig.end()
-        gone = weakref.ref(rig.kernel)
+        kernel = weakref.ref(rig.kernel)
         del rig
-    gc.collect()
-    assert gone() is None
+    until(lambda: gone(kernel))
     breaker.acquire().failed()
     assert breaker._listeners == ()
 
