@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parsl_ckpt.errors import MissingLibraryError, SinkError
+from parsl_ckpt.errors import CheckpointError, MissingLibraryError, SinkError
 from parsl_ckpt.restart import Checkpoint
 from parsl_ckpt.restart.workflows import NpySink, NullSink, ZarrSink, diagnostic, ensemble, rollout
 
@@ -239,3 +239,105 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingLibraryError, match="zarr"):
         ZarrSink("store")
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def same(states):
+    return states
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: rollout(None, 0.0, 2), "model is None"),
+        (lambda: rollout(advance, 0.0, -1), "nsteps is -1"),
+        (lambda: rollout(advance, 0.0, "5"), "nsteps is '5'"),
+        (lambda: rollout(advance, 0.0, True), "nsteps is True"),
+        (lambda: rollout(advance, 0.0, 2, "u.npy"), r"sink is 'u.npy'.*NpySink"),
+        (lambda: rollout(advance, 0.0, 2, None, "name"), "checkpoint is 'name'"),
+        (lambda: rollout(lambda x: iter([1, 2]), 0.0, 5), "ended after 2"),
+        (lambda: ensemble(None, 0.0, 2, 2), "model is None"),
+        (lambda: ensemble(same, 0.0, 2.5, 2), "nsteps is 2.5"),
+        (lambda: ensemble(same, 0.0, 2, 2.5), "members is 2.5"),
+        (lambda: ensemble(same, 0.0, 2, True), "members is True"),
+        (lambda: ensemble(same, 0.0, 2, "ab"), "members is 'ab'"),
+        (lambda: ensemble(same, 0.0, 2, -1), "members is -1"),
+        (lambda: ensemble(same, 0.0, 2, 2, perturb=3), "perturb is 3"),
+        (lambda: ensemble(same, 0.0, 2, 2, rng=3), "rng is 3"),
+        (lambda: ensemble(same, 0.0, 2, 2, NullSink()), "sink is .*function"),
+        (lambda: ensemble(same, 0.0, 2, 2, lambda member: f"{member}.npy"), "sink is '0.npy'"),
+        (lambda: ensemble(lambda x: x[:1], 0.0, 2, 2, batch_size=2), "1 states for a batch of 2"),
+        (lambda: ensemble(lambda x: 3, 0.0, 2, 2), "one int for a batch of 1"),
+        (lambda: diagnostic(None, [1]), "function is None"),
+        (lambda: diagnostic(abs, (i for i in range(3))), "generator.*give length"),
+        (lambda: diagnostic(abs, iter([1, 2]), length=3), "items ended after 2 .* length is 3"),
+        (lambda: diagnostic(abs, [1, 2], length=-1), "length is -1"),
+        (lambda: diagnostic(abs, [1, 2], "d.npy"), "sink is 'd.npy'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(call, named):
+    with pytest.raises((TypeError, ValueError), match=named):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers_of_members_and_steps():
+    two = np.int64(2)
+    assert ensemble(same, 0.0, two, two, batch_size=two) == {0, 1}
+    assert rollout(lambda x: x + 1, 0, two) == 2
+
+
+def test_a_member_that_is_named_twice_is_computed_once():
+    made = []
+    ensemble(lambda xs: made.extend(xs) or xs, 0.0, 1, [1, 1, 2, 1])
+    assert len(made) == 2
+
+
+def test_a_session_that_is_further_than_it_is_asked_to_go_is_refused(tmp_path):
+    rollout(advance, 0.5, 3, None, checkpoint(tmp_path))
+    with pytest.raises(CheckpointError, match="3 steps are done, and 2 are asked for"):
+        rollout(advance, 0.5, 2, None, checkpoint(tmp_path))
+    assert rollout(advance, 0.5, 5, None, checkpoint(tmp_path)) == whole(0.5, 5)[-1]
+    other = Checkpoint("other", tmp_path / "rows")
+    diagnostic(abs, [1, 2, 3], None, other)
+    with pytest.raises(CheckpointError, match="3 items are done, and 1 are asked for"):
+        diagnostic(abs, [1], None, other)
+
+
+@pytest.mark.parametrize("nsteps", [2, 5])
+def test_members_of_an_ensemble_all_have_as_many_steps(tmp_path, nsteps):
+    ensemble(same, 0.5, 3, 2, None, checkpoint(tmp_path))
+    with pytest.raises(CheckpointError, match=f"members have 3 steps, and {nsteps} are asked for"):
+        ensemble(same, 0.5, nsteps, 4, None, checkpoint(tmp_path))
+    assert ensemble(same, 0.5, 3, 4, None, checkpoint(tmp_path)) == {0, 1, 2, 3}
+
+
+def test_items_that_are_looked_up_by_labels_are_taken_in_their_order(tmp_path):
+    class Series(dict):
+        """As one of pandas is: a number is looked up as a label."""
+
+        iloc = None
+
+        def __array__(self):
+            raise AssertionError
+
+        def __iter__(self):
+            return iter(self.values())
+
+    seen = []
+    diagnostic(seen.append, Series({2: "a", 1: "b", 0: "c"}))
+    assert seen == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_array_is_named(tmp_path, content):
+    (tmp_path / "u.npy").write_bytes(content)
+    with pytest.raises(SinkError, match=r"u\.npy is not such a file"):
+        rollout(advance, 0.5, 3, NpySink(tmp_path / "u.npy"))
+
+
+def test_a_sink_refuses_what_is_no_number(tmp_path):
+    with pytest.raises(SinkError, match=r"item 0 is of the numpy type object"):
+        rollout(lambda x: {"u": x}, 0.5, 3, NpySink(tmp_path / "u.npy"))
+    assert not (tmp_path / "u.npy").exists()

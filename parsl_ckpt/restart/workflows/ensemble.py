@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl_ckpt.restart.workflows.rollout import Advance, Model, keeps, opened
-from parsl_ckpt.restart.workflows.sinks import NullSink, Sink
+from parsl_ckpt.errors import CheckpointError
+from parsl_ckpt.restart.arguments import whole
+from parsl_ckpt.restart.workflows.rollout import Advance, Model, check_model, keeps, opened
+from parsl_ckpt.restart.workflows.sinks import NullSink, Sink, check_sink
 
 __all__ = ["EnsembleState", "batches_of", "ensemble"]
 
@@ -25,6 +27,7 @@ class EnsembleState:
         before: state of the random generator before the draw of what is not completed.
         after: state of it now; at level 2.
         x: their states after those steps; at level 2.
+        nsteps: how many steps members take; 0 if that is not on record.
     """
 
     completed: set[int] = field(default_factory=set)
@@ -33,6 +36,7 @@ class EnsembleState:
     before: Any = None
     after: Any = None
     x: Any = None
+    nsteps: int = 0
 
 
 def ensemble(
@@ -70,22 +74,54 @@ def ensemble(
     Returns:
         The members that are completed.
 
+    Raises:
+        TypeError, ValueError: an argument is wrong; it is named.
+        CheckpointError: members were computed with another number of steps.
+        SinkError: a sink has no room for so many steps.
+
     >>> sorted(ensemble(lambda xs: [x + 1 for x in xs], 0, 3, members=4, batch_size=3))
     [0, 1, 2, 3]
 
     The workflow is Earth2Studio's *ensemble*.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    wanted = list(range(members)) if isinstance(members, int) else list(members)
+    check_model(model)
+    nsteps, batch_size = whole("nsteps", nsteps, 0), whole("batch_size", batch_size, 1)
+    wanted = _numbers(members)
+    if perturb is not None and not callable(perturb):
+        raise TypeError(f"perturb is {perturb!r}, which cannot be called.")
+    if rng is not None and not hasattr(rng, "bit_generator"):
+        raise TypeError(f"rng is {rng!r}, which is no numpy.random.Generator.")
+    if sink is not None and not callable(sink):
+        raise TypeError(f"sink is {sink!r}; it is a function that makes the sink of a member.")
     make: Callable[[int], Sink] = (lambda member: NullSink()) if sink is None else sink
     with opened(checkpoint) as session:
         state = session.bind(EnsembleState())
+        _check_steps(state, nsteps, session)
         run = _Run(session, state, model, nsteps, make, rng)
         run.resume(x0, perturb)
         for batch in batches_of(wanted, state.completed, batch_size):
             run.begin(batch, x0, perturb)
         return set(state.completed)
+
+
+def _numbers(members: int | Iterable[int]) -> list[int]:
+    if isinstance(members, Iterable) and not isinstance(members, str):
+        return list(dict.fromkeys(members))
+    return list(range(whole("members", members, 0, "the numbers themselves")))
+
+
+def _check_steps(state: Any, nsteps: int, session: Any) -> None:
+    """Members that are completed are not looked at again: all have as many steps."""
+    begun = state.completed or state.batch
+    if begun and state.nsteps and state.nsteps != nsteps:
+        name = session.checkpoint.name
+        raise CheckpointError(
+            f"In the checkpoint {name!r} members have {state.nsteps} steps, and {nsteps} are asked "
+            "for.",
+            hint="Ask for as many, or give another checkpoint.",
+            checkpoint=name,
+        )
+    state.nsteps = nsteps
 
 
 def batches_of(members: Sequence[int], completed: set[int], batch_size: int) -> Iterable[list[int]]:
@@ -129,13 +165,16 @@ class _Run:
 
     def _go_on(self, x: Any) -> None:
         session, state, batch = self._session, self._state, list(self._state.batch)
-        sinks = [self._sink(member) for member in batch]
+        sinks = [check_sink(self._sink(member)) for member in batch]
         for sink in sinks:
             sink.open(self._nsteps)
         state.after = self._drawn(2)
         advance = Advance(self._model, x)
         for step in range(state.done, self._nsteps):
             x = next(advance)
+            if not hasattr(x, "__len__") or len(x) != len(batch):
+                given = f"{len(x)} states" if hasattr(x, "__len__") else f"one {type(x).__name__}"
+                raise ValueError(f"The model gave {given} for a batch of {len(batch)} members.")
             for sink, item in zip(sinks, x, strict=True):
                 sink.write(step, item)
             state.done = step + 1

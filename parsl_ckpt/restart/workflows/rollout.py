@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from parsl_ckpt.errors import CheckpointError
+from parsl_ckpt.restart.arguments import whole
 from parsl_ckpt.restart.null import NullCheckpoint
-from parsl_ckpt.restart.workflows.sinks import NullSink, Sink
+from parsl_ckpt.restart.workflows.sinks import NullSink, Sink, check_sink
 
 __all__ = ["Advance", "RolloutState", "rollout"]
 
@@ -49,15 +51,23 @@ def rollout(
     Returns:
         The last state.
 
+    Raises:
+        TypeError, ValueError: an argument is wrong; it is named.
+        CheckpointError: more steps than that are done.
+        SinkError: the sink has no room for so many, or lost what is on record.
+
     >>> rollout(lambda x: 2 * x, 1, 5)
     32
 
     The workflow is Earth2Studio's *deterministic*.
     """
-    sink = NullSink() if sink is None else sink
+    check_model(model)
+    nsteps = whole("nsteps", nsteps, 0)
+    sink = NullSink() if sink is None else check_sink(sink)
     with opened(checkpoint) as session:
         state = session.bind(RolloutState())
         sink.open(nsteps)
+        check_done("steps", state.done, nsteps, session)
         x = x0
         if state.done:
             x = state.x if keeps(state) else sink.read(state.done - 1)
@@ -80,6 +90,7 @@ class Advance:
         self._model = model
         self._x = x
         self._iterator: Iterator[Any] | None = None
+        self._given = 0
 
     def __next__(self) -> Any:
         if self._iterator is None:
@@ -88,7 +99,12 @@ class Advance:
                 self._x = made
                 return made
             self._iterator = made
-        return next(self._iterator)
+        for state in self._iterator:
+            self._given += 1
+            return state
+        raise ValueError(
+            f"The states that the model gives ended after {self._given} of them, before nsteps."
+        )
 
 
 def keeps(state: Any) -> bool:
@@ -98,4 +114,24 @@ def keeps(state: Any) -> bool:
 
 def opened(checkpoint: Any) -> Any:
     """A checkpoint to be opened with ``with``."""
-    return NullCheckpoint() if checkpoint is None else checkpoint
+    if checkpoint is None:
+        return NullCheckpoint()
+    if not hasattr(checkpoint, "__enter__"):
+        raise TypeError(f"checkpoint is {checkpoint!r}, which is no Checkpoint.")
+    return checkpoint
+
+
+def check_model(model: Any) -> None:
+    if not callable(model):
+        raise TypeError(f"model is {model!r}, which cannot be called.")
+
+
+def check_done(what: str, done: int, most: int, session: Any) -> None:
+    """A session that is further than it is asked to go has another result."""
+    if done > most:
+        name = session.checkpoint.name
+        raise CheckpointError(
+            f"In the checkpoint {name!r} {done} {what} are done, and {most} are asked for.",
+            hint="Ask for as many or more, or give another checkpoint.",
+            checkpoint=name,
+        )

@@ -97,6 +97,14 @@ class _ArraySink(ABC):
             SinkError: the item has another shape or type than those before it.
         """
         value = _numpy().asarray(value)
+        if value.dtype.hasobject:
+            raise SinkError(
+                f"{self._described} takes numbers and arrays of numbers, and item {index} is of "
+                f"the numpy type {value.dtype}.",
+                hint="Have the model give an array.",
+                path=self._described,
+                index=index,
+            )
         if self._array is None:
             self._array = self._made(value)
         _check_item(self._described, self._array, value)
@@ -136,12 +144,19 @@ class NpySink(_ArraySink):
         """See :meth:`Sink.open`.
 
         Raises:
-            SinkError: what is there has another length.
+            SinkError: what is there has another length, or is no ``.npy`` file.
         """
         self._length = length
         self._array = None
         if os.path.exists(self.path):
-            array = _numpy().lib.format.open_memmap(self.path, mode="r+")
+            try:
+                array = _numpy().lib.format.open_memmap(self.path, mode="r+")
+            except (ValueError, EOFError) as error:
+                raise SinkError(
+                    f"{self.path} is not such a file: {error}.",
+                    hint="Give another path, or remove it.",
+                    path=self.path,
+                ) from error
             _check_length(self.path, array, length)
             self._array = array
 
@@ -219,6 +234,13 @@ class ZarrSink(_ArraySink):
 
 
 # --- what may be wrong ----------------------------------------------------------------------------
+
+
+def check_sink(sink: Any) -> Any:
+    """Something with the methods of a sink."""
+    if not all(callable(getattr(sink, name, None)) for name in ("open", "write", "read", "close")):
+        raise TypeError(f"sink is {sink!r}, which is no sink; NpySink(path) makes one of a file.")
+    return sink
 
 
 def _check_length(path: str, array: Any, length: int) -> None:
