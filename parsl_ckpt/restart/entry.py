@@ -52,6 +52,18 @@ class CheckpointEntry:
         rank, world_size: who committed it, of how many.
         state_ids: names of the states in it.
         level: the level that it was committed with.
+
+    >>> import tempfile
+    >>> from parsl_ckpt.restart import Checkpoint
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     with Checkpoint("example", path, "append") as session:
+    ...         for step in range(2):
+    ...             entry = session.write(step=step)
+    ...     catalog = session.catalog
+    ...     [(entry.write_count, entry.metadata["step"]) for entry in catalog]
+    [(1, 0), (2, 1)]
+    >>> catalog[1].parent == catalog[0].commit_id
+    True
     """
 
     commit_id: str

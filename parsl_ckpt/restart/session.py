@@ -58,6 +58,22 @@ class CheckpointSession:
 
     Attributes:
         checkpoint: what it belongs to.
+
+    >>> import tempfile
+    >>> from parsl_ckpt.restart import Checkpoint
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     with Checkpoint("example", path, flush_interval=2) as session:
+    ...         for step in range(3):
+    ...             entry = session.write(step=step)
+    ...             print(session.write_count, entry is not None)
+    ...     with Checkpoint("example", path).select(-1) as session:
+    ...         session.write_count, session.metadata["step"], session.exists
+    1 False
+    2 True
+    3 False
+    (3, 2, True)
+
+    The idea is that of Earth2Studio's class of the same name.
     """
 
     def __init__(

@@ -38,6 +38,22 @@ class CheckpointState(Generic[T]):
     """A bound dataclass instance: its fields pass through, ``checkpoint_...`` tell of the session.
 
     Made by :func:`bind_checkpoint_state`.
+
+    >>> import tempfile
+    >>> from parsl_ckpt.restart import Checkpoint
+    >>> @dataclasses.dataclass
+    ... class Walk:
+    ...     x: float = 0.0
+    >>> with tempfile.TemporaryDirectory() as path, Checkpoint("example", path) as session:
+    ...     state = session.bind(Walk())
+    ...     state.x += 0.5
+    ...     entry = session.write(lead_time=6)
+    ...     state, state.checkpoint_write_count, state.checkpoint_lead_time
+    (Walk(x=0.5), 1, 6)
+    >>> state.checkpoint_dataclass.x  # the instance itself
+    0.5
+
+    The idea is that of Earth2Studio's class of the same name.
     """
 
     __slots__ = ("__weakref__", "_p_id", "_p_loaded", "_p_mark", "_p_object", "_p_session")
