@@ -35,6 +35,7 @@ from parsl_ckpt.kernel import modes, shutdown
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.ending import Ending
+from parsl_ckpt.kernel.importing import AbsentKernel, imported_by_worker, open_to_other_threads
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.memoizer import attach, detach
 from parsl_ckpt.kernel.midway import Midway
@@ -199,6 +200,15 @@ class DataFlowKernel(Questions):
         self._tell_loaded()
         self._diary.begin(self.loaded)
         shutdown.register(self)
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        module = imported_by_worker()
+        if module:
+            return AbsentKernel(module)
+        open_to_other_threads()
+        return super().__new__(cls)
+
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # its parameters, for help()
 
     # -- what it knows -----------------------------------------------------------------------------
 
@@ -563,8 +573,8 @@ def load(
 
 def use(kernel: DataFlowKernel) -> None:
     """Make a kernel the one that apps run on."""
-    _Loaded.dfk = kernel
-    current.kernel = kernel.kernel
+    if isinstance(kernel, DataFlowKernel):  # none in a worker process
+        _Loaded.dfk, current.kernel = kernel, kernel.kernel
 
 
 def loaded() -> DataFlowKernel | None:

@@ -43,6 +43,7 @@ from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.commands import BashRunner
 from parsl_ckpt.kernel.current import current
 from parsl_ckpt.kernel.futures import AppFuture
+from parsl_ckpt.kernel.importing import imported_by_worker, not_here
 from parsl_ckpt.kernel.kernel import Kernel
 from parsl_ckpt.kernel.policies import ResiliencePolicy
 from parsl_ckpt.kernel.request import RESERVED
@@ -322,6 +323,9 @@ class AppBase:
         return validity if validity.restricts else None
 
     def _refuse(self) -> NoReturn:
+        module = imported_by_worker()
+        if module:
+            raise not_here(module, f"calls the app {self._name}")
         if worker.in_process_worker:
             raise NestedAppError(
                 f"The app {self._name} was called inside a worker process, where there is no "

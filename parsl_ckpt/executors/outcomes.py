@@ -188,7 +188,7 @@ def _unreceived(app: str, text: str) -> ParslCkptError:
     from parsl_ckpt.errors import CallTransportError
 
     return CallTransportError(
-        f"The call of app {app!r} cannot be loaded in the worker process: {text}.",
+        f"The call of app {app!r} cannot be loaded in the worker process: {text.rstrip('.')}.",
         hint="Modules that the app needs must be importable there: check PYTHONPATH.",
         app=app,
         parameter="",

@@ -370,7 +370,8 @@ class Unpacker:
         try:
             return self._objects[serial]
         except KeyError:
-            obj = self._objects[serial] = self._load(self._payloads.pop(serial))
+            obj = self._objects[serial] = self._load(self._payloads[serial])
+            del self._payloads[serial]  # only now: one that does not load may be asked for again
             return obj
 
     def call(self, function: int, data: Any, buffers: Iterable[Any]) -> tuple[Any, Any, Any]:
