@@ -14,9 +14,10 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError, StoreWriteError, UnreadableRecordError
 
-from .format import Record, Result, Session
+from .format import SESSION, Record, Result, Session
 
 if TYPE_CHECKING:
+    from .backend import Backend
     from .segment import Segment
     from .store import Store
 
@@ -62,6 +63,25 @@ def rows(store: Store, key: bytes, known: Container[Place]) -> Iterator[tuple[Pl
         record_id, record = found
         if type(record) is Session and record.key == key:
             yield place, Row(light(record), record_id, segment, offset)
+
+
+def keys(backend: Backend, directory: str) -> list[bytes]:
+    """What the rows in a directory are indexed under, in the order of the first of each."""
+    from . import inventory
+    from .frames import Frames, decode
+    from .segment import OpenFiles
+
+    place = inventory.place_of(backend, directory)
+    found: dict[bytes, None] = {}
+    for segment in inventory.segments(backend, [place], OpenFiles()):
+        try:
+            for frame in Frames(segment, growing=True).whole():
+                record = decode(frame) if frame.kind == SESSION else None
+                if isinstance(record, Session):
+                    found[record.key] = None
+        except (OSError, FormatError):
+            continue  # whoever reads the rows is told
+    return list(found)
 
 
 def light(session: Session) -> Session:

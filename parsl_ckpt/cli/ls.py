@@ -59,12 +59,21 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         _common.show_json([_plain(item) for item in found])
     elif not found:
-        _common.show("Nothing that is recorded is of this kind.")
+        _common.show("Nothing that is recorded is of this kind." + _rows(options.run_dir))
     elif options.by_app:
         _common.show(_by_app(found))
     else:
         _common.show(_table(found), _sum(found))
     return 0
+
+
+def _rows(directory: str) -> str:
+    """Where to look for what a user may have looked for here."""
+    from parsl_ckpt.restart.listing import directories, listed
+
+    if any(one for path in directories(directory, directory) for one in listed(path)):
+        return f" There are rows of restart sessions: parsl-ckpt rows -d {directory}"
+    return ""
 
 
 def _order(name: str) -> Callable[[Item], Any]:

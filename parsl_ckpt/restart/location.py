@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import urllib.parse
 from collections.abc import Mapping
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
@@ -30,6 +31,15 @@ def encoded(name: str) -> str:
 
 def _escaped(char: str) -> str:
     return "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+
+
+def decoded(directory: str) -> str:
+    """The name that a directory was called by; another one, if it is too long to be known.
+
+    >>> decoded("%2e%2e%2fa%20b"), decoded("%")
+    ('../a b', '')
+    """
+    return "" if directory == "%" else urllib.parse.unquote(directory, errors="surrogatepass")
 
 
 def default_path(name: str, environment: Mapping[str, str] = os.environ) -> str:
