@@ -237,9 +237,11 @@ def _status(options: argparse.Namespace) -> int:
     from parsl_ckpt.pipeline.loading import load_config
 
     config = load_config(options.file, classes=False)
-    states = _states(options, config)
-    if options.run_id is not None:
-        states = [state for state in states if state.run_id == options.run_id]
+    if options.run_id is None:
+        states = _states(options, config)
+    else:
+        state = _store(options, config).load(options.run_id, config.name)
+        states = [] if state is None else [state]
     if options.json:
         from parsl_ckpt.pipeline.states import to_mapping
 
@@ -290,11 +292,13 @@ def _components(state: CheckpointState, config: PipelineConfig) -> object:
 
 
 def _states(options: argparse.Namespace, config: PipelineConfig) -> list[CheckpointState]:
+    states = _store(options, config).states()
+    return [state for state in states if state.pipeline_name == config.name]
+
+
+def _store(options: argparse.Namespace, config: PipelineConfig) -> Any:
     from parsl_ckpt.pipeline import LocalCheckpointStore, RunStore
 
-    store: Any = (
-        LocalCheckpointStore(options.checkpoints)
-        if options.checkpoints is not None
-        else RunStore.at(config.run_dir)
-    )
-    return [state for state in store.states() if state.pipeline_name == config.name]
+    if options.checkpoints is not None:
+        return LocalCheckpointStore(options.checkpoints)
+    return RunStore.at(config.run_dir)

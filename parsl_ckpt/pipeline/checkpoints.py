@@ -17,6 +17,7 @@ the record of it is run again, unless its value is recorded under its address.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -44,6 +45,7 @@ from parsl_ckpt.pipeline.states import (
     CheckpointState,
     CheckpointStore,
     MemoryCheckpointStore,
+    claimed,
 )
 
 if TYPE_CHECKING:
@@ -159,6 +161,7 @@ class CheckpointHooks(NoOpHooks):
         self._fails = on_store_error == "fail"
         self._now = now_func or (lambda: datetime.now(timezone.utc))
         self._claim: Callable[[], object] | None = None  # gives it back
+        self._thread = 0  # the one that runs it now
         self._told: set[str] = set()
 
     # -- resuming ----------------------------------------------------------------------------------
@@ -185,6 +188,7 @@ class CheckpointHooks(NoOpHooks):
 
     def on_run_start(self, config: PipelineConfig, start: RunStart) -> None:
         self._take(config.name)
+        self._thread = threading.get_ident()
         try:
             self._begin(config, start)
         except BaseException:
@@ -292,6 +296,7 @@ class CheckpointHooks(NoOpHooks):
 
     def release(self) -> None:
         """Let others have the run; harmless when repeated."""
+        self._thread = 0
         claim, self._claim = self._claim, None
         if claim is not None:
             claim()
@@ -309,6 +314,8 @@ class CheckpointHooks(NoOpHooks):
 
     def _take(self, pipeline_name: str) -> None:
         """Claim the run, if the store knows of claims and it is not claimed here already."""
+        if self._thread not in (0, threading.get_ident()):
+            raise claimed(self.run_id, pipeline_name, "another thread with the same hooks")
         claim = getattr(self.store, "claim", None)
         if claim is None or self._claim is not None:
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +109,7 @@ class _Reader:
         self, content: Mapping[str, Any], written: Mapping[str, str], classes: bool
     ) -> PipelineConfig | None:
         given = dict(content)
-        if isinstance(given.get("version"), (int, float)):  # as YAML reads 1.10
+        if isinstance(given.get("version"), (int, float, date)):  # as YAML reads 1.10
             given["version"] = written.get("version", str(given["version"]))
         listed = self._list(given.pop("components", []), "components")
         executors = self._list(given.pop("executors", []), "executors")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -37,6 +38,8 @@ from parsl_ckpt.pipeline.states import (
     from_mapping,
     to_mapping,
 )
+
+logger = logging.getLogger(__name__)
 
 _PLAIN = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}")  # no file system confuses two of these
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
@@ -85,12 +88,13 @@ class LocalCheckpointStore:
                 field="base_dir",
             )
         self.base_dir = Path(where.plain(path))
+        self._root = self.base_dir.absolute()  # wherever the process goes
         self._backend: Backend = LocalBackend()
 
     def path_of(self, run_id: str, pipeline_name: str) -> Path:
         """The file of a run, whether or not it is there."""
         check_key(run_id, pipeline_name)
-        return self.base_dir.absolute() / encoded(pipeline_name) / f"{encoded(run_id)}.json"
+        return self._root / encoded(pipeline_name) / f"{encoded(run_id)}.json"
 
     def save(self, state: CheckpointState) -> None:
         """Write the file of a run as a whole, and sync it.
@@ -141,13 +145,17 @@ class LocalCheckpointStore:
         return self._backend.size_of(str(self.path_of(run_id, pipeline_name))) is not None
 
     def states(self) -> list[CheckpointState]:
-        """All states that can be read, the one that was saved last at the end."""
+        """All states that can be read, the one that was saved last at the end; files that cannot
+        are logged."""
         found = []
-        for path in self.base_dir.absolute().glob("*/*.json"):
-            with contextlib.suppress(CheckpointDamagedError, OSError):
+        for path in self._root.glob("*/*.json"):
+            try:
                 state = self._read(path)
-                if state is not None:
-                    found.append((state.updated_at, path.name, state))
+            except (CheckpointDamagedError, OSError) as error:
+                logger.warning("%s", error)
+                continue
+            if state is not None:
+                found.append((state.updated_at, path.name, state))
         return [state for _, _, state in sorted(found, key=lambda one: one[:2])]
 
     @contextlib.contextmanager

@@ -60,6 +60,18 @@ class Full(MemoryCheckpointStore):
         super().save(state)
 
 
+class Plain:
+    """A store without claims."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        if name == "claim":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+
 def three(**rest):
     """extract, then clean, which fails once, then load."""
     return pipeline(
@@ -271,6 +283,29 @@ def test_the_second_of_two_runners_of_an_id_is_refused_and_runs_nothing(kernel):
     assert result.status is PipelineResultStatus.SUCCESS
 
 
+@pytest.mark.parametrize("make", [MemoryCheckpointStore, lambda: Plain(MemoryCheckpointStore())])
+def test_hooks_that_two_threads_share_record_one_run_at_a_time(kernel, make):
+    config, dfk, refused = pipeline(counting("a")), kernel(), []
+    hooks = hooks_for(make())
+
+    def second():
+        try:
+            SimplePipelineRunner(config, hooks, dfk=dfk).run()
+        except RunClaimedError as error:
+            refused.append(str(error))
+
+    class Meanwhile(NoOpHooks):
+        def before_component(self, config, index, total):
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join(DEADLINE)
+
+    for times in (1, 2):  # what was refused keeps nobody from running it afterwards
+        SimplePipelineRunner(config, CompositeHooks(hooks, Meanwhile()), dfk=dfk).run()
+        assert len(refused) == runs("a") == times
+    assert "'run-001' of pipeline 'survey' is being run by another thread" in refused[0]
+
+
 def test_what_was_loaded_before_somebody_went_on_is_refused():
     config, store = three(), MemoryCheckpointStore()
     SimplePipelineRunner(config, hooks_for(store)).run()
@@ -328,16 +363,7 @@ def test_a_claim_that_was_given_back_leaves_nothing(kernel):
 
 
 def test_a_store_without_claims_will_do():
-    class Plain:
-        def __init__(self):
-            self.inner = MemoryCheckpointStore()
-
-        def __getattr__(self, name):
-            if name == "claim":
-                raise AttributeError(name)
-            return getattr(self.inner, name)
-
-    config, store = three(), Plain()
+    config, store = three(), Plain(MemoryCheckpointStore())
     SimplePipelineRunner(config, hooks_for(store)).run()
     result = SimplePipelineRunner(config, hooks_for(store)).run(resume="run-001")
     assert result.status is PipelineResultStatus.SUCCESS

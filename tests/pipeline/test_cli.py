@@ -198,6 +198,18 @@ def test_status_shows_how_far_runs_have_come(told: Tell):
     assert sorted(told_json[0]["completed_components"]) == ["extract", "other"]
 
 
+def test_a_torn_file_is_reported_by_a_status_and_not_taken_for_none(told: Tell, caplog: Any):
+    where = "--checkpoints", "progress"
+    told("run", "pipeline.json", "--run-id", "good", "-q", *where)
+    told("run", "pipeline.json", "--run-id", "torn", "-q", *where)
+    (torn,) = Path("progress").rglob("torn.json")
+    torn.write_text("{")
+    status, out, err = told("status", "pipeline.json", "--run-id", "torn", *where)
+    assert (status, out) == (1, "") and f"{torn.name} cannot be read" in err
+    status, out, _ = told("status", "pipeline.json", *where)
+    assert status == 0 and "good" in out and f"{torn.name} cannot be read" in caplog.text
+
+
 def test_validate_tells_all_problems_with_their_places(told: Tell):
     status, out, _ = told("validate", "pipeline.json")
     assert (status, out) == (0, "pipeline.json: pipeline survey, version 1.0, 4 components.\n")

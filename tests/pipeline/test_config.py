@@ -462,7 +462,7 @@ def test_a_file_of_the_wrong_form_is_told(tmp_path, name, content, text):
     assert any(text in said for _, said in found)
 
 
-@pytest.mark.parametrize("version", ["1.10", "1.0", "2", "1e3", "'1.10'"])
+@pytest.mark.parametrize("version", ["1.10", "1.0", "2", "1e3", "'1.10'", "2026-01-31"])
 def test_a_version_is_what_is_written_though_it_looks_like_a_number(tmp_path, version):
     pytest.importorskip("yaml")
     path = write(tmp_path, f"name: p\nversion: {version}\n", "p.yaml")

@@ -217,8 +217,11 @@ def test_a_file_is_json_that_people_can_read_and_belongs_to_its_owner(tmp_path):
 
 def test_a_relative_directory_stays_where_it_was(tmp_path, monkeypatch):
     store = LocalCheckpointStore("checkpoints")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")  # as a component may
     store.save(state())
     assert (tmp_path / "checkpoints" / "etl" / "run-001.json").exists()
+    assert [one.run_id for one in store.states()] == ["run-001"]
 
 
 def test_unknown_fields_are_tolerated_and_kept(tmp_path):
