@@ -232,6 +232,7 @@ def prune(
         done = pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
             within=within, dry_run=dry_run, progress=progress, signer=signer,
+            again=lambda: inventory.find(where, run_dir),
         )  # fmt: skip
         done.reclaimed += freed
         return done

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from parsl_ckpt.errors import ConfigurationError, FormatError
@@ -30,7 +31,7 @@ from .compact import PRUNED
 from .frames import Frames, decode
 from .inventory import Place
 from .items import Filter, Item, items, removed_in
-from .pins import Census, census, pins_to_hand_on
+from .pins import census, pins_to_hand_on
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles
 
@@ -82,6 +83,7 @@ def prune(
     dry_run: bool = False,
     progress: Progress | None = None,
     signer: object = None,
+    again: Callable[[], Sequence[Place]] | None = None,
 ) -> Pruned:
     """Remove what is not wanted any more.
 
@@ -96,6 +98,7 @@ def prune(
         dry_run: only say what would be done.
         progress: called with the number of bytes done since the last call.
         signer: verifies and signs, where records are signed.
+        again: all runs as they are when it is called: others begin meanwhile.
 
     Raises:
         ConfigurationError: nothing says what is to go.
@@ -115,9 +118,17 @@ def prune(
     rest = list(places)
     held: list[Place] = []
     pins = census(backend, places, removed_in(backend, places, signer), signer)
+
+    def late() -> frozenset[bytes]:
+        return _named_since(backend, places, places if again is None else again(), signer)
+
     if keep_runs is not None:
         victims = [one for one in places[: len(places) - keep_runs] if not one.untouchable]
-        held = [one for one in victims if _holds(backend, one, pins, signer)]
+        wanted = pins.current | pins.targets
+        held = [one for one in victims if _holds(backend, one, wanted, signer)]
+        if not dry_run:
+            named, free = late(), [one for one in victims if one not in held]
+            held += [one for one in free if _holds(backend, one, named, signer)]
         done.left.update(dict.fromkeys((one.name for one in held), "a named set needs it"))
         victims = [one for one in victims if one not in held]
         rest = [one for one in places if one not in victims]
@@ -147,9 +158,12 @@ def prune(
             done.pinned += 1
         else:
             chosen.append(item)
+    if not dry_run:
+        spared = remove_items(backend, chosen, progress=progress, signer=signer, spare=late)
+        done.pinned += sum(item.record_id in spared for item in chosen)
+        chosen = [item for item in chosen if item.record_id not in spared]
     done.tell(chosen)
     if not dry_run:
-        remove_items(backend, chosen, progress=progress, signer=signer)
         done.after = sum(inventory.size(backend, place) for place in rest)
     return done
 
@@ -193,9 +207,8 @@ def cheapest(candidates: Sequence[Item], excess: int) -> list[Item]:
     return chosen
 
 
-def _holds(backend: Backend, place: Place, pins: Census, signer: object) -> bool:
-    """Whether a pin stands in a run that counts, or a result that one names."""
-    wanted = pins.current | pins.targets
+def _holds(backend: Backend, place: Place, wanted: AbstractSet[bytes], signer: object) -> bool:
+    """Whether one of some records stands in a run."""
     if not wanted:
         return False
     for segment in inventory.segments(backend, [place], OpenFiles()):
@@ -206,6 +219,15 @@ def _holds(backend: Backend, place: Place, pins: Census, signer: object) -> bool
         except (OSError, FormatError):
             continue  # verify tells
     return False
+
+
+def _named_since(
+    backend: Backend, before: Sequence[Place], now: Sequence[Place], signer: object
+) -> frozenset[bytes]:
+    """What sets name in runs that lived when all were looked at, or have begun since."""
+    looked_at = {one.directory for one in before if not (one.live or one.own)}
+    fresh = [one for one in now if one.directory not in looked_at]
+    return census(backend, fresh, set(), signer).targets
 
 
 def _cost(item: Item) -> tuple[float, float]:
@@ -224,7 +246,8 @@ def remove_items(
     reason: str = PRUNED,
     progress: Progress | None = None,
     signer: object = None,
-) -> None:
+    spare: Callable[[], frozenset[bytes]] | None = None,
+) -> frozenset[bytes]:
     """Remove records and make their room free.
 
     Args:
@@ -233,19 +256,35 @@ def remove_items(
         reason: :data:`PRUNED` removes them as if they had never been recorded.
         progress: called with the number of bytes done since the last call.
         signer: signs, where records are signed.
+        spare: which records are not to go after all. It is asked when the tombstones are there: who
+            names a record meanwhile is either seen now, or finds it removed.
+
+    Returns:
+        The records that were spared.
     """
     by_place: dict[str, tuple[Place, set[bytes]]] = {}
     for item in chosen:
         by_place.setdefault(item.place.directory, (item.place, set()))[1].add(item.record_id)
-    for place, record_ids in by_place.values():
-        rewrite.write_segment(
+
+    def bury(place: Place, record_ids: set[bytes]) -> rewrite.Written | None:
+        return rewrite.write_segment(
             backend,
             place.directory,
             rewrite.next_sequence(backend, place.directory),
             _tombstones(sorted(record_ids), reason),
             rewrite.chain_of_its_own(signer),
         )
-    _make_room(backend, [(place, ids) for place, ids in by_place.values()], progress, signer)
+
+    buried = [(place, ids, bury(place, ids)) for place, ids in by_place.values()]
+    wanted = spare() if spare is not None and buried else frozenset()
+    spared = wanted.intersection(item.record_id for item in chosen)
+    for place, ids, written in buried:
+        if written is not None and not ids.isdisjoint(spared):
+            ids -= spared
+            bury(place, ids)
+            backend.remove(written.path)
+    _make_room(backend, [(place, ids) for place, ids, _ in buried], progress, signer)
+    return spared
 
 
 def reclaim(backend: Backend, places: Sequence[Place], signer: object = None) -> int:

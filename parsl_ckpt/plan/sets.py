@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # its own class before 3.11
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -113,24 +113,33 @@ class Sets:
 
     def look(self) -> None:
         """See the runs of the root as they are now, whatever this one was told to use."""
-        kernel = self._kernel
-        config = getattr(kernel.owner, "config", None)
-        backend = getattr(kernel.owner, "_backend", None)
+        store = self._kernel.store
         self._known = {}
-        kernel.store.refresh()
-        read = {*kernel.store.catalog.directories, kernel.store.path}
-        sources = get_all_checkpoints(self._root, backend=backend)
-        others = [source for source in sources if source not in read]
-        if not others:
-            self.pins = Pins(kernel.store)
-            return
+        store.refresh()
+        read = {*store.catalog.directories, store.path}
+        others = [source for source in self._sources() if source not in read]
         # Never closed by us: what is found in it may be read for as long as there are futures.
-        aside = Store.open(
-            None, sources=others, named=False, trust=kernel.store.trust,
+        self.pins = Pins(store, self._opened(others)) if others else Pins(store)
+
+    def there(self, named: Iterable[Named]) -> Iterator[bool]:
+        """Whether results are there for who comes anew: what we read may be removed by now."""
+        with self._opened(self._sources()) as store:
+            for one in named:
+                yield store.recorded(one.key, one.record_id) is not None
+
+    def _sources(self) -> list[str]:
+        return get_all_checkpoints(
+            self._root, backend=getattr(self._kernel.owner, "_backend", None)
+        )
+
+    def _opened(self, sources: Sequence[str]) -> Store:
+        config = getattr(self._kernel.owner, "config", None)
+        backend = getattr(self._kernel.owner, "_backend", None)
+        return Store.open(
+            None, sources=sources, named=False, trust=self._kernel.store.trust,
             signing_key=getattr(config, "signing_key", None),
             backend=backend.if_remote() if backend is not None else None,
         )  # fmt: skip
-        self.pins = Pins(kernel.store, aside)
 
     def names(self, of: str) -> dict[str, Named]:
         """What each name of a set stands for, in whatever run of the root it was given."""
@@ -196,6 +205,7 @@ class Persisting:
     ) -> None:
         self._kernel = kernel
         self._known = dict(sets.names(of))
+        self._sets = sets
         self._pins = sets.pins
         self._names = names
         self._lock = threading.Lock()
@@ -205,6 +215,7 @@ class Persisting:
         self._persisted = Persisted(of)
         self._fresh: dict[str, None] = {}
         self._same: dict[str, None] = {}
+        self._referred: list[str] = []  # that stand for what others have recorded
 
     @property
     def done(self) -> bool:
@@ -248,6 +259,7 @@ class Persisting:
         """
         kernel = self._kernel
         there = list(restored)
+        self._referred = [name for future, _ in there for name in self._names[future.tid]]
         for future in begun:
             self._open[future.tid] = future
         # Those that are restored as well: a record that turns out damaged is computed anew.
@@ -323,10 +335,24 @@ class Persisting:
         def flush() -> None:
             try:
                 kernel.writer.flush(modes.CHECKPOINT).done.wait(FLUSH_SECONDS)
+                self._look_again()
             finally:
                 self._done.set()
 
         kernel.porter.carry(kernel.errands.run, flush)
+
+    def _look_again(self) -> None:
+        """Notice what was removed while it was being named: who removes looks at names before."""
+        names = self._referred
+        if not names:
+            return
+        for name, there in zip(
+            names, self._sets.there(map(self._known.__getitem__, names)), strict=True
+        ):
+            if not there:
+                self._persisted.missing[name] = "what was recorded has been removed meanwhile"
+                self._fresh.pop(name, None)
+                self._same.pop(name, None)
 
 
 def chosen(

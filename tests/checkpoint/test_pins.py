@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from parsl_ckpt.checkpoint import MemoryBackend, Store, maintain
 from parsl_ckpt.checkpoint import format as fmt
+from parsl_ckpt.checkpoint import prune as pruning
 from parsl_ckpt.checkpoint.compact import compact
 from parsl_ckpt.checkpoint.frames import Frames
 from parsl_ckpt.checkpoint.inventory import find, segments
@@ -237,6 +238,43 @@ def test_pruning_leaves_names_and_what_they_name(options: dict[str, Any]) -> Non
     backend = filled()
     maintain.prune("runs", backend=backend, **options)
     assert shown(backend, "kept") == KEPT
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"apps": ["big"]}, "items"),
+        ({"apps": ["big"]}, "_tombstones"),
+        ({"keep_runs": 1}, "_holds"),
+    ],
+)
+def test_what_a_run_names_while_others_are_pruned_stays(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], where: str
+) -> None:
+    backend = MemoryBackend()
+    for run in RUNS:
+        with opened(backend, run) as store:
+            put(store, run, run.encode() * 40_000, app="big")
+            put(store, (run, 1), 1, app="big")
+    work = getattr(pruning, where)
+
+    def slowly(*args: Any) -> Any:
+        monkeypatch.setattr(pruning, where, work)
+        with opened(backend, "003") as store:
+            found = store.find(address("001"))
+            assert found is not None
+            Pins(store).pin("s", {"x": found})
+        return work(*args)
+
+    monkeypatch.setattr(pruning, where, slowly)
+    done = maintain.prune("runs", backend=backend, **options)
+    assert shown(backend, "s") == {"x": b"001" * 40_000}
+    if options == {"keep_runs": 1}:
+        assert (done.runs, done.left) == (["000"], {"001": "a named set needs it"})
+    else:
+        assert (done.records, done.pinned) == (5, 1)
+    with opened(backend) as store:
+        assert store.get("000") is None
 
 
 def test_pruning_says_how_many_records_a_set_keeps() -> None:

@@ -16,8 +16,9 @@ import parsl_ckpt as pc
 from parsl_ckpt.checkpoint import Store, get_all_checkpoints, maintain
 from parsl_ckpt.checkpoint.pins import Pins
 from parsl_ckpt.errors import PersistError
-from parsl_ckpt.plan import Candidate, PersistSpec
+from parsl_ckpt.plan import Candidate, PersistSpec, sets
 from parsl_ckpt.plan import persist as select
+from parsl_ckpt.plan import plan as module
 from parsl_ckpt.testing.executors import ManualExecutor
 
 DEADLINE = 60.0
@@ -197,6 +198,21 @@ def test_names_that_another_program_gives_meanwhile_are_seen(run, root):
             Pins(other).pin(of, {"model": stored})
             plan, _ = recorded(dfk, PersistSpec(root, retrieve_id=of))
             assert len(plan.look().restored) == 1 and plan.look().run == ()
+
+
+def test_a_name_for_what_is_removed_meanwhile_is_not_said_to_be_given(run, root, monkeypatch):
+    done(run(), None)
+    plan, _ = recorded(run(), PersistSpec(root, persist_id="one"))
+
+    def late(*args):
+        assert maintain.prune(root, apps=["read"]).records == 2
+        return sets.persist(*args)
+
+    monkeypatch.setattr(module, "persist", late)
+    told = plan.run().persisted.result(DEADLINE)
+    assert told.named == ["fit-2"] and sorted(told.missing) == ["read-0", "read-1"]
+    assert "removed meanwhile" in str(told)
+    assert seen(root, "one") == {"fit-2": 18}
 
 
 def test_a_set_that_nobody_has_made_restores_nothing(run, root):
