@@ -58,7 +58,7 @@ def collect(directory: str | os.PathLike[str] | None = None) -> dict[str, object
         "implementation": sys.implementation.name,
         "executable": sys.executable or None,
         "packages": package_versions(),
-        "platform": _quiet(platform.platform),
+        "platform": _quiet(_system),
         "cpus": os.cpu_count(),
         "pid": os.getpid(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
@@ -194,6 +194,13 @@ def _user() -> str | None:
         return pwd.getpwuid(os.getuid()).pw_name
     except (ImportError, KeyError, AttributeError, OSError):
         return None
+
+
+def _system() -> str:
+    # Not platform.platform(): it starts a process and holds a lock meanwhile, which a process that
+    # is forked at that moment would wait for without end.
+    system = os.uname()
+    return f"{system.sysname}-{system.release}-{system.machine}"
 
 
 def _quiet(fact: Callable[[], str]) -> str | None:

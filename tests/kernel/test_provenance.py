@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,17 @@ def test_it_names_the_process_the_machine_and_the_versions():
     assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
     assert facts["command"]
     assert "parsl_ckpt" in facts["packages"]
+    assert os.uname().release in facts["platform"]
+
+
+def test_no_process_is_started_for_it_outside_a_repository(tmp_path, monkeypatch):
+    def started(*args, **kwargs):
+        raise AssertionError(f"a process was started: {args}")
+
+    monkeypatch.setattr(platform, "_uname_cache", None, raising=False)
+    for name in ("Popen", "run", "check_output"):
+        monkeypatch.setattr(subprocess, name, started)
+    assert provenance.collect(tmp_path)["platform"]
 
 
 def test_it_is_plain_data():
