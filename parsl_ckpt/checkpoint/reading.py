@@ -20,7 +20,7 @@ from .catalog import Catalog, Problem
 from .format import Alias, Code, Failure, Note, Record, Result, Run, Unkept
 from .packing import gather
 from .segment import BadSignature, DamagedFrame, Entry, Segment
-from .writing import Writing
+from .writing import FINDS, Writing
 
 LIGHT = 8 * 1024  # bytes of a record above which a hit keeps its place and not its value
 
@@ -308,8 +308,10 @@ class Reading:
 
     def _older_held(self, key: bytes) -> Entry | None:
         """What is held under a key whose newest record was removed."""
-        held = self._writing.held_under(key)
-        return next((entry for entry in held if not self._gone(entry.record_id)), None)
+        for entry in self._writing.held_under(key):
+            if entry.kind in FINDS and not self._gone(entry.record_id):
+                return entry
+        return None
 
     def _gone(self, record_id: bytes) -> bool:
         return record_id in self.catalog.removed or record_id in self._lost

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 
 _COPY = 8 << 20
+FINDS = (RESULT, fmt.ALIAS)  # kinds that give a call its outcome
 LEVELS_ABOVE = 3  # runinfo/000/checkpoint, each of which a new run may have made
 
 
@@ -219,8 +220,10 @@ class Writing:
         self._require()
         for entry in entries:
             self._held.append(entry)
+            finds = entry.kind in FINDS
             for key in entry.keys:
-                self._held_under[key] = entry
+                if finds or key not in self._held_under:  # a failure of the call hides no result
+                    self._held_under[key] = entry
             self._held_size += entry.size + 400
             self.held_count += 1
         if self._held_size > self._hold_bytes:

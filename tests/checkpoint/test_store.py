@@ -468,3 +468,14 @@ def test_what_is_held_under_a_key_whose_newest_was_removed_is_found(place: Place
     assert store.get("a") == "older"
     store.publish()
     assert store.get("a") == "older"
+
+
+def test_a_failure_that_is_held_later_hides_no_result(place: Place) -> None:
+    store = place.open()
+    failure = store.stage_failure(app="f", tid=1, error="E", trace=b"", key=address("a"))
+    store.hold([store.entry("a", "older"), failure, store.entry("a", "newer"), failure])
+    found = store.find(address("a"))
+    assert found is not None and store.value(found) == "newer"
+    store.remove(found.record_id)
+    assert store.get("a") == "older"
+    assert [one.error for one in store.failures(address("a"))] == ["E", "E"]

@@ -33,6 +33,7 @@ FOUND = {
     33: "a segment given up after a failed write was never synced",
     68: "a retry that waited was begun before its time, by a caller who launched the task late",
     777272: "another run recorded a call again, and what depended on it lost its lineage",
+    990043: "a failure that was held after a result of the same call hid that result",
 }
 
 
