@@ -24,9 +24,10 @@ some 300 bytes each.
 from __future__ import annotations
 
 import itertools
-from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from parsl_ckpt.errors import FormatError
 
@@ -41,6 +42,7 @@ from .items import removed_in
 from .pins import Census, census
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles, Segment, parse_name
+from .source import Source
 
 Progress = Callable[[int], None]
 PRUNED = "pruned"  # reason of tombstones that only make room: what was computed stays valid
@@ -187,16 +189,6 @@ class _Outside:
         return place.name not in self._names
 
 
-class _Opened:
-    """A segment while it is compacted."""
-
-    def __init__(self, frames: Frames) -> None:
-        self.frames = frames
-        self.offsets = array("Q")
-        self.keep: array[int] = array("Q")
-        self.tombstones: list[fmt.Tombstone] = []
-
-
 class _Group:
     """The segments of one group, from opening to removing them.
 
@@ -218,13 +210,15 @@ class _Group:
         self._backend = backend
         self._progress = progress
         self._signer = rewrite.chain_of_its_own(signer)
-        self._opened: list[_Opened] = []
+        self._opened: list[Source] = []
         self._removed = removed  # by others; and, once all is open, by these
         self._named: set[bytes] = set(pinned)  # by aliases, and by names in sets
         self._pins: frozenset[bytes] = frozenset()  # those that count
         self._extra: list[Entry] = []  # tombstones that stay, run records with their run's name
         self._blobs: dict[bytes, tuple[str, int]] = {}  # digest -> where it is, size
         self._wanted: set[bytes] = set()
+        self._prefixes: set[int] = set()
+        self._shared: set[int] = set()  # prefixes of the keys of more than one record
         self._unknown = False
 
     # --- looking ----------------------------------------------------------------------------------
@@ -243,20 +237,19 @@ class _Group:
         pins: list[tuple[bytes, fmt.Pin]] = []
         for segment in self._segments():
             frames = Frames(segment, growing=False, signer=self._signer)
-            one = _Opened(frames)
+            one = Source(frames)
             self._opened.append(one)
-            for offset, kind, _ in frames.walk(self._damaged):
-                one.offsets.append(offset)
-                if kind in (fmt.TOMBSTONE, fmt.ALIAS, fmt.PIN):
-                    frame = frames.read(offset)
-                    record = decode(frame) if frame is not None else None
-                    if isinstance(record, fmt.Tombstone):
-                        one.tombstones.append(record)
-                        self._removed.update(record.record_ids)
-                    elif isinstance(record, fmt.Alias):
-                        self._named.add(record.record_id)
-                    elif isinstance(record, fmt.Pin) and frame is not None:
-                        pins.append((frame.record_id, record))
+            for offset in one.look(self._damaged):
+                frame = frames.read(offset)
+                record = decode(frame) if frame is not None else None
+                if isinstance(record, fmt.Tombstone):
+                    one.tombstones.append(record)
+                    self._removed.update(record.record_ids)
+                elif isinstance(record, fmt.Alias):
+                    self._named.add(record.record_id)
+                elif isinstance(record, fmt.Pin) and frame is not None:
+                    pins.append((frame.record_id, record))
+            self._note_prefixes(one)
         seen = Census()
         for record_id, pin in pins:
             if record_id not in self._removed:
@@ -264,6 +257,15 @@ class _Group:
         self._pins = seen.current
         self._named |= seen.targets
         self._named -= self._removed
+
+    def _note_prefixes(self, one: Source) -> None:
+        """See which keys are those of more than one record."""
+        prefixes = list(one.prefixes())
+        own = set(prefixes)
+        self._shared |= own & self._prefixes
+        if len(own) < len(prefixes):
+            self._shared.update(prefix for prefix, n in Counter(prefixes).items() if n > 1)
+        self._prefixes |= own
 
     def begun(self) -> bool:
         """Whether a run has begun here since it was looked; its heart beats before it writes."""
@@ -289,13 +291,14 @@ class _Group:
     def select(self) -> None:
         """Decide what is kept."""
         choice = Choice(self._removed, self._named, self._has_blobs, self._pins)
-        placed: dict[bytes, _Opened] = {}  # where the targets of tombstones stand
-        notes: list[tuple[_Opened, int, bytes]] = []
+        placed: dict[bytes, Source] = {}  # where the targets of tombstones stand
+        notes: list[tuple[Source, int, bytes]] = []
         removed, keeps = self._removed, choice.keeps
         for one in reversed(self._opened):
             done = one.frames.size
-            keep = one.keep.append
-            for frame in one.frames.these(one.offsets[::-1]):
+            if self._may_go_unread(one):
+                one.keep_alone(self._shared)
+            for place, frame in one.undecided():
                 if frame is None:
                     self.unreadable += 1
                     continue
@@ -303,9 +306,9 @@ class _Group:
                 if removed and frame.record_id in removed:
                     placed.setdefault(frame.record_id, one)
                 if keeps(frame):
-                    keep(offset)
+                    one.keep(place)
                     if choice.about is not None:
-                        notes.append((one, offset, choice.about))
+                        notes.append((one, place, choice.about))
                 if done - offset > 1 << 24:
                     self._progress(done - offset)
                     done = offset
@@ -315,22 +318,24 @@ class _Group:
         self.unreadable += choice.unreadable
         self._unknown = choice.unknown
         self._wanted = set(self._blobs) if choice.unknown else choice.blobs
-        late: dict[int, set[int]] = {}  # notes whose record turned out to be left out
-        for one, offset, about in notes:
+        for one, place, about in notes:
             if about in choice.dropped and about not in choice.kept:
-                late.setdefault(id(one), set()).add(offset)
-        for one in self._opened:
-            out = late.get(id(one))
-            one.keep.reverse()
-            if out:
-                one.keep = array("Q", (offset for offset in one.keep if offset not in out))
-            self.kept += len(one.keep)
+                one.keep(place, False)  # its record turned out to be left out
+        self.kept = sum(one.kept for one in self._opened)
         self._keep_tombstones(choice, placed)
+
+    def _may_go_unread(self, one: Source) -> bool:
+        """Whether a result that is the only one of its keys is kept without a look at it.
+
+        Where nothing is removed, nobody asks for its ancestors; where no blobs are named, none can
+        be missing.
+        """
+        return one.frames.seal is not None and not one.frames.seal.joined and not self._removed
 
     def _has_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> bool:
         return all(self._blobs.get(digest, ("", -1))[1] == size for digest, size in blobs)
 
-    def _keep_tombstones(self, choice: Choice, placed: dict[bytes, _Opened]) -> None:
+    def _keep_tombstones(self, choice: Choice, placed: dict[bytes, Source]) -> None:
         """Those that speak of something outside, of an ancestor, or of what is removed later."""
         by_reason: dict[str, dict[bytes, None]] = {}
         for one in self._opened:
@@ -377,9 +382,12 @@ class _Group:
             sequence = last.rank[1]
             if last.directory != self.target.directory:
                 sequence = rewrite.next_sequence(self._backend, self.target.directory)
-        written = rewrite.write_segment(
-            self._backend, self.target.directory, sequence, self._entries(), self._signer
-        )
+        directory = self.target.directory
+        with rewrite.Anew(self._backend, directory, sequence, self._signer) as anew:
+            for one in self._opened:
+                one.copy_to(anew, partial(self._entry, one))
+            anew.add(self._extra)
+            written = anew.finish()
         self._remove_segments()
         for place in self.places:
             if place.own:
@@ -391,14 +399,10 @@ class _Group:
                 remove_place(self._backend, place)
         return [written.path] if written is not None else []
 
-    def _entries(self) -> Iterator[Entry]:
-        for one in self._opened:
-            for frame in one.frames.again(one.keep):
-                yield self._named_run(frame, one) if frame.kind == fmt.RUN else frame.entry()
-        yield from self._extra
-
-    def _named_run(self, frame: Whole, one: _Opened) -> Entry:
-        """A run record that says of which run it is, wherever it stands."""
+    def _entry(self, one: Source, frame: Whole) -> Entry:
+        """A frame as it is written; a run record says of which run it is, wherever it stands."""
+        if frame.kind != fmt.RUN:
+            return frame.entry()
         record = decode(frame)
         if not isinstance(record, fmt.Run) or "run" in record.data:
             return frame.entry()

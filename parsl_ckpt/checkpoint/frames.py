@@ -18,6 +18,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
+from .sealing import Seal, whole
 from .segment import Entry, Segment, Walk
 
 Damage = Callable[[int, int, int], None]  # offset, bytes lost, kind (0: the header itself is lost)
@@ -64,6 +65,8 @@ class Frames:
         signer: verifies the tags of signed frames; without it only their checksums are.
 
     Attributes:
+        seal, end: after :meth:`is_whole`, what the writer says of the segment, if all of it is
+            whole, and where its records end.
         signed, unsigned: whether a frame was read that is signed, and one that is not.
         size: bytes that are looked at.
         header: whether the file's first bytes are as they must be.
@@ -77,6 +80,8 @@ class Frames:
     def __init__(self, segment: Segment, *, growing: bool, signer: Any = None) -> None:
         self.segment = segment
         self.signed = self.unsigned = False
+        self.seal: Seal | None = None
+        self.end = 0
         self._signer = signer
         self._reader = segment._backend.open(segment.path)
         self.size = self._reader.size()
@@ -86,6 +91,52 @@ class Frames:
         if identity is not None:
             segment.identity = identity
         self.torn = 0
+
+    def is_whole(self) -> bool:
+        """Whether all bytes are as they were written, so that no frame need be verified by itself.
+
+        Signed segments, and those that were not sealed, are looked at frame by frame.
+        """
+        found = whole(self._reader, self.segment.identity) if self._signer is None else None
+        self.seal, self.end = (found.seal, found.end) if found is not None else (None, 0)
+        return found is not None
+
+    def must_be_whole(self) -> None:
+        """After frames were copied: nothing has happened to the segment in the meantime.
+
+        Raises:
+            FormatError: something has.
+        """
+        if not self.is_whole():
+            raise self._changed()
+
+    def heads(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int, int, int]]:
+        """(offset, kind, number of keys, first, second) of each frame whose header is whole.
+
+        Raises:
+            FormatError: the segment is not what its seal says.
+        """
+        if self.seal is None:
+            walk = self._walk()
+            for offset, kind, keys, _, _, first, second in walk.headers():
+                yield offset, kind, keys, first, second
+            self._walked(walk, damaged)
+            return
+        data, end, at = self._bytes, self.end, FILE_HEADER_SIZE
+        unpack = _FIELDS
+        while at < end:
+            kind, flags, keys, length, _, first, second = unpack(data, at)
+            if flags:
+                self.read(at)  # tells of a later version
+            yield at, kind, keys, first, second
+            at += 56 + length
+        if at != end:
+            raise self._changed()
+        self.unsigned = True
+
+    def bytes_of(self, begin: int, end: int) -> bytes:
+        """The bytes of the frames between two offsets."""
+        return bytes(self._bytes[begin:end])
 
     def walk(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int]]:
         """(offset, kind, payload length) of each frame whose header is whole."""
@@ -155,8 +206,7 @@ class Frames:
         """
         for frame in self.these(offsets):
             if frame is None:
-                path = self.segment.path
-                raise FormatError(f"{path} changed while it was read.", path=path)
+                raise self._changed()
             yield frame
 
     def read(self, offset: int) -> Whole | None:
@@ -208,6 +258,10 @@ class Frames:
                 hint="Unset the signing key (PARSL_CKPT_KEY) for these runs.",
                 path=path,
             )
+
+    def _changed(self) -> FormatError:
+        path = self.segment.path
+        return FormatError(f"{path} changed while it was read.", path=path)
 
     def _walk(self) -> Walk:
         reader: Any = _Fixed(self._bytes)

@@ -8,7 +8,7 @@ same records, whatever segment they are in.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError
@@ -24,6 +24,7 @@ from .writing import LEVELS_ABOVE
 
 _BATCH_RECORDS = 1024
 _BATCH_BYTES = 4 << 20
+_NAMING = (fmt.RESULT, fmt.SESSION)  # kinds that name blobs
 
 
 class Written(NamedTuple):
@@ -56,53 +57,124 @@ def write_segment(
     Raises:
         OSError: it could not be written; nothing of it is there.
     """
-    writer: SegmentWriter | None = None
-    index: list[int] = []
-    removed: list[bytes] = []
-    blobs: set[Blob] = set()
-    results = count = 0
-    try:
+    with Anew(backend, directory, sequence, signer) as segment:
+        segment.add(entries)
+        return segment.finish()
+
+
+class Anew:
+    """A segment that is written anew; what is not finished when the block ends is removed.
+
+    Args:
+        backend: where it is written.
+        directory: the checkpoint directory.
+        sequence: its place among the segments there.
+        signer: signs it.
+    """
+
+    def __init__(self, backend: Backend, directory: str, sequence: int, signer: Any = None) -> None:
+        self._backend = backend
+        self._directory = directory
+        self._sequence = sequence
+        self._signer = signer
+        self._writer: SegmentWriter | None = None
+        self._index: list[int] = []
+        self._removed: list[bytes] = []
+        self._blobs: set[Blob] = set()
+        self._results = self._count = 0
+
+    def __enter__(self) -> Anew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._backend.discard(self._writer.path)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Append frames."""
+        index = self._index
         for batch in _batches(entries):
-            if writer is None:
-                backend.make_directory(directory, durable=True)
-                writer = _writer(backend, directory, signer)
-            for entry, offset in zip(batch, writer.append(batch), strict=True):
+            for entry, offset in zip(batch, self._begun().append(batch), strict=True):
                 for key in entry.keys:
                     index.append(int.from_bytes(key[:8], "little") << 64 | offset)
                 if entry.kind == fmt.RESULT:
-                    results += 1
-                    blobs.update(_blobs_of(entry))
-                elif entry.kind == fmt.SESSION:
-                    blobs.update(_blobs_of(entry))
-                elif entry.kind == fmt.TOMBSTONE:
-                    removed.extend(_removed_by(entry))
-            count += len(batch)
+                    self._results += 1
+                if entry.kind == fmt.TOMBSTONE:
+                    self._removed.extend(_removed_by(entry))
+                elif entry.kind in _NAMING:
+                    self._blobs.update(_blobs_of(entry.kind, entry.payload))
+            self._count += len(batch)
+
+    def copy(
+        self,
+        frames: bytes,
+        places: Sequence[int],
+        kinds: bytearray,
+        keys: Iterable[tuple[int, int]],
+        *,
+        blobs: bool,
+    ) -> None:
+        """Append whole frames that stand one after the other in another segment.
+
+        Args:
+            frames: their bytes.
+            places: where each begins.
+            kinds: the kind of each; none of them is a tombstone.
+            keys: the prefixes of the two keys of each, or twice that of its one.
+            blobs: whether any of them may name a blob.
+        """
+        writer = self._begun()
+        at = writer.offset
+        writer.append_frames(frames, places)
+        for (first, second), place in zip(keys, places, strict=True):
+            self._index.append(first << 64 | at + place)
+            if second != first:
+                self._index.append(second << 64 | at + place)
+        self._results += kinds.count(fmt.RESULT)
+        self._count += len(places)
+        if blobs:
+            for kind, place, end in zip(kinds, places, [*places[1:], len(frames)], strict=True):
+                if kind in _NAMING:
+                    payload = frames[place + fmt.FRAME_HEADER_SIZE : end]
+                    self._blobs.update(_blobs_of(kind, payload))
+
+    def finish(self) -> Written | None:
+        """Seal what was appended, put it on the disk and make it visible.
+
+        Returns:
+            The segment; None if nothing was appended.
+        """
+        writer = self._writer
         if writer is None:
             return None
-        index.sort()
-        name = segment_name(sequence, writer.identity)
+        self._index.sort()
+        name = segment_name(self._sequence, writer.identity)
         end = writer.offset
-        covered = Covered(name, writer.identity, end, end, True, results)
-        identity = writer.identity
+        covered = Covered(name, writer.identity, end, end, True, self._results)
 
-        def seal(offset: int) -> bytes:
+        def index(offset: int) -> bytes:
             padding = -offset % PAGE_SIZE
-            key = signer.key if signer is not None else None
-            parts = write_index([index], [covered], removed, identity, offset + padding, key)
+            key = self._signer.key if self._signer is not None else None
+            parts = write_index(
+                [self._index], [covered], self._removed, covered.identity, offset + padding, key
+            )
             return b"\0" * padding + b"".join(parts)
 
-        writer.append_index(seal, count, sorted(blobs))
+        writer.append_index(index, self._count, sorted(self._blobs))
         writer.file.sync()
         writer.close()
-        path = f"{directory}/{name}"
-        backend.rename(writer.path, path)
-        sync_names(backend, directory)
-        return Written(path, count, writer.offset)
-    except BaseException:
-        if writer is not None:
-            writer.close()
-            backend.discard(writer.path)
-        raise
+        path = f"{self._directory}/{name}"
+        self._backend.rename(writer.path, path)
+        self._writer = None
+        sync_names(self._backend, self._directory)
+        return Written(path, self._count, writer.offset)
+
+    def _begun(self) -> SegmentWriter:
+        if self._writer is None:
+            self._backend.make_directory(self._directory, durable=True)
+            self._writer = _writer(self._backend, self._directory, self._signer)
+        return self._writer
 
 
 def sync_names(backend: Backend, directory: str) -> None:
@@ -188,7 +260,7 @@ def _writer(backend: Backend, directory: str, signer: Any) -> SegmentWriter:
     return segment_writer(backend, directory, name, signer)
 
 
-def _batches(entries: Iterable[Entry]) -> Iterable[Sequence[Entry]]:
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     held = 0
     for entry in entries:
@@ -201,9 +273,9 @@ def _batches(entries: Iterable[Entry]) -> Iterable[Sequence[Entry]]:
         yield batch
 
 
-def _blobs_of(entry: Entry) -> Sequence[Blob]:
+def _blobs_of(kind: int, payload: bytes) -> Sequence[Blob]:
     try:
-        record = fmt.decode_record(entry.kind, entry.payload)
+        record = fmt.decode_record(kind, payload)
     except FormatError:
         return ()
     return record.blobs if isinstance(record, (fmt.Result, fmt.Session)) else ()
