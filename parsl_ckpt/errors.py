@@ -25,6 +25,8 @@ class ParslCkptError(Exception):
     """
 
     def __init__(self, message: str = "", *, hint: str = "", **fields: Any) -> None:
+        if message.endswith("..") and not message.endswith("..."):
+            message = message[:-1]  # it ends with a sentence of another error
         super().__init__(message)
         self.message = message
         self.hint = hint

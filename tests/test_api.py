@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -467,6 +468,15 @@ def test_a_room_has_its_errors(room: str, base: str) -> None:
             assert name in exported.__all__
             assert getattr(exported, name) is error
     assert all(hasattr(exported, name) for name in exported.__all__)
+
+
+def test_an_error_that_ends_with_another_one_ends_with_one_full_stop() -> None:
+    inner = errors.StoreError("The disk is full.", hint="Make room.")
+    outer = errors.KernelError(f"f: {inner}.", hint="Call it again.")
+    assert str(outer) == "f: The disk is full. Make room. Call it again."
+    assert str(pickle.loads(pickle.dumps(outer))) == str(outer)
+    assert errors.KernelError("Not in '..'.").message == "Not in '..'."
+    assert errors.KernelError("And so on...").message == "And so on..."
 
 
 def test_rooms_are_there_without_an_import_of_their_own() -> None:
