@@ -44,6 +44,8 @@ E = TypeVar("E")
 LABEL = 1024  # bytes in the name of a label
 #: Dropped rows that take so many bytes, and four times as many as the last one, are made room of.
 ROOM_BYTES = 256 << 20
+#: And those that stand in more files than this: each opening has to look into all of them.
+ROOM_FILES = 256
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
@@ -135,6 +137,7 @@ class Checkpoint:
         self._former: dict[StateId, weakref.ref[CheckpointState[Any]]] = {}  # those that had waited
         self._entered: list[CheckpointSession] = []
         self._filled = 0  # bytes written since room was made
+        self._crowd = ROOM_FILES  # the number of files that is too many
         self._named: frozenset[tuple[bytes, int]] = frozenset()  # the blobs of the last row
         current.latest.set(self)
 
@@ -260,7 +263,9 @@ class Checkpoint:
             StoreBusyError: another process has a session open here, or looks after the directory.
         """
         self._filled = 0
-        return self._history.prune()
+        freed = self._history.prune()
+        self._crowd = ROOM_FILES
+        return freed
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -399,8 +404,12 @@ class Checkpoint:
 
         A loop that overwrites its state each minute would fill any.
         """
-        keeps = self.mode == "overwrite" or self.history_size is not None
-        if keeps and self._filled > self._room() + 4 * sum(size for _, size in self._named):
+        if self.mode == "append" and self.history_size is None:
+            return
+        files = self._history.files
+        most = self._room() + 4 * sum(size for _, size in self._named)
+        if self._filled > most or files > self._crowd:
+            self._crowd = files + ROOM_FILES  # should it be refused now
             try:
                 self.prune()
             except (StoreError, OSError) as error:  # others write here: it stays as it is

@@ -30,6 +30,7 @@ from parsl_ckpt.checkpoint.format import Session, Tombstone
 from parsl_ckpt.checkpoint.rows import DROPPED, Row
 from parsl_ckpt.checkpoint.segment import parse_name
 from parsl_ckpt.checkpoint.store import Store
+from parsl_ckpt.checkpoint.where import is_url
 from parsl_ckpt.checkpoint.writers import Mark, make_room
 from parsl_ckpt.errors import StoreWriteError
 from parsl_ckpt.kernel.problems import CheckpointWarning
@@ -63,6 +64,7 @@ class History:
         self._told: set[tuple[str, str, int]] = set()
         self._users = 0
         self.appended = 0
+        self._own = ""  # the file that rows are appended to
         self._mark: Mark | None = None
         _histories.add(self)
 
@@ -134,6 +136,11 @@ class History:
             newest = sorted(self._buried.values(), key=_order)[-BURIED:]
             self._buried = {row.session.commit: row for row in newest}
 
+    @property
+    def files(self) -> int:
+        """How many files have rows: each opening in which one is written makes another."""
+        return len(self.store.catalog.segments)
+
     def live(self) -> list[Row]:
         """The rows that are not dropped, oldest first."""
         with self._lock:
@@ -197,6 +204,7 @@ class History:
         """
         with self._lock:
             self._announce()
+            self._require_file()
             store = self.store
             at = max(time.time_ns(), self._last + 1)
             entry = store.stage_record(make(at))
@@ -211,6 +219,8 @@ class History:
             store.append(entries)
             segment, offset = rowing.last_place(store, self.key)
             row = row._replace(segment=segment, offset=offset)
+            if segment is not None and not is_url(self.path):
+                self._own = segment.path
             # The newest, so it is the last: its time is greater than that of all that are known.
             self._rows[row.session.commit] = row
             self._last = at
@@ -241,6 +251,7 @@ class History:
         """Seal, sync, and let go of all files; they are opened again when they are wanted."""
         with self._lock:
             store, self._store = self._store, None
+            self._own = ""
             try:
                 if store is not None:
                     store.close()
@@ -253,6 +264,16 @@ class History:
         """Have nobody make room, though nothing is written yet; where that can be said."""
         with contextlib.suppress(StoreWriteError), self._lock:
             self._announce()
+
+    def _require_file(self) -> None:
+        """What is appended to a file that was removed is written nowhere."""
+        if self._own and not os.path.exists(self._own):
+            raise StoreWriteError(
+                f"The rows that were written to {self.path} are not there any more: {self._own} "
+                "was removed.",
+                hint="Keep the directory while the session is open; begin again.",
+                path=self.path,
+            )
 
     def _announce(self) -> None:
         """Before anything is written: say so, so that nobody makes room meanwhile."""
@@ -307,6 +328,7 @@ def _after_fork() -> None:
     for history in list(_histories):
         history._lock = threading.RLock()
         history._mark = None
+        history._own = ""  # its own is another one
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -162,6 +163,40 @@ def test_a_long_loop_does_not_fill_the_disk(tmp_path, monkeypatch, options):
             taken.append(size_of(tmp_path))
     assert max(taken) < 1_000_000
     assert check(tmp_path) == 40
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "append", "history_size": 2}])
+def test_a_session_that_is_opened_again_and_again_does_not_fill_its_directory(
+    tmp_path, monkeypatch, options
+):
+    monkeypatch.setattr("parsl_ckpt.restart.checkpoint.ROOM_FILES", 8)
+    files = []
+    for step in range(30):
+        with Checkpoint("run", tmp_path, **options) as ckpt:
+            state = ckpt.bind(State(weights=WEIGHTS))
+            state.step, state.field = step, field(step)
+            ckpt.write(step=step)
+        files.append(len(list(tmp_path.glob("*.seg"))))
+    assert max(files) <= 10
+    assert check(tmp_path) == 30
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_directory_that_is_removed_meanwhile_is_told_of(tmp_path, left):
+    path = tmp_path / "rows"
+    with contextlib.suppress(StoreWriteError), Checkpoint("run", path) as ckpt:
+        ckpt.write(step=0)
+        shutil.rmtree(path)
+        if left:
+            path.mkdir(0o700)
+        for step in (1, 2):
+            with pytest.raises(StoreWriteError, match="are not there any more"):
+                ckpt.write(step=step)
+        assert ckpt.write_count == 1
+    with Checkpoint("run", path) as ckpt:
+        assert ckpt.write_count == 0
+        ckpt.write(step=0)
+    assert len(Checkpoint("run", path).catalog) == 1
 
 
 def test_where_others_write_no_room_is_made_and_nothing_is_said(tmp_path, monkeypatch):
