@@ -178,7 +178,7 @@ class Ending:
             idle.wait(min(SLICE_SECONDS, left))
 
     def _finish(self) -> None:
-        for call in self._kernel.at_end:
+        for call in tuple(self._kernel.at_end):  # each may have nothing to say any more
             call()
 
     def _let_go(self) -> None:

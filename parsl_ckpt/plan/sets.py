@@ -14,6 +14,7 @@ the end of the run makes up for that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from parsl_ckpt.checkpoint.store import Store, Stored
 from parsl_ckpt.errors import PersistError
 from parsl_ckpt.kernel import modes
 from parsl_ckpt.kernel.futures import AppFuture
-from parsl_ckpt.kernel.hits import Call
+from parsl_ckpt.kernel.hits import Call, Hit
 from parsl_ckpt.kernel.planning import Planned
 
 from .job import listed, shown
@@ -36,7 +37,7 @@ from .persist import Candidate, PersistSpec
 
 if TYPE_CHECKING:
     from parsl_ckpt.kernel.kernel import Kernel
-    from parsl_ckpt.kernel.task import Spec
+    from parsl_ckpt.kernel.task import Spec, Task
 
     from .drawing import Drawn
 
@@ -262,8 +263,10 @@ class Persisting:
         self._referred = [name for future, _ in there for name in self._names[future.tid]]
         for future in begun:
             self._open[future.tid] = future
-        # Those that are restored as well: a record that turns out damaged is computed anew.
-        kernel.hear([*self._open, *(future.tid for future, _ in there)], self.settle)
+        kernel.hear(self._open, self.settle)
+        for future, _ in there:
+            if type(hit := future._lazy) is Hit:
+                future._lazy = _NamedHit(kernel, hit.spec, hit.arguments, hit.stored, self)
         for tid, why in missing.items():
             self._persisted.missing.update(dict.fromkeys(self._names[tid], why))
         kernel.at_end.append(self.finish)
@@ -337,6 +340,8 @@ class Persisting:
                 kernel.writer.flush(modes.CHECKPOINT).done.wait(FLUSH_SECONDS)
                 self._look_again()
             finally:
+                with contextlib.suppress(ValueError):  # damage was found, and named, once more
+                    kernel.at_end.remove(self.finish)
                 self._done.set()
 
         kernel.porter.carry(kernel.errands.run, flush)
@@ -353,6 +358,16 @@ class Persisting:
                 self._persisted.missing[name] = "what was recorded has been removed meanwhile"
                 self._fresh.pop(name, None)
                 self._same.pop(name, None)
+
+
+class _NamedHit(Hit, gc=False, eq=False):
+    """A hit with names: if its record turns out damaged, what is computed anew gets them."""
+
+    persisting: Persisting
+
+    def _run_again(self, task: Task, future: AppFuture) -> None:
+        self.kernel.hear((future.tid,), self.persisting.settle)
+        super()._run_again(task, future)
 
 
 def chosen(

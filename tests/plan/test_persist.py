@@ -371,6 +371,15 @@ def test_waiting_for_names_ends_in_time(run, root):
         outcomes.results(0.0)
 
 
+def test_nothing_is_retained_of_a_plan_whose_names_are_given(run, root):
+    done(run(), None)
+    dfk = run()
+    before = len(dfk.kernel.at_end)
+    outcomes = done(dfk, PersistSpec(root, persist_id="one"))
+    assert len(outcomes.persisted.result(DEADLINE).named) == 3
+    assert len(dfk.kernel.at_end) == before and not dfk.kernel.heard
+
+
 @pc.python_app(cache=True)
 def large(n):
     note("large")
