@@ -31,7 +31,7 @@ _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 def run_dir(parser: argparse.ArgumentParser) -> None:
     """The option that says where the runs are."""
     parser.add_argument(
-        "-d", "--run-dir", default=RUN_DIR, metavar="DIR",
+        "-d", "--run-dir", default=RUN_DIR, metavar="DIR", type=named,
         help=f"where the runs are, or a single store (default: {RUN_DIR})",
     )  # fmt: skip
 
@@ -123,6 +123,21 @@ def moment(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no point in time; write 2026-01-31, or how long ago: 30d, 12h"
         ) from None
+
+
+def named(text: str) -> str:
+    """A name; an empty one is a variable of the shell that was not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text names nothing")
+    return text
+
+
+def positive(text: str) -> int:
+    """A number that is at least 1."""
+    number = count(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 10")
+    return number
 
 
 def count(text: str) -> int:

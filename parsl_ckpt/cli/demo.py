@@ -26,6 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parsl_ckpt.cli import _common
 from parsl_ckpt.errors import ParslCkptError
 
 if TYPE_CHECKING:
@@ -48,8 +49,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep the temporary directory and say where it is"
     )
-    parser.add_argument("--workers", type=int, help="number of processes (default: one a core)")
-    parser.add_argument("--top", type=int, default=10, help="how many modules of the ranking")
+    parser.add_argument(
+        "--workers", type=_common.positive, help="number of processes (default: one a core)"
+    )
+    parser.add_argument(
+        "--top", type=_common.positive, default=10, help="how many modules of the ranking"
+    )
     # For tests, and for a survey of something else than the standard library.
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("within", metavar="RUN", help="the run, such as 003")
-    parser.add_argument("task", metavar="TASK", help="number of the task, or beginning of its key")
+    parser.add_argument(
+        "task",
+        metavar="TASK",
+        type=_common.named,
+        help="number of the task, or beginning of its key",
+    )
     _common.run_dir(parser)
     _common.as_json(parser)
 

@@ -407,6 +407,10 @@ def test_other_files_are_no_archives(told: Tell) -> None:
         (("export", "-o", "no/such/dir/x.tar"), 1, "could not be written"),
         (("prune", "--keep-runs", "-1"), 2, "'-1' is not a number"),
         (("prune", "--run", "77", "--app", "x"), 1, "There is no run 77"),
+        (("runs", "-d", ""), 2, "an empty text names nothing"),
+        (("why", "000", ""), 2, "argument TASK: an empty text names nothing"),
+        (("demo", "--workers", "0"), 2, "'0' is not a number such as 10"),
+        (("demo", "--workers", "-1"), 2, "'-1' is not a number such as 10"),
     ],
 )
 def test_wrong_usage_is_told_in_one_sentence(
