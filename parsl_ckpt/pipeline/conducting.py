@@ -137,7 +137,8 @@ class Conductor:
         self._due: list[tuple[float, int, str]] = []
         self._running: set[str] = set()
         self._inbox: queue.SimpleQueue[tuple[str, Future[Any]]] = queue.SimpleQueue()
-        self._watched: dict[str, Callable[[], None]] = {}  # breakers, and what ends the watching
+        self._watched: dict[CircuitBreaker, Callable[[], None]] = {}  # and what ends the watching
+        self._changes: deque[tuple[str, Any, Any]] = deque()  # of breakers; filled by any thread
         self._stopped: str | None = None  # why nothing more is begun
         self.refusal: ProgressError | None = None
 
@@ -163,6 +164,7 @@ class Conductor:
         finally:
             for end in self._watched.values():
                 end()
+            self._tell_changes()
 
     def results(self) -> list[ComponentResult]:
         """What has become of each component, in the order in which they run."""
@@ -239,6 +241,7 @@ class Conductor:
         breaker = self._breaker(part)
         if breaker is not None:
             part.permit = breaker.try_acquire()
+            self._tell_changes()
             if part.permit is None:
                 refusal = breaker.refusal(part.name)
                 refusal.__cause__ = part.error
@@ -293,11 +296,13 @@ class Conductor:
         if error is None:
             if permit is not None:
                 permit.succeeded()
+                self._tell_changes()
             self._succeed(part, future)
             return
         error = part.error = self._stage.failure(part.config, error)
         if permit is not None:
             permit.ended(error)
+            self._tell_changes()
         retry = part.config.policy.retry
         if self._stopped is None and retry is not None and retry.again(part.attempts, error):
             self._again(part, retry.delay(part.attempts), retry.max_attempts, error)
@@ -375,6 +380,7 @@ class Conductor:
                 name = ""
         if name:
             self._finished(self._parts[name], future)
+        self._tell_changes()
         now = self._clock()
         while self._due and self._due[0][0] <= now:
             _, index, due = heapq.heappop(self._due)
@@ -426,19 +432,19 @@ class Conductor:
             self._tell("on_value_recorded", part.config, lineage)
 
     def _breaker(self, part: Part) -> CircuitBreaker | None:
-        guard = part.config.policy.circuit_breaker
-        if not isinstance(guard, CircuitBreakerConfig):
-            return guard  # one that is shared, or none
-        breaker = self._breakers.get(part.name)
-        if breaker is None:
-            breaker = CircuitBreaker(guard, part.name, clock=self._clock)
-            self._breakers[part.name] = breaker
-        if part.name not in self._watched:
-            self._watched[part.name] = breaker.subscribe(self._breaker_changed)
+        breaker = part.config.policy.circuit_breaker
+        if isinstance(breaker, CircuitBreakerConfig):
+            if part.name not in self._breakers:
+                self._breakers[part.name] = CircuitBreaker(breaker, part.name, clock=self._clock)
+            breaker = self._breakers[part.name]
+        if breaker is not None and breaker not in self._watched:
+            self._watched[breaker] = breaker.subscribe(lambda *change: self._changes.append(change))
         return breaker
 
-    def _breaker_changed(self, name: str, old: Any, new: Any) -> None:
-        self._tell("on_circuit_breaker_state_change", name, old, new)
+    def _tell_changes(self) -> None:
+        """Tell what has become of breakers, some of which other threads may use, too."""
+        while self._changes:
+            self._tell("on_circuit_breaker_state_change", *self._changes.popleft())
 
     def _let_go(self, part: Part) -> None:
         if part.permit is not None:

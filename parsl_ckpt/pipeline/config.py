@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from parsl_ckpt.errors import ConfigurationError, PipelineConfigError
-from parsl_ckpt.kernel.breaker import CircuitBreakerConfig
+from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.checked import Check, Checked, whole
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
@@ -115,10 +115,10 @@ def _path(value: Any) -> str | None:
     return None if os.fspath(value) else "is empty"
 
 
-def _made_of(kind: type) -> Check:
+def _made_of(*kinds: type) -> Check:
     def check(value: Any) -> str | None:
-        ok = value is None or isinstance(value, kind)
-        return None if ok else f"is {value!r}, not a {kind.__name__}"
+        ok = value is None or isinstance(value, kinds)
+        return None if ok else f"is {value!r}, not a {kinds[0].__name__}"
 
     return check
 
@@ -148,7 +148,8 @@ class ComponentConfig(Checked):
         depends_on: names of the components that have to succeed before it.
         enabled: False leaves it out: what depends on it runs as if it were not there.
         retry: how it is tried again when it fails; None for not at all.
-        circuit_breaker: when it is left alone; None for never.
+        circuit_breaker: when it is left alone; None for never. A
+            :class:`~parsl_ckpt.CircuitBreaker` in the place of a configuration is shared.
         resilience: both of these in one, instead of them.
         executors: labels of the executors that may run it; None for all.
 
@@ -166,7 +167,7 @@ class ComponentConfig(Checked):
     depends_on: Sequence[str] = ()
     enabled: bool = True
     retry: RetryConfig | None = None
-    circuit_breaker: CircuitBreakerConfig | None = None
+    circuit_breaker: CircuitBreakerConfig | CircuitBreaker | None = None
     resilience: ResiliencePolicy | None = None
     executors: str | Sequence[str] | None = None
 
@@ -178,7 +179,7 @@ class ComponentConfig(Checked):
         "depends_on": _names,
         "enabled": _flag,
         "retry": _made_of(RetryConfig),
-        "circuit_breaker": _made_of(CircuitBreakerConfig),
+        "circuit_breaker": _made_of(CircuitBreakerConfig, CircuitBreaker),
         "resilience": _made_of(ResiliencePolicy),
         "executors": lambda value: None if value is None else _labels(value),
     }

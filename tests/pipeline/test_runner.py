@@ -17,6 +17,7 @@ from parsl_ckpt.errors import (
     PipelineConfigError,
     ProgressError,
 )
+from parsl_ckpt.kernel.breaker import CircuitBreaker
 from parsl_ckpt.pipeline import (
     CircuitBreakerConfig,
     CircuitState,
@@ -26,6 +27,7 @@ from parsl_ckpt.pipeline import (
     LoggingHooks,
     MetricsHooks,
     PipelineResultStatus,
+    ResiliencePolicy,
     RetryConfig,
     RunStart,
     SimplePipelineRunner,
@@ -346,6 +348,44 @@ def test_an_open_breaker_costs_no_retry(kernel: Make):
     assert notes.of("on_circuit_breaker_state_change") == [
         ("on_circuit_breaker_state_change", "c", CircuitState.CLOSED, CircuitState.OPEN)
     ]
+
+
+def test_a_breaker_that_components_share_is_told_of_by_the_thread_of_the_run(kernel: Make):
+    shared = CircuitBreaker(CircuitBreakerConfig(failure_threshold=1), "db")
+    config = pipeline(
+        counting("a", failures=9, circuit_breaker=shared),
+        counting("b", resilience=ResiliencePolicy(circuit_breaker=shared)),
+        number("off", 0, "a", enabled=False),
+    )
+    notes = Notes()
+
+    class Reset:
+        def on_component_failure(self, one: Any, *about: Any) -> None:
+            if isinstance(about[1], CircuitBreakerOpenError):
+                thread = threading.Thread(target=shared.reset)  # as an app elsewhere may
+                thread.start()
+                thread.join()
+
+    stage = ByHand({"a": [OSError()]})
+    conductor = Conductor(
+        config, stage, CompositeHooks(notes, Reset()), RunStart(), fail_fast=False
+    )  # fmt: skip
+    begin = conductor._begin
+
+    def one_by_one(part: Any) -> None:
+        begin(part)
+        if part.name == "a":
+            conductor._wait()  # its attempt has failed
+
+    conductor._begin = one_by_one  # type: ignore[method-assign]
+    conductor.run()
+    assert stage.begun == ["a"]
+    told = [told[1:] for told in notes.of("on_circuit_breaker_state_change")]
+    assert told == [
+        ("db", CircuitState.CLOSED, CircuitState.OPEN),
+        ("db", CircuitState.OPEN, CircuitState.CLOSED),
+    ]
+    assert notes.threads == {threading.get_ident()} and shared._listeners == ()
 
 
 def test_a_breaker_recovers_when_its_time_is_over(kernel: Make):
