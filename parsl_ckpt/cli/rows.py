@@ -27,11 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import os
 
-    from parsl_ckpt.checkpoint.where import is_url
+    from parsl_ckpt.checkpoint.where import is_url, plain
     from parsl_ckpt.errors import CheckpointNotFoundError
     from parsl_ckpt.restart.listing import directories, listed
 
-    given = options.run_dir
+    given = None if options.run_dir is None else plain(options.run_dir)
     if given is not None and not is_url(given) and not os.path.isdir(given):
         raise CheckpointNotFoundError(
             f"There is no directory {given}.",

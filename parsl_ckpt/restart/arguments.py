@@ -6,7 +6,8 @@ import operator
 import os
 from typing import Any
 
-from parsl_ckpt.checkpoint.where import is_url
+from parsl_ckpt.checkpoint.where import absolute
+from parsl_ckpt.errors import ConfigurationError
 
 from .location import default_path
 from .pacing import Interval
@@ -14,14 +15,17 @@ from .pacing import Interval
 
 def place(path: str | os.PathLike[str] | None, name: str) -> str:
     if path is None:
-        return default_path(name)
+        return absolute(default_path(name))
     try:
         given = os.fspath(path)
     except TypeError:
         given = b""  # type: ignore[assignment]
     if not isinstance(given, str) or not given or "\0" in given:
         raise ValueError(f"path is {path!r}, which is no path.")
-    return given if is_url(given) else os.path.abspath(given)
+    try:
+        return absolute(given)
+    except ConfigurationError as error:
+        raise ValueError(f"path is {path!r}: {error.message}") from None
 
 
 def check_text(field: str, value: object) -> None:

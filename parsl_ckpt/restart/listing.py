@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from parsl_ckpt.checkpoint import rows, sessions
 from parsl_ckpt.checkpoint.segment import parse_name
-from parsl_ckpt.checkpoint.where import is_url, reading
+from parsl_ckpt.checkpoint.where import is_url, plain, reading
 
 from .checkpoint import Checkpoint
 from .location import cache_directory, decoded
@@ -48,7 +48,7 @@ def directories(root: str | os.PathLike[str] | None, runs: str) -> list[str]:
     if root is None:
         everywhere = [runs, os.path.join(cache_directory(), "checkpoints")]
         return [path for one in everywhere for path in directories(one, runs)]
-    base = os.fspath(root)
+    base = plain(root)
     if is_url(base):
         return [base]
     found = [base, *sorted(glob.glob(f"{glob.escape(base)}/*"))]

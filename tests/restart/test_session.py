@@ -170,6 +170,23 @@ def test_no_name_leads_elsewhere(tmp_path, monkeypatch, name):
     assert repr(Checkpoint(name)) and Checkpoint(name)._repr_html_()
 
 
+def test_a_path_is_where_it_was_wherever_the_program_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARSL_CKPT_CACHE", "cache")
+    for given, meant in (
+        (None, "cache/checkpoints/run"), ("rows", "rows"), (f"file://{tmp_path}/a%20b", "a b"),
+    ):  # fmt: skip
+        ckpt = Checkpoint("run", given)
+        assert ckpt.path == str(tmp_path / meant)
+        monkeypatch.chdir("/")
+        with ckpt as session:
+            session.write()
+        assert list((tmp_path / meant).glob("*.seg"))
+        monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="path is 'simplecache::s3://b/y'"):
+        Checkpoint("run", "simplecache::s3://b/y")
+
+
 def test_no_two_names_are_one():
     names = [*HOSTILE, *(name + "x" for name in HOSTILE), "x" * 5001, "a%2fb", "a b", "a%20b"]
     assert len({encoded(name) for name in names}) == len(set(names))
