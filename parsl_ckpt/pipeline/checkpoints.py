@@ -17,6 +17,7 @@ the record of it is run again, unless its value is recorded under its address.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 import weakref
@@ -348,8 +349,18 @@ class CheckpointHooks(NoOpHooks):
             warnings.warn(
                 f"{text}. The run goes on; if it fails, what succeeds now is run again.",
                 CheckpointWarning,
-                stacklevel=2,
+                stacklevel=_outside(),
             )
+
+
+def _outside() -> int:
+    """The stack level, for whoever calls this, of the line outside of this library: ``run()``."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        "parsl_ckpt."
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_policy(on_store_error: Any) -> None:
