@@ -237,6 +237,12 @@ def sinks(job: Job) -> tuple[Output, ...]:
 def _names(task: str, what: str, names: Iterable[str]) -> tuple[str, ...]:
     if isinstance(names, str):
         names = (names,)
+    if not isinstance(names, Iterable):
+        raise errors.JobFormatError(
+            f"The {what} of task {shown(task)} are {shown(names)}, which is no list of names.",
+            hint=f"Give the names of its {what}, as a list.",
+            tasks=(task,),
+        )
     found = tuple(names)
     for name in found:
         if not isinstance(name, str):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .job import AFTER, RESULT, Edge, Job
+from .. import errors
+from .job import AFTER, RESULT, Edge, Job, is_job, shown
 from .trim import Trim
 
 #: Longer names are shortened, in characters.
@@ -44,6 +45,13 @@ def to_dot(job: Job, trim: Trim | None = None) -> str:
       n0 -> n1 [label="x"];
     }
     """
+    is_job(job)
+    if trim is not None and not isinstance(trim, Trim):
+        raise errors.PlanError(
+            f"What was found of the job is {shown(trim)}, which no trimming gives.",
+            hint="Give what trim(job, persisted) returns, or nothing.",
+            tasks=(),
+        )
     return "\n".join(_lines(job, trim)) + "\n"
 
 

@@ -246,8 +246,14 @@ class Job:
         builder = JobBuilder()
         for name in tasks:
             builder.task(name)
-        for source, target in edges:
-            builder.edge(source, target)
+        for edge in edges:
+            if not isinstance(edge, (tuple, list)) or len(edge) != 2:
+                raise errors.JobFormatError(
+                    f"An edge is {shown(edge)}, which is no pair of what gives and what takes.",
+                    hint="Write ('task', 'task'), each with an output or a parameter if need be.",
+                    tasks=(),
+                )
+            builder.edge(*edge)
         for group in groups:
             builder.group(*group)
         if requested is not None:
@@ -312,6 +318,20 @@ class Job:
     def __repr__(self) -> str:
         counted = f"{len(self)} tasks, {len(self.edges)} edges, {len(self.requested)} requested"
         return f"<Job: {counted}>"
+
+
+def is_job(found: object) -> None:
+    """Refuse what is none.
+
+    Raises:
+        JobFormatError: it is none.
+    """
+    if not isinstance(found, Job):
+        raise errors.JobFormatError(
+            f"{shown(found)} is no job.",
+            hint="JobBuilder, Job.of and Job.from_json make one; plan.job has that of a plan.",
+            tasks=(),
+        )
 
 
 def shown(name: object, most: int = 80) -> str:

@@ -90,7 +90,7 @@ def task(*names: str) -> Selector:
     >>> task("fit-3", "read-0")(Candidate("fit-3", "fit"))
     True
     """
-    return _Among("task", frozenset(names))
+    return _Among("task", frozenset(_labels("task", names)))
 
 
 def app(*names: str) -> Selector:
@@ -105,7 +105,7 @@ def app(*names: str) -> Selector:
     >>> app("fit*")(Candidate("fit_all-3", "fit_all"))
     True
     """
-    return _Matching(names)
+    return _Matching(_labels("app", names))
 
 
 def tag(*tags: str) -> Selector:
@@ -120,7 +120,7 @@ def tag(*tags: str) -> Selector:
     >>> tag("final")(Candidate("fit-3", "fit", "final"))
     True
     """
-    return _Among("tag", frozenset(tags))
+    return _Among("tag", frozenset(_labels("tag", tags)))
 
 
 def any_of(*selectors: Selector) -> Selector:
@@ -138,6 +138,13 @@ def any_of(*selectors: Selector) -> Selector:
     >>> chosen(Candidate("b", "f"))
     False
     """
+    for select in selectors:
+        if not callable(select):
+            raise _wrong(
+                f"any_of() got {shown(select)}, which selects nothing.",
+                hint="Give functions of a candidate, such as app('fit').",
+                field="to_persist",
+            )
     return lambda candidate: any(bool(select(candidate)) for select in selectors)
 
 
@@ -275,6 +282,17 @@ def _known(name: str, thing: Any, known: set[str], name_of: Callable[[Any], str]
             field="to_persist",
         )
     return found
+
+
+def _labels(what: str, names: tuple[Any, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not isinstance(name, str):
+            raise _wrong(
+                f"{what}() got {shown(name)}, which is no name.",
+                hint=f"Call it with names, such as {what}('fit'), and pass on what it returns.",
+                field="to_persist",
+            )
+    return names
 
 
 def _wrong(message: str, hint: str, field: str) -> PersistError:

@@ -13,6 +13,7 @@ which the lower bounds come, are told beside it.
 from __future__ import annotations
 
 import math
+import numbers
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from heapq import heappop, heappush
 from itertools import accumulate
 
 from .. import errors
-from .job import Job, shown
+from .job import Job, is_job, shown
 from .trim import Trim
 from .validate import backwards
 
@@ -86,7 +87,7 @@ def forecast(
     >>> print(forecast(job, {"a": 3, "b": 1}, width=1))
     4 s for 3 tasks on 1 worker, of which 1 has no known duration and counts as 0 s
     """
-    if type(width) is not int or width < 1:
+    if not isinstance(width, numbers.Integral) or isinstance(width, bool) or width < 1:
         raise errors.ForecastError(
             f"The number of workers is {shown(width)}.",
             hint="Forecast for one worker or more.",
@@ -96,6 +97,14 @@ def forecast(
     restored: frozenset[str] = frozenset()
     if isinstance(job, Trim):
         restored, job = frozenset(job.restored), job.job
+    is_job(job)
+    if not isinstance(seconds, Mapping) and not callable(seconds):
+        raise errors.ForecastError(
+            f"The durations are {shown(seconds)}.",
+            hint="Give a mapping from names of tasks to seconds, or a function.",
+            tasks=(),
+        )
+    width = int(width)
     lasting, unknown = _durations(job, restored, seconds, otherwise)
     order = backwards(job)
     return Forecast(
@@ -137,9 +146,9 @@ def _durations(
 
 def _checked(what: str, seconds: object, tasks: tuple[str, ...]) -> None:
     if (
-        isinstance(seconds, (int, float))
+        isinstance(seconds, (int, float, numbers.Real))  # the last one is slow to ask
         and not isinstance(seconds, bool)
-        and 0 <= seconds < math.inf
+        and 0 <= float(seconds) < math.inf
     ):
         return
     raise errors.ForecastError(

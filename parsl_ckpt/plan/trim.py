@@ -23,7 +23,7 @@ from itertools import compress
 from typing import NamedTuple
 
 from .. import errors
-from .job import Edges, Job, Shape, Tasks, shown
+from .job import Edges, Job, Shape, Tasks, is_job, shown
 
 
 class Ignored(NamedTuple):
@@ -75,7 +75,7 @@ def trim(job: Job, persisted: Iterable[object]) -> Trim:
         what is left, with reasons.
 
     Raises:
-        PlanError: ``persisted`` is a single string.
+        PlanError: ``persisted`` is a single string, or there is no job.
 
     >>> job = Job.of(["read", "clean", "fit"], [("read", "clean"), ("clean", "fit")])
     >>> found = trim(job, {"clean"})
@@ -84,6 +84,7 @@ def trim(job: Job, persisted: Iterable[object]) -> Trim:
     >>> trim(job, ["fit", "clean"]).cut
     ('read', 'clean')
     """
+    is_job(job)
     there, unknown = _there(job, persisted)
     walk = _Walk(job, there)
     walk.back()
@@ -112,7 +113,7 @@ def _there(job: Job, persisted: Iterable[object]) -> tuple[bytearray, list[Ignor
     there = bytearray(len(tasks.owner))
     unknown: dict[str, Ignored] = {}
     for item in persisted:
-        name, output = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+        name, output = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
         task = number.get(name) if isinstance(name, str) else None
         if task is not None:
             if output is None:

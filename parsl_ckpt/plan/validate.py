@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 
 from .. import errors
-from .job import AFTER, Job, Tasks, listed, shown
+from .job import AFTER, Job, Tasks, is_job, listed, shown
 
 
 def validate(job: Job) -> None:
@@ -26,6 +26,7 @@ def validate(job: Job) -> None:
     parsl_ckpt.errors.PlanCycleError: Tasks wait for one another: 'a' -> 'b' -> 'a'. Remove one of \
 these edges.
     """
+    is_job(job)
     arguments(job)
     backwards(job)
 

@@ -261,6 +261,21 @@ def test_an_end_of_an_edge_that_is_neither_a_name_nor_two(end):
         JobBuilder().want(end)
 
 
+@pytest.mark.parametrize("edge", [("a",), ("a", "b", "x"), "ab", None, 3], ids=repr)
+def test_an_edge_that_is_no_pair(edge):
+    with refused(errors.JobFormatError, (), "An edge is"):
+        Job.of("ab", [edge])
+
+
+@pytest.mark.parametrize("names", [None, 3], ids=repr)
+def test_outputs_and_parameters_that_are_no_names(names):
+    with refused(errors.JobFormatError, ("a",), "no list of names"):
+        JobBuilder().task("a", outputs=names)
+    if names is not None:
+        with refused(errors.JobFormatError, ("a",), "no list of names"):
+            JobBuilder().task("a", parameters=names)
+
+
 def test_a_long_name_does_not_fill_the_screen():
     with pytest.raises(errors.UnknownTaskError) as caught:
         Job.of("a", [("a", "x" * 1_000_000)])

@@ -544,6 +544,17 @@ def test_a_selector_that_fails_is_named_with_the_task(run, root):
         plan.run()
 
 
+@pytest.mark.parametrize("name", ["app", "task", "tag", "any_of"])
+def test_a_selector_that_was_not_called_does_not_select_everything(name):
+    wrong = getattr(select, name)
+    spec = PersistSpec("runs", persist_id="s", to_persist=wrong)
+    with pytest.raises(PersistError, match=r"to_persist failed .* got "):
+        spec.chosen([Candidate("fit-1", "fit")])
+    with pytest.raises(PersistError) as caught:
+        wrong(3)
+    assert caught.value.fields["field"] == "to_persist" and caught.value.hint
+
+
 def test_selectors_are_pure_functions_of_candidates():
     one = Candidate("fit-1", "fit", "final", wanted=True)
     assert select.cached(one) and select.wanted(one)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import doctest
 import importlib
 import math
+from fractions import Fraction
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsl_ckpt.errors import ForecastError
-from parsl_ckpt.plan import Job, forecast, trim
+from parsl_ckpt.errors import ForecastError, JobFormatError, PlanError
+from parsl_ckpt.plan import Job, forecast, to_dot, trim, validate
 from tests.plan.strategies import jobs_and_persisted
 
 pytestmark = pytest.mark.once
@@ -104,6 +106,29 @@ def test_a_duration_that_is_none(seconds):
     assert caught.value.tasks == ("b",)
     with pytest.raises(ForecastError, match="unknown duration is said to last"):
         forecast(diamond(), {}, 1, otherwise=seconds)
+
+
+def test_numbers_of_other_kinds_are_numbers():
+    numpy = pytest.importorskip("numpy")
+    found = forecast(diamond(), {"a": Fraction(1, 2), "b": numpy.int64(2)}, numpy.int32(2))
+    assert found == forecast(diamond(), {"a": 0.5, "b": 2.0}, 2)
+    assert type(found.width) is int and type(found.seconds) is float
+
+
+@pytest.mark.parametrize("wrong", [None, [1.0], "abc"], ids=repr)
+def test_durations_that_are_none(wrong):
+    with pytest.raises(ForecastError, match="The durations are"):
+        forecast(diamond(), wrong, 1)
+
+
+@pytest.mark.parametrize("wrong", [None, "abc", 7], ids=repr)
+def test_what_is_no_job_is_refused(wrong):
+    asks = (partial(trim, persisted=[]), partial(forecast, seconds={}, width=1))
+    for ask in (validate, to_dot, *asks):
+        with pytest.raises(JobFormatError, match="is no job"):
+            ask(wrong)
+    with pytest.raises(PlanError, match="no trimming gives"):
+        to_dot(diamond(), diamond())
 
 
 MODULES = ["builder", "dot", "form", "job", "schedule", "trim", "validate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -238,3 +239,9 @@ def test_a_chain_of_a_hundred_thousand_is_no_deeper_than_one_of_two():
     names = [str(n) for n in range(100_000)]
     found = trim(chain(*names), {"1"})
     assert (found.restored, found.cut, len(found.run)) == (("1",), ("0",), 99_998)
+
+
+def test_pairs_may_be_lists_as_json_has_them():
+    job = Job.of("ab", [("a", "b")])
+    assert trim(job, [["a", "result"]]) == trim(job, [("a", "result")])
+    assert trim(job, job.requested).run == trim(job, json.loads('[["b", "result"]]')).run == ()
