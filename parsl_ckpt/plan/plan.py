@@ -65,7 +65,7 @@ class Plan(Telling):
         self._stage = Stage()
         self._recording = Recording(kernel, self._stage)
         self._context: Any = None
-        self._closed = False
+        self._closed = self._failed = False
         self._wanted: list[Future[Any]] | None = None
         self._drawn: Drawn | None = None
         self._drawn_of = 0
@@ -104,7 +104,7 @@ class Plan(Telling):
         traceback: TracebackType | None,
     ) -> None:
         self._context.__exit__(kind, error, traceback)
-        self._closed = kind is None
+        self._closed, self._failed = kind is None, kind is not None
 
     @property
     def futures(self) -> Sequence[AppFuture]:
@@ -143,7 +143,11 @@ class Plan(Telling):
     def __repr__(self) -> str:
         futures = self._recording.futures.values()
         calls = sum(future._spec.kind != "lift" for future in futures)  # parts are no calls
-        stage = "has run" if self._stage.begun else "recorded" if self._closed else "open"
+        stage = "recorded" if self._closed else "open"
+        if self._failed:
+            stage = "its with block has failed"
+        if self._stage.begun:
+            stage = "has run"
         return f"<Plan: {calls} call{'' if calls == 1 else 's'}, {stage}>"
 
     # -- questions ---------------------------------------------------------------------------------

@@ -646,6 +646,9 @@ def test_a_plan_says_what_it_is(run):
     assert repr(plan) == "<Plan: 2 calls, recorded>"
     plan.run().results()
     assert repr(plan) == "<Plan: 2 calls, has run>"
+    with pytest.raises(KeyError), dfk.plan() as plan:
+        raise KeyError
+    assert repr(plan) == "<Plan: 0 calls, its with block has failed>"
 
 
 def test_an_explanation_is_short_in_a_prompt(run):
