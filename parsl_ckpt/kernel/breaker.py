@@ -387,7 +387,7 @@ class CircuitBreaker:
         return CircuitBreaker, (self.config, self.name)
 
     def __repr__(self) -> str:
-        return f"<CircuitBreaker {self.name!r} {self._circuit.state}>"
+        return f"<CircuitBreaker {self.name!r} {self.state}>"
 
     def _look(self) -> Circuit:
         # Changes nothing, so that nobody is told at a look: the next call that is let in is.

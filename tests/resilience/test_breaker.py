@@ -89,7 +89,7 @@ def test_it_recovers_under_its_own_defaults():
     breaker, clock, told = made()
     fail(breaker, 5)
     clock.advance(60)
-    assert breaker.state is HALF_OPEN
+    assert breaker.state is HALF_OPEN and repr(breaker) == "<CircuitBreaker 'db' half_open>"
     assert breaker.call(lambda: 1) == 1
     assert breaker.state is HALF_OPEN
     assert breaker.call(lambda: 2) == 2
