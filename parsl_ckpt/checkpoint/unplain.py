@@ -291,7 +291,13 @@ def _get_coded(reader: _Reader) -> Any:
     reader.depth -= 1
     if reader.build is not None:
         inner = reader.build(inner)
-    value = codec.decode(inner, reader.device) if codec.staged else codec.decode(inner)
+    try:
+        value = codec.decode(inner, reader.device) if codec.staged else codec.decode(inner)
+    except Exception as error:
+        raise FormatError(
+            f"The codec {name!r} did not take what was saved of a value: "
+            f"{type(error).__name__}: {error}."
+        ) from error
     reader.met[number] = value
     return value
 

@@ -110,8 +110,17 @@ class Hydration:
             object.__setattr__(made, name, value)
         return made
 
-    def fields(self, kind: Any, recorded: dict[str, Any], path: str) -> dict[str, Any]:
+    def fields(
+        self, kind: Any, recorded: dict[str, Any], path: str, instance: Any = None
+    ) -> dict[str, Any]:
         """The value of each field of a class, defaults of those that are new among them.
+
+        Args:
+            kind: the class.
+            recorded: what was saved.
+            path: where the instance stands, for errors.
+            instance: has values of fields that are new, as the program has made them; those are
+                left out.
 
         Raises:
             CheckpointStateSchemaError: a field is gone, or is new and has no default.
@@ -127,6 +136,8 @@ class Hydration:
             if field.name in recorded:
                 hint = known.get(field.name, Any)
                 values[field.name] = self.value(recorded[field.name], hint, place)
+            elif instance is not None and hasattr(instance, field.name):
+                continue
             elif field.default is not dataclasses.MISSING:
                 values[field.name] = field.default
             elif field.default_factory is not dataclasses.MISSING:

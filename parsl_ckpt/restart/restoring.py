@@ -197,15 +197,7 @@ def restore(saved: Saved, proxy: CheckpointState[Any], bound: set[StateId], devi
             hint=error.hint,
             state=str(name),
         ) from error
-    # A field that is new stays as the program has made it.
-    known = {
-        field.name: getattr(instance, field.name)
-        for field in dataclasses.fields(kind)
-        if field.name not in recorded and hasattr(instance, field.name)
-    }
-    values = hydration.fields(kind, recorded, "")
-    values.update({field: known[field] for field in known if field in values})
-    _take_over(instance, values)
+    _take_over(instance, hydration.fields(kind, recorded, "", instance))
     if found != name:
         saved.claimed[found] = name
     return True

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parsl_ckpt.checkpoint import registry
 from parsl_ckpt.errors import CheckpointError, CheckpointStateCollision, CheckpointStateSchemaError
 from parsl_ckpt.restart import (
     Checkpoint,
@@ -532,3 +533,35 @@ def test_large_arrays_are_mapped(tmp_path):
         while getattr(base, "base", None) is not None or isinstance(base, memoryview):
             base = base.obj if isinstance(base, memoryview) else base.base
         assert isinstance(base, mmap.mmap)
+
+
+def test_a_codec_that_does_not_take_what_was_saved_is_named(tmp_path):
+    class Odd:
+        pass
+
+    def fail(_):
+        raise KeyError("zz")
+
+    register_codec(Odd, lambda _: 1, fail, name="tests.fails")
+    try:
+        with Checkpoint("run", tmp_path) as ckpt:
+            ckpt.bind(State(Odd()))
+            ckpt.write()
+        refused = pytest.raises(CheckpointError, match=r"'tests.fails' did not .*KeyError: 'zz'")
+        with Checkpoint("run", tmp_path) as ckpt, refused:
+            ckpt.bind(State())
+    finally:
+        registry._named.pop("tests.fails"), registry.registered.pop(Odd)
+
+
+def test_a_new_field_is_as_the_program_has_made_it_and_is_not_made_again(tmp_path):
+    made = []
+    factory = dataclasses.field(default_factory=lambda: made.append(1))
+    former = dataclasses.make_dataclass("Local", [("step", int, 0)])
+    later = dataclasses.make_dataclass("Local", [("step", int, 0), ("seen", list, factory)])
+    with Checkpoint("run", tmp_path) as ckpt:
+        ckpt.bind(former(3))
+        ckpt.write()
+    with Checkpoint("run", tmp_path) as ckpt:
+        state = ckpt.bind(later(0, seen=["mine"]))
+        assert (state.step, state.seen, made) == (3, ["mine"], [])
