@@ -115,6 +115,8 @@ class Recording(Submission):
         super().__init__(kernel, begun._execution)
         self._tids = begun._tids  # one count for all
         self._stage = stage
+        #: Calls are recorded: its block is neither to come nor over.
+        self.open = False
         #: The future of each call by its number, in the order in which they were made.
         self.futures: dict[int, AppFuture] = {}
         #: The futures of calls that cannot be made: their arguments are wrong.
@@ -197,9 +199,11 @@ class Desk:
             self._open += 1
             kernel.submit = self._submit
         token = self._recording.set(recording)
+        recording.open = True
         try:
             yield
         finally:
+            recording.open = False  # for those who have a copy of this context
             self._recording.reset(token)
             with self._lock:
                 self._open -= 1
@@ -209,7 +213,8 @@ class Desk:
     @property
     def now(self) -> Recording | None:
         """What records the calls that are made here, if anything does."""
-        return self._recording.get()
+        recording = self._recording.get()
+        return recording if recording is not None and recording.open else None
 
     def _submit(
         self,
@@ -219,5 +224,5 @@ class Desk:
         refresh: bool = False,
         request: Request | None = None,
     ) -> AppFuture:
-        who: Submission = self._recording.get() or self._kernel.submission
+        who: Submission = self.now or self._kernel.submission
         return who.submit(spec, args, kwargs, refresh, request)

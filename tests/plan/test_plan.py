@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import concurrent.futures as cf
 import contextlib
+import contextvars
 import os
 import threading
 
@@ -376,6 +377,25 @@ def test_other_threads_call_apps_as_always_while_a_plan_is_recorded(run):
     assert found == ["text of z"] and len(plan) == 1 and ran() == [("read", "z")]
     plan.run()
     assert text.result() == "text of a"
+
+
+def test_who_has_a_copy_of_the_context_of_a_plan_is_not_recorded_any_more_when_it_is_over(run):
+    dfk = run()
+    with dfk.plan() as plan:
+        copied = contextvars.copy_context()
+        copied.run(read, "a")
+    assert len(plan) == 1
+
+    def later():
+        with dfk.plan() as other:
+            text = read("b")
+        return other, text
+
+    other, text = copied.run(later)
+    assert len(other) == 1 and other.run().results(DEADLINE) == [text.result()]
+    with dfk.plan():
+        called = copied.run(read, "c")
+    assert called.result(DEADLINE) == "text of c" and len(plan) == 1
 
 
 def test_a_call_of_another_thread_cannot_take_what_is_only_planned(run):
