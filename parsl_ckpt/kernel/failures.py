@@ -29,15 +29,16 @@ def dependency_error(
 ) -> DependencyError:
     """The error of a task that cannot run, with the chain of causes down to the first."""
     future, error = failed[0]
-    name = (
-        f"task {future.tid}"
-        if isinstance(future, AppFuture)
-        else f"a future of another library ({name_of(future)})"
-    )
+    if not isinstance(future, AppFuture):
+        name = f"a future of another library ({name_of(future)})"
+    elif isinstance(error, DependencyError):
+        name = f"{error.fields['app']} (task {future.tid})"
+    else:
+        spec = getattr(future, "_spec", None)  # there since its task is over
+        name = f"task {future.tid}" if spec is None else f"{spec.name} (task {future.tid})"
     root = _root(error)
     if isinstance(error, DependencyError):
         tail = error.fields["chain"]
-        name = f"{error.fields['app']} ({name})"
         chain = (name, *tail) if len(tail) < MAX_CHAIN else (name, "...", *tail[-MAX_CHAIN + 2 :])
     else:
         chain = (name,)
@@ -72,7 +73,8 @@ def name_of(future: Future[Any]) -> str:
 def one_line(error: BaseException) -> str:
     """An error as one line, whatever its ``__str__`` does."""
     try:
-        return f"{type(error).__name__}: {error}"
+        text = str(error)
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
     except Exception:
         return type(error).__name__
 

@@ -45,7 +45,7 @@ def test_a_dependant_fails_with_the_chain_of_causes(rig, spec):
     assert isinstance(error, DependencyError)
     assert future.task_status() == "dep_fail"
     assert isinstance(error.__cause__, ValueError)
-    assert error.chain == ("passed (task 2)", "passed (task 1)", "task 0")
+    assert error.chain == ("passed (task 2)", "passed (task 1)", "fail (task 0)")
     assert "ValueError: first 1" in str(error) and error.app == "passed"
 
 
@@ -67,7 +67,7 @@ def test_a_chain_of_a_hundred_thousand_dependants_stays_small(rig):
     rig.run()
     error = future.exception()
     assert len(error.chain) <= MAX_CHAIN
-    assert error.chain[0] == f"passed (task {length - 1})" and error.chain[-1] == "task 0"
+    assert error.chain[0] == f"passed (task {length - 1})" and error.chain[-1] == "fail (task 0)"
     assert len(str(error)) < 2000
     assert error.__cause__ is first.exception()
     assert rig.kernel.state_counts()["dep_fail"] == length
@@ -90,6 +90,7 @@ def test_an_error_that_cannot_be_shown_is_named_by_its_type(rig):
     assert isinstance(future.exception(), DependencyError)
     assert "Mute" in str(future.exception())
     assert one_line(Mute()) == "Mute"
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
     assert describe(Mute())[0] == "Mute"
 
 
