@@ -46,6 +46,7 @@ from parsl_ckpt.pipeline.states import (
     CheckpointState,
     CheckpointStore,
     MemoryCheckpointStore,
+    check_state,
     claimed,
 )
 
@@ -94,6 +95,7 @@ def load_checkpoint_for_resume(
             run_id=run_id,
             pipeline_name=config.name,
         )
+    check_state(state)
     if state.pipeline_fingerprint != compute_pipeline_fingerprint(config):
         told = changes(state.structure, structure(config)) if state.structure else []
         raise PipelineConfigChangedError(run_id, config.name, told)

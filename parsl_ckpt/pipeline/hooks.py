@@ -14,6 +14,7 @@ The names are pyspark-pipeline-framework's, and so is what they are told.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
@@ -179,7 +180,7 @@ def check_hooks(hooks: Any) -> None:
     """Refuse what no event could be told to.
 
     Raises:
-        ConfigurationError: it is a class, or has none of the methods.
+        ConfigurationError: it is a class, has none of the methods, or has one that nobody awaits.
     """
     methods = [name for name in EVENTS if callable(getattr(hooks, name, None))]
     if isinstance(hooks, type) or not methods:
@@ -188,6 +189,13 @@ def check_hooks(hooks: Any) -> None:
             hint="Give an instance of the class."
             if methods
             else "Give an object with methods such as before_component.",
+            field="hooks",
+        )
+    waiting = [name for name in methods if inspect.iscoroutinefunction(getattr(hooks, name))]
+    if waiting:
+        raise ConfigurationError(
+            f"Hooks are {hooks!r:.80}, whose {waiting[0]} is a coroutine function.",
+            hint="Make it an ordinary one: nobody awaits what hooks return.",
             field="hooks",
         )
 

@@ -183,7 +183,7 @@ def check_key(run_id: Any, pipeline_name: Any) -> None:
 
 
 def check_state(state: Any) -> None:
-    """Refuse to keep what is no state.
+    """Refuse what is no state: to keep it, or to resume what a store gives for one.
 
     Raises:
         ConfigurationError: it is none.

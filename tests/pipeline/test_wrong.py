@@ -27,6 +27,21 @@ MEMORY = MemoryCheckpointStore()
 RUNNER = SimplePipelineRunner(CONFIG)
 
 
+class Plain:
+    """A store that gives what stands in its file."""
+
+    def save(self, state: Any) -> None: ...
+
+    def load(self, run_id: str, pipeline_name: str) -> Any:
+        return {"run_id": run_id}
+
+
+class Awaited:
+    """Hooks that nobody would await."""
+
+    async def after_component(self, *about: Any) -> None: ...
+
+
 def hooks(**options: Any) -> CheckpointHooks:
     return CheckpointHooks(MEMORY, "run-001", **options)
 
@@ -60,6 +75,8 @@ def hooks(**options: Any) -> CheckpointHooks:
         (lambda: LocalCheckpointStore(""), "which is '', is empty"),
         (lambda: LocalCheckpointStore("s3://bucket/x"), "which is 's3://bucket/x', is a URL"),
         (lambda: RunStore("runinfo"), "dfk is 'runinfo', no DataFlowKernel. Give what"),
+        (lambda: load_checkpoint_for_resume(Plain(), "r", CONFIG), "state is {'run_id': 'r'}, not"),
+        (lambda: SimplePipelineRunner(CONFIG, Awaited()), "whose after_component is a coroutine"),
         (lambda: LoggingHooks("nightly"), "logger is 'nightly', no logger. Give logging."),
         (lambda: MetricsHooks({}), "clock is {}, no function"),
         (lambda: MetricsHooks(registry={}), "registry is {}, which has not all of"),
