@@ -142,12 +142,12 @@ class Telling:
     def _found(self) -> Trim:
         """What there is to tell of; of a plan that has run, what turned out to be a hit counts so.
 
-        It was to run, and what it takes came to what it was, or no set named it.
+        It was to run, and what it takes came to what it was, or to what an equal call takes.
         """
         found = self.look()
         if self.trim is None:
             return found
-        hits = (name for name in found.run if self._future(name)._restored)
+        hits = (name for name in found.run if self._future(name).from_memo)
         return replace(found, restored=(*found.restored, *hits))
 
     def _over(self, name: str) -> bool:

@@ -149,6 +149,16 @@ def test_what_turned_out_to_be_a_hit_is_not_told_as_having_run(run):
     assert "3 ran, 4 were restored" in plan.to_html()
 
 
+def test_what_got_its_outcome_from_an_equal_call_is_not_told_as_having_run(run):
+    with run().plan() as plan:
+        texts = [tell(fit([read("a")], 1)), tell(fit([read("a")], 2))]
+        last = [clean(text) for text in texts]  # equal, as is known when there are the texts
+    plan.run().results(60)
+    assert [future.from_memo for future in last].count(True) == 1
+    told = plan.explain()
+    assert [(one.app, one.run, one.restored) for one in told.apps][-1] == ("clean", 1, 1)
+
+
 def test_of_a_plan_that_runs_the_rest_is_forecast(run):
     go = threading.Event()
 
