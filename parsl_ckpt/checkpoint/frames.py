@@ -82,6 +82,7 @@ class Frames:
         self.signed = self.unsigned = False
         self.seal: Seal | None = None
         self.end = 0
+        self._growing = growing
         self._signer = signer
         self._reader = segment._backend.open(segment.path)
         self.size = self._reader.size()
@@ -146,7 +147,10 @@ class Frames:
         self._walked(walk, damaged)
 
     def whole(self, damaged: Damage | None = None) -> Iterator[Whole]:
-        """All whole frames."""
+        """All whole frames; that of the index as well, where they are verified one by one."""
+        if not self._growing and self.is_whole():
+            yield from self._all()
+            return
         walk = self._walk()
         read, digest = self.read, blake3
         for offset, kind, keys, length, record_id, first, second in walk.headers():
@@ -167,6 +171,31 @@ class Frames:
             elif damaged is not None:
                 damaged(offset, FRAME_HEADER_SIZE + length, kind)
         self._walked(walk, damaged)
+
+    def _all(self) -> Iterator[Whole]:
+        """All frames but that of the index, of a segment that is whole."""
+        data, size, end, offset = self._bytes, self.size, self.end, FILE_HEADER_SIZE
+        buffer = b""
+        base = filled = 0
+        self.unsigned = True
+        while offset < end:
+            at = offset - base
+            if at + 56 > filled:
+                buffer, base, at = bytes(data[offset : min(offset + _CHUNK, size)]), offset, 0
+                filled = len(buffer)
+            kind, flags, keys, length, record_id, first, second = _FIELDS(buffer, at)
+            if flags:
+                self.read(offset)  # tells of a later version
+            begin = at + 56
+            stop = begin + length
+            if stop <= filled:
+                payload = buffer[begin:stop]
+            else:
+                payload = bytes(data[offset + 56 : offset + 56 + length])
+            yield Whole(offset, kind, keys, record_id, first, second, payload)
+            offset += 56 + length
+        if offset != end:
+            raise self._changed()
 
     def these(self, offsets: Sequence[int]) -> Iterator[Whole | None]:
         """The frames at some offsets that a walk gave, in that order; None for damaged ones.

@@ -1,4 +1,4 @@
-"""A sealed segment is verified as a whole: no changed byte passes, and what is lost is still told."""
+"""A sealed segment is verified as a whole: no changed byte passes, what is lost is still told."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsl_ckpt.checkpoint import MemoryBackend, Store, inventory, rewrite, verify
+from parsl_ckpt.checkpoint.frames import Frames
+from parsl_ckpt.checkpoint.index import PAGE_SIZE, Covered, write_index
 from parsl_ckpt.checkpoint.reclaim import entry_of
 from parsl_ckpt.checkpoint.sealing import Gathered, Seal, Whole, decoded, encoded, whole
-from parsl_ckpt.checkpoint.segment import parse_name
+from parsl_ckpt.checkpoint.segment import OpenFiles, SegmentWriter, parse_name, segment_name
+from parsl_ckpt.errors import FormatError
 
 PATH = "run/checkpoint"
 BLOB = b"B" * 200_000
@@ -135,13 +138,45 @@ def test_a_signed_segment_is_gone_through(tmp_path: Any) -> None:
     assert verified(backend).good
 
 
-def _frames(backend: MemoryBackend) -> list[Any]:
-    from parsl_ckpt.checkpoint.frames import Frames
-    from parsl_ckpt.checkpoint.segment import OpenFiles
+@pytest.mark.parametrize("shift", [-3, 1, 40])
+def test_a_seal_over_what_are_no_frames_is_refused(shift: int) -> None:
+    """Such a file cannot come of an accident: its digests are good."""
+    backend, path = sealed()
+    good = seen(backend, path)
+    assert good is not None
+    writer = SegmentWriter(backend, PATH, lambda identity: segment_name(9, identity))
+    entry = entry_of(verify.fmt.Run("e", {"n": 1}))
+    at = writer.append([entry])[0]
+    covered = Covered(writer.name, writer.identity, writer.offset, writer.offset, True, 0)
+    file = backend.files[writer.path]
+    length = len(entry.payload) + shift
+    file.data[at + 8 : at + 16] = length.to_bytes(8, "little")
+    writer._gathered = Gathered(bytes(file.data))
 
+    def index(offset: int) -> bytes:
+        padding = -offset % PAGE_SIZE
+        parts = write_index([], [covered], [], writer.identity, offset + padding)
+        return bytes(padding) + b"".join(parts)
+
+    writer.append_index(index, 1, ())
+    backend.remove(path)
+    assert seen(backend, writer.path) is not None
+    with pytest.raises(FormatError):
+        _frames(backend)
+    with pytest.raises(FormatError):
+        list(_opened(backend).heads())
+
+
+def _opened(backend: MemoryBackend) -> Frames:
     place = inventory._store(backend, PATH)
     (segment,) = inventory.segments(backend, [place], OpenFiles())
-    return list(Frames(segment, growing=False).whole())
+    frames = Frames(segment, growing=False)
+    frames.is_whole()
+    return frames
+
+
+def _frames(backend: MemoryBackend) -> list[Any]:
+    return list(_opened(backend).whole())
 
 
 @given(st.binary(max_size=40), st.lists(st.binary(max_size=40), max_size=8))
