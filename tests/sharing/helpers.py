@@ -15,7 +15,7 @@ import parsl_ckpt
 from parsl_ckpt.checkpoint import heartbeat
 from parsl_ckpt.checkpoint.backend import Backend
 
-DEADLINE = 60.0  # a driver that says nothing fails its test instead of hanging it
+DEADLINE = 180.0  # a driver that says nothing fails its test instead of hanging it
 
 # A driver reads lines: ``call N`` calls the workflow and says its value; ``begin N`` only calls it;
 # ``value N`` says the value of what was begun.  Tasks say that they run, and the ``slow`` app waits
