@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from parsl_ckpt.errors import AppException, ParslCkptError, WorkerLostError
+from parsl_ckpt.errors import AppException, ConfigurationError, ParslCkptError, WorkerLostError
 
 # Of our own errors, those that another try may mend.
 _MENDABLE = (WorkerLostError, AppException)
@@ -37,6 +37,7 @@ class RetryPolicy:
 
         Raises:
             Exception: whatever the user's handler raises.
+            ConfigurationError: it gave no number.
         """
         if not isinstance(error, Exception):  # KeyboardInterrupt, SystemExit: a wish to stop
             return float("inf")
@@ -44,7 +45,19 @@ class RetryPolicy:
             return float("inf")
         if self.handler is None:
             return 1.0
-        return float(self.handler(error, record))
+        cost: Any = self.handler(error, record)
+        try:
+            number = float("nan") if isinstance(cost, (str, bytes)) else float(cost)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if number != number:
+            raise ConfigurationError(
+                f"Config.retry_handler gave {cost!r:.80} for a failure of "
+                f"{record.get('func_name')}, which is no cost.",
+                hint="Return a number, 1 for one of the retries; more than these for no other try.",
+                field="retry_handler",
+            )
+        return number
 
     def allows(self, total: float) -> bool:
         """Whether a task whose failures cost ``total`` in all is tried again."""

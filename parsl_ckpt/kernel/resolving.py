@@ -10,12 +10,13 @@ The plug-in's two functions, and the names of the two that are ready-made, are P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
 
+from parsl_ckpt.errors import ConfigurationError
 from parsl_ckpt.kernel.arguments import ATOMS, Arguments, Copier, gather, substitute
 
 Values = dict[Future[Any], Any]
@@ -190,7 +191,7 @@ class Plugged(Resolving):
         futures: dict[Future[Any], None] = {}
 
         def visit(value: Any) -> Any:
-            futures.update(dict.fromkeys(self._find(value)))
+            futures.update(dict.fromkeys(_futures(self._find(value))))
             return value
 
         found = Arguments(*_each(visit, args, kwargs))
@@ -207,6 +208,23 @@ class Plugged(Resolving):
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as the plug-in unwraps them; it takes the values from the futures."""
         return _each(self._unwrap, args, kwargs)
+
+
+def _futures(found: Any) -> Sequence[Future[Any]]:
+    """What a plug-in gave, if it is futures."""
+    listed = (
+        [found] if isinstance(found, (str, bytes)) or not isinstance(found, Iterable) else found
+    )
+    futures = list(listed)
+    for one in futures:
+        if not isinstance(one, Future):
+            raise ConfigurationError(
+                f"Config.dependency_resolver: traverse_to_gather gave {one!r:.80}, which is no "
+                "future.",
+                hint="Return a list of the futures in the argument, [] for none.",
+                field="dependency_resolver",
+            )
+    return futures
 
 
 def resolving_of(resolver: DependencyResolver | None) -> Resolving:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from parsl_ckpt.errors import ParslCkptError, WorkerLostError
+from parsl_ckpt.errors import ConfigurationError, ParslCkptError, WorkerLostError
 from parsl_ckpt.kernel.resilience import RetryPolicy
 from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of, until
 
@@ -133,3 +133,13 @@ def test_whatever_a_task_raises_fails_that_task_alone(kind):
     assert rig.run() == 2
     assert isinstance(future.exception(DEADLINE), kind)
     assert outcome(other) == 2
+
+
+@pytest.mark.parametrize("cost", ["x", "1", None, b"1", float("nan"), [1]])
+def test_a_handler_that_gives_no_number_is_named(cost):
+    policy = RetryPolicy(retries=1, handler=lambda error, record: cost)
+    with pytest.raises(
+        ConfigurationError, match=r"retry_handler gave .* a failure of f, "
+    ) as caught:
+        policy.cost(ValueError(), {"func_name": "f"})
+    assert caught.value.field == "retry_handler" and caught.value.hint

@@ -170,6 +170,16 @@ def test_what_a_plug_in_raises_is_the_calls_failure(rig_with, where):
     assert isinstance(future.exception(), KeyError)
 
 
+@pytest.mark.parametrize("given", [3, None, [3], "text"])
+def test_a_plug_in_that_gives_no_futures_is_named(rig_with, given):
+    rig = rig_with(DependencyResolver(lambda value: given, lambda value: value))
+    future = rig.call(PLAIN, 1)
+    rig.run()
+    error = future.exception()
+    assert isinstance(error, ConfigurationError) and error.field == "dependency_resolver"
+    assert "traverse_to_gather gave" in error.message and error.hint
+
+
 def test_the_ready_made_ones_are_done_our_way_until_types_are_registered(monkeypatch):
     assert type(resolving_of(DEEP_DEPENDENCY_RESOLVER)) is Resolving
     assert type(resolving_of(SHALLOW_DEPENDENCY_RESOLVER)) is Shallow
