@@ -23,7 +23,7 @@ from .backend import Buffer, Readable
 from .index import TRAILER_SIZE, read_head, read_trailer
 
 _PIECE = 8 << 20
-_GATHER = 1 << 20  # small pieces are digested together, which is several times faster
+_MANY, _LARGE = 256, 1 << 14  # pieces are digested together, which is several times faster
 _BLOB = Struct("<32sQ")
 _LENGTH = Struct("<I")
 Blob = tuple[bytes, int]
@@ -54,17 +54,16 @@ _decode = msgspec.msgpack.Decoder(Seal).decode
 class Gathered:
     """Digests what is written, piece after piece."""
 
-    __slots__ = ("_hasher", "_pieces", "_size")
+    __slots__ = ("_hasher", "_pieces")
 
     def __init__(self, first: bytes) -> None:
         self._hasher = blake3(first)
         self._pieces: list[bytes] = []
-        self._size = 0
 
     def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size >= _GATHER:
+        pieces = self._pieces
+        pieces.append(piece)
+        if len(pieces) >= _MANY or len(piece) >= _LARGE:
             self._take()
 
     def digest(self) -> bytes:
@@ -73,8 +72,7 @@ class Gathered:
 
     def _take(self) -> None:
         self._hasher.update(b"".join(self._pieces))
-        self._pieces = []
-        self._size = 0
+        self._pieces.clear()
 
 
 def encoded(digest: bytes, records: int, blobs: Iterable[Blob]) -> bytes:
