@@ -23,6 +23,9 @@ from types import ModuleType
 
 from parsl_ckpt.errors import ParslCkptError
 
+RUN_SCRIPTS = ("bless", "export-parsl", "pipeline", "plan")
+"""Commands that run code of the user's in this process."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -44,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # ``parsl-ckpt ls | head``
         sys.stderr.close()
         return 0
+    except OSError as error:  # such as someone else's runs, or a full disk
+        if options.command in RUN_SCRIPTS:
+            raise  # it may be the script's, who wants to know where
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"parsl-ckpt: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("parsl-ckpt: interrupted", file=sys.stderr)
         return 130
@@ -74,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, command=name)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
@@ -94,3 +95,30 @@ def test_who_reads_the_output_of_a_pipeline_may_have_had_enough(monkeypatch):
     monkeypatch.setattr(pipeline_command, "_validate", closed)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert cli.main(["pipeline", "validate", "any.yaml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "runs/000"), "runs/000: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("odd"), "odd"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(monkeypatch, capsys, error, told):
+    def refused(options):
+        raise error
+
+    monkeypatch.setattr(runs_command, "run", refused)
+    assert cli.main(["runs"]) == 1
+    assert capsys.readouterr().err == f"parsl-ckpt: {told}\n"
+
+
+def test_what_the_system_refuses_a_script_keeps_its_traceback(monkeypatch):
+    def refused(options):
+        raise FileNotFoundError(2, "No such file", "input.csv")
+
+    monkeypatch.setattr(importlib.import_module("parsl_ckpt.cli.plan"), "run", refused)
+    with pytest.raises(FileNotFoundError):
+        cli.main(["plan", "script.py"])
+    assert set(cli.RUN_SCRIPTS) <= cli.commands().keys()
