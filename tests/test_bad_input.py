@@ -153,6 +153,17 @@ def test_a_place_that_is_no_path(runs: Path, place: Any) -> None:
         complaint(pc.ConfigurationError, lambda act=act: act(place), repr(place), "runinfo")
 
 
+def test_a_working_directory_that_is_gone(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> str:
+        raise FileNotFoundError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.getcwd", gone)
+        complaint(
+            pc.ConfigurationError, lambda: pc.load(config(Path("runs"))), "where runs is", "gone"
+        )
+
+
 def test_what_is_no_app(runs: Path) -> None:
     with pc.load(config(runs)) as dfk:
         for act in (dfk.bless, dfk.revoke_blessing, dfk.results, dfk.explain, pc.results):

@@ -69,7 +69,14 @@ def plain(path: str | os.PathLike[str]) -> str:
 def absolute(path: str | os.PathLike[str]) -> str:
     """The same place, wherever the process goes."""
     text = plain(path)
-    return text if is_url(text) else os.path.abspath(text)
+    try:
+        return text if is_url(text) else os.path.abspath(text)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"It cannot be told where {text} is: the working directory is gone.",
+            hint="Go to a directory that exists, or give an absolute path.",
+            field="run_dir",
+        ) from None
 
 
 def join(path: str, *names: str) -> str:
