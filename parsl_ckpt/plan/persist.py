@@ -213,13 +213,7 @@ class PersistSpec:
                 field="to_persist",
             )
         if isinstance(self.to_persist, Mapping):
-            for name in self.to_persist:
-                if not isinstance(name, str):
-                    raise _wrong(
-                        f"A name in to_persist is {shown(name)}, which is no text.",
-                        hint="Give strings, of any characters.",
-                        field="to_persist",
-                    )
+            _texts(self.to_persist)
 
     @property
     def chosen_by_hand(self) -> bool:
@@ -246,6 +240,7 @@ class PersistSpec:
         if self.persist_id is None:
             return {}
         if isinstance(self.to_persist, Mapping):
+            _texts(self.to_persist)  # it may have been filled since
             known = {one.task for one in candidates}
             return {
                 name: _known(name, thing, known, name_of) for name, thing in self.to_persist.items()
@@ -263,6 +258,16 @@ class PersistSpec:
                     field="to_persist",
                 ) from error
         return found
+
+
+def _texts(names: Iterable[Any]) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise _wrong(
+                f"A name in to_persist is {shown(name)}, which is no text.",
+                hint="Give strings, of any characters.",
+                field="to_persist",
+            )
 
 
 def _known(name: str, thing: Any, known: set[str], name_of: Callable[[Any], str] | None) -> str:

@@ -262,6 +262,16 @@ def test_futures_are_given_names_of_any_characters(run, root):
     assert sorted(os.listdir(root.parent)) == ["ran", "runs"]
 
 
+def test_names_that_are_filled_in_later_are_texts_too(run, root):
+    names = {}
+    with run().plan(persist=PersistSpec(root, persist_id="s", to_persist=names)) as plan:
+        names[3] = read("a")
+    with pytest.raises(PersistError, match="A name in to_persist is 3"):
+        plan.run()
+    names["three"] = names.pop(3)
+    assert plan.run().persisted.result(DEADLINE).named == ["three"]
+
+
 def chain(dfk, spec):
     with dfk.plan(persist=spec) as plan:
         tell(fit([widen(read("a"))]))
