@@ -18,7 +18,9 @@ of breakers run on errands.
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING
 
 from parsl_ckpt.kernel import task as states
@@ -50,6 +52,9 @@ class Retries:
         # and those that a breaker has let through.
         self._errors: dict[int, BaseException] = {}
         self._admitted: dict[CircuitBreaker, dict[int, tuple[Task, Permit]]] = {}
+        # From the timer's thread: whose next attempt is due; and whether an errand is to fetch them.
+        self._due: deque[Task] = deque()
+        self._fetching = threading.Lock()
 
     def resolved(self, app: str, place: str, policy: ResiliencePolicy) -> ResiliencePolicy | None:
         """A policy with the breaker that belongs to an app in this kernel; None if it says nothing.
@@ -141,13 +146,29 @@ class Retries:
             return
         # Until then its attempt is the one that has failed, which is never begun again, whoever
         # launches the task once more: a caller who is late, or somebody who waits for the kernel.
-        errands = kernel.errands
-        kernel.clock.call_later(
-            delay, lambda: errands.run(lambda: kernel.strand.post((self._again, task)))
-        )
+        kernel.clock.call_later(delay, lambda: self._is_due(task))
+
+    def _is_due(self, task: Task) -> None:
+        """Have the next attempt made, now; thousands may be due at once, and share a thread."""
+        self._due.append(task)
+        if self._fetching.acquire(False):
+            self._kernel.errands.run(self._fetch)
+
+    def _fetch(self) -> None:
+        """On an errand, because what follows the turn may block."""
+        due = [self._due.popleft() for _ in range(len(self._due))]
+        self._fetching.release()
+        if self._due and self._fetching.acquire(False):  # which came just before the release
+            self._kernel.errands.run(self._fetch)
+        self._kernel.strand.post((self._all_again, due))
+
+    def _all_again(self, tasks: list[Task]) -> None:
+        """*In turn.*"""
+        for task in tasks:
+            self._again(task)
 
     def _again(self, task: Task) -> None:
-        """*In turn.* The time of the next attempt has come."""
+        """*In turn.* Make the next attempt."""
         previous = task.attempt
         if task.state == states.FAIL_RETRYABLE and previous is not None:
             self._kernel.execution.attempt(task, previous.args, previous.kwargs)

@@ -90,6 +90,38 @@ def test_a_waiting_retry_holds_no_worker():
     assert not bad.done()
 
 
+def test_attempts_that_are_due_at_once_share_a_thread_and_none_is_forgotten():
+    rig = Rig()
+    spec, retries, errands = guarded(rig, retry=THRICE), rig.kernel.retries, []
+    futures = [rig.call(spec, n, 1) for n in range(20)]
+    for _ in futures:
+        fail(rig)
+    rig.clock.advance(0.5)
+    late = rig.call(spec, 20, 1)
+    fail(rig)
+    rig.kernel.errands.run = errands.append  # it waits for a thread
+    rig.clock.advance(0.5)
+    assert len(errands) == 1
+
+    class Slow:
+        """A lock; one more is due when all are fetched, and before the next may have a thread."""
+
+        def __init__(self, lock):
+            self.acquire, self._release = lock.acquire, lock.release
+
+        def release(self):
+            rig.clock.advance(1)
+            self._release()
+
+    retries._fetching = Slow(retries._fetching)
+    errands[0]()
+    rig.settle()
+    assert (len(rig.manual.waiting), len(errands)) == (20, 2)
+    errands[1]()
+    assert rig.run() == 21
+    assert [outcome(one) for one in (*futures, late)] == list(range(21))
+
+
 def test_without_a_delay_the_next_attempt_is_made_at_once():
     rig = Rig()
     future = rig.call(guarded(rig, retry=RetryConfig(initial_delay_seconds=0)), 1, 0)
