@@ -52,7 +52,7 @@ class Retries:
         # and those that a breaker has let through.
         self._errors: dict[int, BaseException] = {}
         self._admitted: dict[CircuitBreaker, dict[int, tuple[Task, Permit]]] = {}
-        # From the timer's thread: whose next attempt is due; and whether an errand is to fetch them.
+        # By the timer's thread: whose next attempt is due, and whether an errand is to fetch them.
         self._due: deque[Task] = deque()
         self._fetching = threading.Lock()
 
