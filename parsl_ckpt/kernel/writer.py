@@ -108,6 +108,11 @@ class Writer:
         """Number of results that are held because the store could not write them."""
         return 0 if self._failed_at is None else self._held
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why what is held could not be written the last time; None if nothing is wrong."""
+        return self._failure
+
     # -- in turn -----------------------------------------------------------------------------------
 
     def _handle(self, batch: list[tuple[Any, Entry] | Flush]) -> list[Effect]:

@@ -338,7 +338,10 @@ class Persisting:
         def flush() -> None:
             try:
                 kernel.writer.flush(modes.CHECKPOINT).done.wait(FLUSH_SECONDS)
-                self._look_again()
+                if kernel.writer.failure is None:
+                    self._look_again()
+                else:  # held, and tried again
+                    self._lack(list(self._fresh), "the checkpoint could not be written")
             finally:
                 with contextlib.suppress(ValueError):  # damage was found, and named, once more
                     kernel.at_end.remove(self.finish)
@@ -355,9 +358,13 @@ class Persisting:
             names, self._sets.there(map(self._known.__getitem__, names)), strict=True
         ):
             if not there:
-                self._persisted.missing[name] = "what was recorded has been removed meanwhile"
-                self._fresh.pop(name, None)
-                self._same.pop(name, None)
+                self._lack([name], "what was recorded has been removed meanwhile")
+
+    def _lack(self, names: Iterable[str], why: str) -> None:
+        for name in names:
+            self._persisted.missing[name] = why
+            self._fresh.pop(name, None)
+            self._same.pop(name, None)
 
 
 class _NamedHit(Hit, gc=False, eq=False):

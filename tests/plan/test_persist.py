@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures as cf
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -198,6 +199,24 @@ def test_names_that_another_program_gives_meanwhile_are_seen(run, root):
             Pins(other).pin(of, {"model": stored})
             plan, _ = recorded(dfk, PersistSpec(root, retrieve_id=of))
             assert len(plan.look().restored) == 1 and plan.look().run == ()
+
+
+def test_names_that_could_not_be_written_are_not_said_to_be_given(run, root, monkeypatch):
+    done(run(), None)
+    dfk = run()
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.warns(pc.CheckpointWarning, match="No space left"):
+        patch.setattr(dfk.kernel.store, "append", full)
+        patch.setattr(dfk.kernel.store, "publish", full)
+        told = done(dfk, PersistSpec(root, persist_id="one")).persisted.result(DEADLINE)
+        assert not told.named and set(told.missing) == set(ALL)
+        assert "could not be written" in str(told)
+        assert seen(root, "one") == {}
+    dfk.cleanup()  # there is room again
+    assert seen(root, "one") == ALL
 
 
 def test_a_name_for_what_is_removed_meanwhile_is_not_said_to_be_given(run, root, monkeypatch):
