@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .trim import Trim
 
 if TYPE_CHECKING:
-    from .sets import Persisting
+    from .naming import Persisting
 
 
 class Outcomes(Sequence["Future[Any]"]):

@@ -26,10 +26,11 @@ from parsl_ckpt.kernel.planning import Desk, Planned, Recording, Stage
 from .drawing import Drawn, draw, flat
 from .finding import Asks
 from .job import Job, shown
+from .naming import persist
 from .outcomes import Outcomes
 from .persist import PersistSpec
 from .purging import Purging
-from .sets import Retrieval, Sets, chosen, persist
+from .sets import Retrieval, Sets, chosen
 from .standing import HIT, Standing, Standings
 from .telling import Telling
 from .trim import Trim, trim

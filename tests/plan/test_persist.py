@@ -17,7 +17,7 @@ import parsl_ckpt as pc
 from parsl_ckpt.checkpoint import Store, get_all_checkpoints, maintain
 from parsl_ckpt.checkpoint.pins import Pins
 from parsl_ckpt.errors import PersistError
-from parsl_ckpt.plan import Candidate, PersistSpec, sets
+from parsl_ckpt.plan import Candidate, PersistSpec, naming
 from parsl_ckpt.plan import persist as select
 from parsl_ckpt.plan import plan as module
 from parsl_ckpt.testing.executors import ManualExecutor
@@ -225,7 +225,7 @@ def test_a_name_for_what_is_removed_meanwhile_is_not_said_to_be_given(run, root,
 
     def late(*args):
         assert maintain.prune(root, apps=["read"]).records == 2
-        return sets.persist(*args)
+        return naming.persist(*args)
 
     monkeypatch.setattr(module, "persist", late)
     told = plan.run().persisted.result(DEADLINE)
