@@ -204,8 +204,12 @@ class Checkpoint:
             session = self.select()
             if session._row is None:
                 session = self._resurrected() or session
-        session.__enter__()
         self._entered.append(session)
+        try:
+            session.__enter__()
+        except BaseException:
+            self._forget(session)
+            raise
         return session
 
     def __exit__(
@@ -215,11 +219,16 @@ class Checkpoint:
         trace: TracebackType | None,
     ) -> None:
         session = self.active or self._entered[-1]
+        try:
+            self._forget(session)
+        finally:
+            session.__exit__(kind, error, trace)
+
+    def _forget(self, session: CheckpointSession) -> None:
         for at in range(len(self._entered) - 1, -1, -1):
             if self._entered[at] is session:
                 del self._entered[at]
                 break
-        session.__exit__(kind, error, trace)
 
     def loop(self, items: Iterable[E], state: T) -> Iterator[tuple[E, CheckpointState[T]]]:
         """Go through items, leaving out those that are done, and write after each.
@@ -332,9 +341,6 @@ class Checkpoint:
                     "inside of the with block.",
                     4,
                 )
-
-    def _left(self, session: CheckpointSession) -> None:
-        """A session is over."""
 
     def _collide(self, before: CheckpointState[Any] | None, proxy: CheckpointState[Any]) -> None:
         if before is not None and before is not proxy:

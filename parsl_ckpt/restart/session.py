@@ -436,13 +436,13 @@ class CheckpointSession:
             if not self._depth:
                 self._open()
             self._depth += 1
-        current.enter(self, self.checkpoint)
-        if self._depth == 1:
-            try:
+        try:
+            current.enter(self, self.checkpoint)
+            if self._depth == 1:
                 self.checkpoint._adopt(self)
-            except BaseException:
-                self._leave()
-                raise
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
@@ -508,21 +508,26 @@ class CheckpointSession:
         with self._lock:
             self._depth -= 1
             over = not self._depth
-        current.leave()
-        if over:
-            self._pace.close()
-            with self._lock:
-                self._pending = self._halfway = False
-                self._bound, self._soft, self._beside = {}, set(), {}
-                self._doubted = False
-                self._metadata = {}
-                saved = self._saved
-                self._count = 0 if saved is None else saved.session.count
-                if saved is not None:  # entered again, it goes on from its last row
-                    self._saved = saved.afresh()
-                    self._resumed, self._restored = True, False
-            self.checkpoint._left(self)
-            self.checkpoint._history.release()
+        try:  # whatever Ctrl-C falls into
+            current.leave()
+            if over:
+                self._end()
+        finally:
+            if over:
+                self.checkpoint._history.release()
+
+    def _end(self) -> None:
+        self._pace.close()
+        with self._lock:
+            self._pending = self._halfway = False
+            self._bound, self._soft, self._beside = {}, set(), {}
+            self._doubted = False
+            self._metadata = {}
+            saved = self._saved
+            self._count = 0 if saved is None else saved.session.count
+            if saved is not None:  # entered again, it goes on from its last row
+                self._saved = saved.afresh()
+                self._resumed, self._restored = True, False
 
     def _require_open(self, what: str) -> None:
         if not self._depth:

@@ -489,6 +489,20 @@ def test_threads_enter_one_session_in_any_order(tmp_path):
         assert stays.result() is None and ckpt.is_active
 
 
+def test_an_interrupt_while_a_session_ends_leaves_nothing_open(tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    checkpoint = Checkpoint("run", tmp_path)
+    with pytest.raises(KeyboardInterrupt), checkpoint as ckpt:
+        ckpt.write()
+        assert list(tmp_path.glob(".writer-*"))
+        monkeypatch.setattr(ckpt._pace, "close", interrupt)
+    assert checkpoint.active is None and not list(tmp_path.glob(".writer-*"))
+    with checkpoint as ckpt:
+        assert ckpt.write_count == 1
+
+
 def test_one_checkpoint_inside_another(tmp_path):
     with Checkpoint("a", tmp_path) as a:
         with Checkpoint("b", tmp_path) as b:
