@@ -55,13 +55,16 @@ def kernel_for(config: PipelineConfig, given: DataFlowKernel | None) -> Iterator
 
     Raises:
         ConfigurationError: another run has made a kernel with other settings, which ends with it.
-        KernelClosedError: the one that is given has ended.
+        KernelClosedError: the one that is given, or loaded, has ended, or is that of the process of
+            which this one is a fork.
     """
-    if given is not None and given.kernel.refusal is not None and worker.pool is None:
-        raise given.kernel.refusal
+    if given is not None:
+        _refuse_closed(given)
     held = _hold(config, given)
     if held is None:
-        yield given or dataflow.dfk()
+        dfk = given or dataflow.dfk()
+        _refuse_closed(dfk)
+        yield dfk
         return
     try:
         yield given or held.dfk
@@ -70,6 +73,11 @@ def kernel_for(config: PipelineConfig, given: DataFlowKernel | None) -> Iterator
         raise
     else:
         _let_go(held, None)
+
+
+def _refuse_closed(dfk: DataFlowKernel) -> None:
+    if dfk.kernel.refusal is not None and worker.pool is None:  # tasks that it runs it takes
+        raise dfk.kernel.refusal
 
 
 def waited(dfk: DataFlowKernel) -> None:

@@ -125,5 +125,17 @@ def test_a_kernel_that_has_ended_runs_no_pipeline(kernel: Make):
     assert SimplePipelineRunner(CONFIG, dfk=kernel()).run().outputs == {"a": 1}
 
 
+def test_nor_does_one_that_is_loaded_in_the_parent_of_this_process():
+    import parsl_ckpt as pc
+
+    with pc.load(pc.Config(initialize_logging=False)) as dfk:
+        dfk.kernel.refusal = KernelClosedError("It is that of the parent.")  # as after a fork
+        try:
+            with pytest.raises(KernelClosedError, match="of the parent"):
+                SimplePipelineRunner(CONFIG).run()
+        finally:
+            dfk.kernel.refusal = None
+
+
 def test_a_directory_may_be_given_as_a_url_of_this_machine(tmp_path):
     assert LocalCheckpointStore(f"file://{tmp_path}").base_dir == tmp_path
