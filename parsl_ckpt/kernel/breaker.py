@@ -27,6 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
 from parsl_ckpt.errors import CircuitBreakerOpenError, ConfigurationError
@@ -362,7 +363,8 @@ class CircuitBreaker:
 
         Raises:
             CircuitBreakerOpenError: it was not let through.
-            ConfigurationError: it is no function.
+            ConfigurationError: it is no function, or gives a coroutine, of which nobody here would
+                see whether it fails.
             BaseException: what the function raised.
         """
         _check(callable(function), f"call() was given {function!r:.80}, no function", "function")
@@ -372,6 +374,14 @@ class CircuitBreaker:
         except BaseException as error:
             permit.ended(error)
             raise
+        if isinstance(value, CoroutineType):
+            value.close()
+            permit.released()
+            raise ConfigurationError(
+                f"CircuitBreaker: call() was given {function!r:.80}, which gives a coroutine.",
+                hint="Await it between permit = breaker.acquire() and permit.ended(error).",
+                field="function",
+            )
         permit.succeeded()
         return value
 

@@ -168,6 +168,22 @@ def test_a_failure_is_raised_as_it_is():
     assert breaker.state is OPEN
 
 
+def test_a_coroutine_that_nobody_would_see_fail_is_refused():
+    breaker, clock, _ = made(failure_threshold=1)
+
+    async def far():
+        raise OSError
+
+    with pytest.raises(ConfigurationError, match="gives a coroutine") as caught:
+        breaker.call(far)
+    assert "permit.ended(error)" in str(caught.value) and breaker.state is CLOSED
+    fail(breaker)
+    clock.advance(60)
+    with pytest.raises(ConfigurationError):
+        breaker.call(far)
+    assert breaker.probes == 0
+
+
 def test_it_can_be_closed_by_hand():
     breaker, clock, told = made(failure_threshold=2)
     fail(breaker)
