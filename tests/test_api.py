@@ -6,6 +6,7 @@ what only a whole :class:`~parsl_ckpt.DataFlowKernel` shows.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import importlib
 import pickle
@@ -477,6 +478,32 @@ def test_an_error_that_ends_with_another_one_ends_with_one_full_stop() -> None:
     assert str(pickle.loads(pickle.dumps(outer))) == str(outer)
     assert errors.KernelError("Not in '..'.").message == "Not in '..'."
     assert errors.KernelError("And so on...").message == "And so on..."
+
+
+@pytest.mark.parametrize("pool", [pc.ThreadPoolExecutor, pc.ProcessPoolExecutor])
+def test_a_configuration_may_be_used_again(runs: Path, pool: Any) -> None:
+    used = config(runs, executors=[pool(1, label="pool")])
+    for run, found in (("000", False), ("001", True)):
+        with pc.load(used) as dfk:
+            assert dfk.run_id == run and divide(6, 3).result(DEADLINE) == 2
+            hit = square(3)
+            assert hit.result(DEADLINE) == 9 and hit.from_memo is found
+
+
+def test_the_end_of_one_run_does_not_end_the_executors_of_another(runs: Path) -> None:
+    used = config(runs)
+    with pc.DataFlowKernel(used) as one, pc.DataFlowKernel(used) as other:
+        one.cleanup()
+        assert pc.python_app(divide.__wrapped__, other)(6, 3).result(DEADLINE) == 2
+
+
+def test_what_is_wrapped_belongs_to_one_run(runs: Path) -> None:
+    used = config(runs, executors=[pc.wrap(concurrent.futures.ThreadPoolExecutor(1), "mine")])
+    with pc.load(used):
+        assert divide(6, 3).result(DEADLINE) == 2
+    with pytest.raises(pc.ConfigurationError, match=r"'mine' was given to a run before.*wrap\(\)"):
+        pc.load(used)
+    assert not (runs / "001").exists(), "a run that cannot begin leaves no directory"
 
 
 def test_rooms_are_there_without_an_import_of_their_own() -> None:

@@ -57,12 +57,24 @@ class Executor(ABC):
         working_dir: where those files lie meanwhile; None for the system's temporary directory.
         sessions: directory of what its tasks commit in the middle (``task_checkpoint``); set by the
             run before it starts the executor.
+        taken: a run has it, or had it.
     """
 
     label: str
     storage_access: Sequence[Any] | None = None
     working_dir: str | None = None
     sessions: str | None = None
+    taken: bool = False
+
+    def again(self) -> Executor:
+        """What another run may use in its place when it is taken: one run ends its executors.
+
+        Here it is the executor itself, for those that can be started after a shutdown.
+
+        Raises:
+            ConfigurationError: there can be no other one.
+        """
+        return self
 
     @property
     @abstractmethod

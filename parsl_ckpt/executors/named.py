@@ -13,7 +13,7 @@ def made(executors: Sequence[Any]) -> list[Executor]:
     """The executors of a configuration; a pool of threads if it names none.
 
     Raises:
-        ConfigurationError: one of them is no executor.
+        ConfigurationError: one of them is no executor, or belongs to another run for good.
     """
     found = []
     for executor in executors:
@@ -25,6 +25,9 @@ def made(executors: Sequence[Any]) -> list[Executor]:
                 hint="Use ThreadPoolExecutor, ProcessPoolExecutor, or wrap() any other.",
                 field="executors",
             )
+        if executor.taken:
+            executor = executor.again()
+        executor.taken = True
         found.append(executor)
     return found or [threads("threads", None)]
 

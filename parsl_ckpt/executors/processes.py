@@ -31,6 +31,7 @@ Decision record: ``docs/design/0002-process-pool.rst``.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +124,9 @@ class ProcessPoolExecutor(Executor):
         self.initargs = _check_initargs(name, initargs)
         self.env = _check_env(name, env)
         self.in_flight = min(check_count(name, "in_flight", in_flight), 512)
+        self._begin()
 
+    def _begin(self) -> None:
         self._pool = Pool(
             Settings(
                 self.label,
@@ -136,6 +139,11 @@ class ProcessPoolExecutor(Executor):
         )
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
+
+    def again(self) -> ProcessPoolExecutor:
+        another = copy.copy(self)
+        another._begin()
+        return another
 
     @property
     def width(self) -> int:

@@ -23,6 +23,7 @@ Assumptions
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 import time
@@ -99,6 +100,9 @@ class ThreadPoolExecutor(Executor):
             )
         self.max_workers = check_workers(name, max_workers, max_threads) or available_cores()
         self._prefix = thread_name_prefix or self.label
+        self._begin()
+
+    def _begin(self) -> None:
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._lock = threading.Lock()  # guards the three that follow; never taken per task
         self._threads: set[threading.Thread] = set()
@@ -109,6 +113,11 @@ class ThreadPoolExecutor(Executor):
         self._closed = False
         self._abandoned = False  # no worker is waited for any more
         self._pid = os.getpid()
+
+    def again(self) -> ThreadPoolExecutor:
+        another = copy.copy(self)
+        another._begin()
+        return another
 
     @property
     def width(self) -> int:

@@ -36,7 +36,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from parsl_ckpt.errors import ConfigurationError, ExecutorError, ExecutorShutdownError
 from parsl_ckpt.executors.base import (
@@ -146,6 +146,15 @@ class WrappedExecutor(Executor):
         self._out: dict[int, tuple[Attempt, Finished]] = {}
         self._drained = threading.Condition()
         self._pid = os.getpid()
+
+    def again(self) -> NoReturn:
+        raise ConfigurationError(
+            f"Config.executors: {self.label!r} was given to a run before, which shuts down what is "
+            "wrapped.",
+            hint="wrap() a new executor for each run.",
+            field="executors",
+            label=self.label,
+        )
 
     @property
     def width(self) -> int:
