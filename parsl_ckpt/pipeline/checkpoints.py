@@ -141,7 +141,9 @@ class CheckpointHooks(NoOpHooks):
     ) -> None:
         if not isinstance(run_id, str) or not run_id:
             raise ConfigurationError(
-                "run_id is empty." if run_id == "" else f"run_id is {run_id!r:.80}, not a text.",
+                f"run_id is {run_id!r:.80}, not a text."
+                if not isinstance(run_id, str)
+                else "run_id is empty.",
                 hint="Give the run a name.",
                 field="run_id",
             )
