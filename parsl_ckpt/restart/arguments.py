@@ -42,7 +42,7 @@ def check_choice(field: str, value: object, allowed: tuple[str, ...]) -> None:
 
 def whole(field: str, value: Any, least: int, others: str = "") -> int:
     """A whole number, numpy's too; True and False are none."""
-    number = None if isinstance(value, bool) else _index(value)
+    number = _index(value)
     if number is None or number < least:
         or_others = f", or {others}" if others else ""
         raise ValueError(
@@ -52,6 +52,8 @@ def whole(field: str, value: Any, least: int, others: str = "") -> int:
 
 
 def _index(value: Any) -> int | None:
+    if type(value).__name__ in ("bool", "bool_"):  # some versions of numpy take theirs for numbers
+        return None
     try:
         return operator.index(value)
     except TypeError:
@@ -59,7 +61,7 @@ def _index(value: Any) -> int | None:
 
 
 def _level(value: Any) -> int:
-    number = None if isinstance(value, bool) else _index(value)
+    number = _index(value)
     if number not in (0, 1, 2):
         raise ValueError(f"level is {value!r}; it can be 0, 1 or 2.")
     return number
