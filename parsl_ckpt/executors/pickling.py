@@ -8,6 +8,7 @@ identity, known on both sides, under which a result refers to the original.
 from __future__ import annotations
 
 import enum
+import functools
 import pickle
 import sys
 import threading
@@ -86,6 +87,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_exception(obj)
         if kind is types.TracebackType:
             return reduce_traceback(obj)
+        if kind in _FUNCTOOLS:
+            return _reduce_functools(kind, obj)
         return NotImplemented
 
     def reduce_code(self, obj: Any) -> Any:
@@ -99,6 +102,31 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if isinstance(obj, type) and not isinstance(obj, enum.EnumMeta):
                 _complete(obj, reduced[1][3])
         return reduced
+
+
+_CACHED: Any = type(functools.lru_cache(int))
+_FUNCTOOLS = frozenset({_CACHED, functools.cached_property, weakref.WeakKeyDictionary})
+
+
+def _reduce_functools(kind: type, obj: Any) -> Any:
+    """What stands between a script and its functions: it pickles by names alone, or holds a lock.
+
+    The third is what ``singledispatch`` remembers by.
+    """
+    if kind is functools.cached_property:
+        kept = {name: value for name, value in vars(obj).items() if name != "lock"}
+        return kind, (obj.func,), kept
+    if kind is not _CACHED:
+        return kind, (dict(obj),)
+    module = getattr(obj, "__module__", None)
+    named = look_up(sys.modules.get(module or ""), getattr(obj, "__qualname__", ""))
+    if named is obj and module != "__main__":
+        return NotImplemented
+    return _cached, (obj.__wrapped__, obj.cache_parameters())
+
+
+def _cached(fn: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(fn)
 
 
 def _complete(cls: type, namespace: dict[str, Any]) -> None:

@@ -388,3 +388,45 @@ def test_output_of_tasks_is_seen(tmp_path):
         """,
     )
     assert "from a worker" in out
+
+
+def test_what_functools_makes_of_the_scripts_functions_works_in_workers(tmp_path):
+    run(
+        tmp_path,
+        """
+        import functools
+
+        @functools.lru_cache(maxsize=8)
+        def table(n):
+            return n * 10 if n < 1 else table(n - 1) + 1
+
+        @functools.singledispatch
+        def kind(x):
+            return "other"
+
+        @kind.register
+        def _(x: int):
+            return "int"
+
+        class Body:
+            @functools.cached_property
+            def mass(self):
+                return 5
+
+            @functools.lru_cache
+            def times(self, n):
+                return self.mass * n
+
+        def task(x):
+            return table(x), kind(x), kind("x"), Body().mass, Body().times(x), table.cache_info()
+
+        assert call(task, 3)[:5] == (3, "int", "other", 5, 15)
+        assert call(task, 3)[5].maxsize == 8
+        assert call(table, 2) == 2, "as the function itself"
+        assert call(lambda f: f(2), table) == 2, "and as an argument"
+        body = call(lambda: Body())
+        assert type(body) is Body and body.mass == 5
+        assert call(functools.partial(table, 4)) == 4
+        assert call(functools.lru_cache(lambda x: -x), 4) == -4, "without a name"
+        """,
+    )
