@@ -76,7 +76,7 @@ class Explanation:
         causes: why tasks run, by app.
         tasks: some tasks.
         total: how many there are.
-        forecast: how long it would take; None after it has run.
+        forecast: how long it would take, or what is left of it; None after it has run.
         reasons: of tasks that were asked for, in full.
         maybe: some tasks that are counted as running may turn out to be known when what they take
             is.

@@ -90,9 +90,7 @@ class Telling:
         Raises:
             ForecastError: the width is no positive number, or the seconds are none.
         """
-        found = self._found()
-        if self.trim is not None:
-            found = trim(found.job, {*found.restored, *filter(self._over, found.run)})
+        found = self._rest(self._found())
         seconds = self._durations(self._sample(found))
         width = self._width() if width is None else width
         return forecast(found, seconds, width, otherwise=otherwise)
@@ -122,8 +120,8 @@ class Telling:
         """Explain what was found by the last look."""
         samples = self._sample(found, self._ran)
         seconds = self._durations(samples)
-        ran = self.trim is not None
-        told = None if ran else forecast(found, seconds, self._width())
+        ran = self.trim is not None and all(map(self._over, found.run))
+        told = None if ran else forecast(self._rest(found), seconds, self._width())
         view = View(
             found, self._draw().job.tasks, self._spec, self._standing_of, self._inputs, samples,
             told, ran, self._kernel.memo.lookup, self._wrong(),
@@ -149,6 +147,12 @@ class Telling:
             return found
         hits = (name for name in found.run if self._future(name).from_memo)
         return replace(found, restored=(*found.restored, *hits))
+
+    def _rest(self, found: Trim) -> Trim:
+        """What is still to be done: all of a plan that has not run."""
+        if self.trim is None:
+            return found
+        return trim(found.job, {*found.restored, *filter(self._over, found.run)})
 
     def _over(self, name: str) -> bool:
         """Whether a task that runs has come to its end."""

@@ -175,10 +175,13 @@ def test_of_a_plan_that_runs_the_rest_is_forecast(run):
     plan.run()
     assert text.result(60)
     assert plan.forecast(otherwise=1.0).seconds == 2.0  # wait, fit
+    told = plan.explain()
+    assert told.summary().startswith("Plan of 3 tasks: 3 run,") and told.forecast.tasks == 2
     go.set()
     assert last.result(60)["size"] == 9
     assert plan.forecast(otherwise=1.0).tasks == 0
     assert str(plan.forecast()) == "0 s for 0 tasks on 2 workers"
+    assert plan.explain().summary().startswith("Plan of 3 tasks: 3 ran,")
 
 
 def test_a_plan_is_told_after_the_end_of_its_run(run):
