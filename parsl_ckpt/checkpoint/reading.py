@@ -399,8 +399,17 @@ class Reading:
                 return segment.path, offset
         return None
 
-    def _everything(self) -> Iterator[tuple[Segment, int, bytes, Record]]:
+    def _recorded_in(self, directory: str) -> Iterator[tuple[bytes, Record]]:
+        """(record id, record) of everything whole in one directory."""
+        for _, _, record_id, record in self._everything(directory):
+            yield record_id, record
+
+    def _everything(
+        self, directory: str | None = None
+    ) -> Iterator[tuple[Segment, int, bytes, Record]]:
         for segment in self._all_segments():
+            if directory is not None and segment.directory != directory:
+                continue
             try:
                 for offset, *_ in segment.walk().headers():
                     found = self._frame(segment, offset)

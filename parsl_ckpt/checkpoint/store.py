@@ -433,8 +433,10 @@ class Store(Tending, Removing):
             self._closed = True
             _open_stores.discard(self)
             try:
+                if not publish:
+                    self._unneeded |= self._writing.held_blobs()
                 self._writing.close(self._blobs, publish)
-                self._drop_pruned_blobs()
+                self._drop_unneeded_blobs()
             finally:
                 self._recent.clear()
                 self.catalog.close()

@@ -170,14 +170,13 @@ class Tending(Removing):
         leaving = self._unneeded.difference(blob for item in found for blob in item.blobs)
         return size(self._backend, place) - sum(length for _, length in leaving)
 
-    def _drop_pruned_blobs(self) -> None:
-        """At the end: remove the blobs of pruned records that no other record names."""
+    def _drop_unneeded_blobs(self) -> None:
+        """At the end: remove the blobs of pruned and dropped records that no other record names."""
         if not self._unneeded or self.path is None:
             return
         leaving = self._unneeded
-        for directory, record_id, record in self.records():
-            here = directory == self.path and record_id not in self.catalog.removed
-            if here and isinstance(record, (Result, Session)):
+        for record_id, record in self._recorded_in(self.path):
+            if record_id not in self.catalog.removed and isinstance(record, (Result, Session)):
                 leaving = leaving.difference(record.blobs)
         for digest, _ in leaving:
             self._blobs.discard(self.path, digest)

@@ -22,14 +22,15 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parsl_ckpt.errors import FormatError, StoreClosedError, StoreWriteError
 
 from . import format as fmt
 from .backend import Backend, Writable
 from .format import RESULT
-from .index import PAGE_SIZE, Covered, write_index
+from .index import PAGE_SIZE, write_index
+from .opened import OpenSegment, blobs_of
 from .sealing import Blob
 from .segment import Entry, Segment, SegmentWriter, parse_name, segment_name
 from .signing import segment_writer
@@ -47,64 +48,6 @@ LEVELS_ABOVE = 3  # runinfo/000/checkpoint, each of which a new run may have mad
 def _taken(paths: deque[str]) -> list[str]:
     """What is in a queue now; others may go on filling it."""
     return [paths.popleft() for _ in range(len(paths))]
-
-
-class OpenSegment:
-    """A segment being written, with the index of what is in it so far."""
-
-    __slots__ = ("blobs", "frames", "older", "places", "reader", "records", "removed", "writer")
-
-    def __init__(self, writer: SegmentWriter, reader: Segment) -> None:
-        self.writer = writer
-        self.reader = reader
-        self.places: dict[bytes, int] = {}  # key -> offset of its newest record
-        self.older: dict[bytes, list[int]] = {}  # what was superseded within this segment
-        self.removed: list[bytes] = []
-        self.blobs: set[Blob] = set()  # that results and sessions name
-        self.frames = 0
-        self.records = 0
-
-    def add(self, entries: Sequence[Entry], offsets: Sequence[int]) -> None:
-        places = self.places
-        for entry, offset in zip(entries, offsets, strict=True):
-            for key in entry.keys:
-                before = places.setdefault(key, offset)
-                if before != offset:
-                    self.older.setdefault(key, []).append(before)
-                    places[key] = offset
-            record: Any = entry.record
-            if entry.kind == RESULT:
-                self.records += 1
-                if record.blobs:
-                    self.blobs.update(record.blobs)
-            elif entry.kind == fmt.TOMBSTONE:
-                self.removed.extend(record.record_ids)
-            elif entry.kind == fmt.SESSION:
-                self.blobs.update(record.blobs)
-        self.frames += len(entries)
-
-    def at(self, key: bytes) -> Iterator[tuple[Segment, int]]:
-        """Where records with this key are, newest first."""
-        offset = self.places.get(key)
-        if offset is not None:
-            yield self.reader, offset
-            for before in reversed(self.older.get(key, ())):
-                yield self.reader, before
-
-    def entries(self) -> list[int]:
-        number = int.from_bytes
-        entries = [number(key[:8], "little") << 64 | at for key, at in self.places.items()]
-        for key, places in self.older.items():
-            prefix = number(key[:8], "little") << 64
-            entries += [prefix | at for at in places]
-        entries.sort()
-        return entries
-
-    def covered(self, *, sealed: bool) -> Covered:
-        end = self.writer.offset
-        return Covered(
-            self.writer.name, self.writer.identity, end, end, sealed, self.records,
-        )  # fmt: skip
 
 
 class Writing:
@@ -309,6 +252,13 @@ class Writing:
             self._backend.list(directory)  # it was compacted, unless all is gone
         self._sync_names(directory)
 
+    def held_blobs(self) -> set[Blob]:
+        """The blobs that records name which wait for :meth:`publish`."""
+        blobs = {blob for spool in self._spools for blob in spool.blobs}
+        for entry in self._held:
+            blobs.update(blobs_of(entry))
+        return blobs
+
     def close(self, blobs: Blobs, publish: bool = True) -> None:
         if self._closed:
             return
@@ -327,6 +277,9 @@ class Writing:
             for current in (self._open, *self._spools):
                 if current is not None:
                     self._close(current.writer)
+            if not publish:
+                for spool in self._spools:
+                    self._backend.discard(spool.writer.path)
             self._open = None
             self._spools = ()
             self._drop_held()
