@@ -92,12 +92,12 @@ def _same(fields: list[Field]) -> Iterator[tuple[Field, Field]]:
 def _changes(value: Any) -> bool:
     """Whether an object may change, so that it matters who else has it."""
     kind = type(value)
-    if kind in _SCALARS or isinstance(value, _UNCHANGING):
+    if kind in _SCALARS or isinstance(value, _UNCHANGING) or kind.__name__ == "dtype":
         return False
-    if dataclasses.is_dataclass(kind):
-        return not kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    numpy = sys.modules.get("numpy")
-    return numpy is None or not isinstance(value, (numpy.generic, numpy.dtype))
+    # What is equal to another one by what it holds, and can be a key, does not change: times,
+    # frozen dataclasses, numbers of numpy.
+    own: Any = kind.__hash__
+    return own is None or own is object.__hash__
 
 
 def _overlapping(fields: list[Field]) -> Iterator[tuple[Field, Field]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import random
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,11 @@ from parsl_ckpt.restart import Checkpoint, session
 class Heat:
     u: Any = None
     inner: Any = None
+
+
+@dataclass(frozen=True)
+class Fixed:
+    x: int = 0
 
 
 @dataclass
@@ -97,7 +104,14 @@ def test_one_object_in_two_states_is_told_of(tmp_path, shared):
     assert told(tmp_path, Noise(shared), Noise(shared), level=0) == []
 
 
-@pytest.mark.parametrize("shared", [None, 3, "text", (1, 2), np.float64(1), np.dtype("f8"), 1.5])
+@pytest.mark.parametrize(
+    "shared",
+    [
+        None, 3, "text", (1, 2), np.float64(1), np.dtype("f8"), 1.5, np.datetime64("2024-01-01"),
+        dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc), dt.timezone.utc, dt.time(1), Fixed(),
+        Path("a"), frozenset({1}),
+    ],
+)  # fmt: skip
 def test_what_cannot_change_may_be_in_two_states(tmp_path, shared):
     assert told(tmp_path, Noise(shared), Noise(shared)) == []
 
