@@ -13,6 +13,7 @@ import pickle
 import sys
 import threading
 import types
+import typing
 import uuid
 import weakref
 from collections.abc import Callable
@@ -87,8 +88,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_exception(obj)
         if kind is types.TracebackType:
             return reduce_traceback(obj)
-        if kind in _FUNCTOOLS:
-            return _reduce_functools(kind, obj)
+        if kind in _WRAPPERS:
+            return _reduce_wrapper(kind, obj)
         return NotImplemented
 
     def reduce_code(self, obj: Any) -> Any:
@@ -105,23 +106,27 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 _CACHED: Any = type(functools.lru_cache(int))
-_FUNCTOOLS = frozenset({_CACHED, functools.cached_property, weakref.WeakKeyDictionary})
+_WRAPPERS: frozenset[Any] = frozenset(
+    {_CACHED, functools.cached_property, weakref.WeakKeyDictionary, typing.NewType}
+)
 
 
-def _reduce_functools(kind: type, obj: Any) -> Any:
+def _reduce_wrapper(kind: Any, obj: Any) -> Any:
     """What stands between a script and its functions: it pickles by names alone, or holds a lock.
 
-    The third is what ``singledispatch`` remembers by.
+    The weak dictionary is what ``singledispatch`` remembers by.
     """
     if kind is functools.cached_property:
         kept = {name: value for name, value in vars(obj).items() if name != "lock"}
         return kind, (obj.func,), kept
-    if kind is not _CACHED:
+    if kind is weakref.WeakKeyDictionary:
         return kind, (dict(obj),)
     module = getattr(obj, "__module__", None)
     named = look_up(sys.modules.get(module or ""), getattr(obj, "__qualname__", ""))
     if named is obj and module != "__main__":
         return NotImplemented
+    if kind is typing.NewType:
+        return kind, (obj.__name__, obj.__supertype__), {"__module__": module}
     return _cached, (obj.__wrapped__, obj.cache_parameters())
 
 

@@ -394,7 +394,9 @@ def test_what_functools_makes_of_the_scripts_functions_works_in_workers(tmp_path
     run(
         tmp_path,
         """
-        import functools
+        import functools, typing
+
+        Metres = typing.NewType("Metres", int)
 
         @functools.lru_cache(maxsize=8)
         def table(n):
@@ -422,6 +424,7 @@ def test_what_functools_makes_of_the_scripts_functions_works_in_workers(tmp_path
 
         assert call(task, 3)[:5] == (3, "int", "other", 5, 15)
         assert call(task, 3)[5].maxsize == 8
+        assert call(lambda: (Metres(3), Metres.__module__)) == (3, "__main__")
         assert call(table, 2) == 2, "as the function itself"
         assert call(lambda f: f(2), table) == 2, "and as an argument"
         body = call(lambda: Body())
