@@ -104,7 +104,13 @@ class Readable(ABC):
 
 
 class Backend(ABC):
-    """A place that keeps directories of files.  Paths are strings joined by ``/``."""
+    """A place that keeps directories of files.  Paths are strings joined by ``/``.
+
+    Attributes:
+        uploads: what is written is brought elsewhere later on.
+    """
+
+    uploads = False
 
     def absolute(self, path: str) -> str:
         """The same place, however the process's working directory changes."""

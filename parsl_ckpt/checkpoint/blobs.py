@@ -58,7 +58,7 @@ class Blobs:
             if len(view) >= _OVERLAP:
                 return self._write_overlapped(directory, view)
             digest = _digest(view)
-        path = _path(directory, digest)
+        path = path_of(directory, digest)
         if self._present(path, digest, len(view)):
             return digest, len(view), self._unsynced(path)
         file, temporary = self._begin(path)
@@ -71,7 +71,7 @@ class Blobs:
         Raises:
             UnreadableRecordError: it is missing, or is not what its name says.
         """
-        path = _path(directory, digest)
+        path = path_of(directory, digest)
         try:
             file = self._backend.open_under(directory, _name(digest))
         except OSError as error:
@@ -102,7 +102,7 @@ class Blobs:
         Raises:
             UnreadableRecordError: it is missing, or has another size.
         """
-        path = _path(directory, digest)
+        path = path_of(directory, digest)
         try:
             with contextlib.closing(self._backend.open_under(directory, _name(digest))) as file:
                 found = file.size()
@@ -113,11 +113,11 @@ class Blobs:
 
     def has(self, directory: str, digest: bytes, size: int) -> bool:
         """Whether a good blob is there."""
-        return self._present(_path(directory, digest), digest, size)
+        return self._present(path_of(directory, digest), digest, size)
 
     def discard(self, directory: str, digest: bytes) -> None:
         """Remove a blob that no record names."""
-        path = _path(directory, digest)
+        path = path_of(directory, digest)
         self._checked.pop(path, None)
         self._synced.discard(path)
         self._backend.discard(path)
@@ -158,7 +158,7 @@ class Blobs:
             nonlocal path
             for start in range(0, len(view), _CHUNK):
                 if known.is_set() and path is None:
-                    path = _path(directory, answer[0])
+                    path = path_of(directory, answer[0])
                     if self._present(path, answer[0], len(view)):
                         raise _AlreadyThere
                 file.write(view[start : start + _CHUNK])
@@ -166,16 +166,16 @@ class Blobs:
         try:
             self._finish(file, temporary, lambda: self._target(helper, answer, directory), fill)
         except _AlreadyThere:
-            return answer[0], len(view), self._unsynced(_path(directory, answer[0]))
+            return answer[0], len(view), self._unsynced(path_of(directory, answer[0]))
         finally:
             if helper.ident is not None:
                 helper.join()
-        return answer[0], len(view), _path(directory, answer[0])
+        return answer[0], len(view), path_of(directory, answer[0])
 
     def _target(self, helper: threading.Thread, answer: list[bytes], directory: str) -> str:
         if helper.ident is not None:
             helper.join()
-        path = _path(directory, answer[0])
+        path = path_of(directory, answer[0])
         self._backend.make_directory(path.rpartition("/")[0], durable=self._durable)
         return path
 
@@ -262,7 +262,8 @@ class _AlreadyThere(Exception):
     pass
 
 
-def _path(directory: str, digest: bytes) -> str:
+def path_of(directory: str, digest: bytes) -> str:
+    """Where a blob of a directory is."""
     return f"{directory}/{_name(digest)}"
 
 

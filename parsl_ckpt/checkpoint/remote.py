@@ -76,6 +76,8 @@ class RemoteBackend(Backend):
     ['a.seg']
     """
 
+    uploads = True
+
     def __init__(
         self,
         url: str,

@@ -23,6 +23,7 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -46,7 +47,7 @@ from ..identity.keys import SIGNING, KeySource, derive, signing_secret
 from . import codec as codecs
 from . import format as fmt
 from .backend import Backend
-from .blobs import Blobs
+from .blobs import Blobs, path_of
 from .catalog import Catalog, Problem
 from .codec import Encoded
 from .follow import Follower
@@ -110,6 +111,7 @@ class Store(Tending, Removing):
         self._closed = False
         self._owned: Backend | None = None  # a backend that nobody else closes
         self.loaded: list[tuple[str, int]] = []
+        self.leaving: weakref.finalize[..., Store] | None = None  # removes what was not kept
         _open_stores.add(self)
 
     @classmethod
@@ -433,10 +435,10 @@ class Store(Tending, Removing):
             self._closed = True
             _open_stores.discard(self)
             try:
-                if not publish:
-                    self._unneeded |= self._writing.held_blobs()
+                spools, blobs = self._writing.held() if not publish else ([], set())
                 self._writing.close(self._blobs, publish)
-                self._drop_unneeded_blobs()
+                self._drop_pruned_blobs()
+                self._drop_later(spools, blobs)
             finally:
                 self._recent.clear()
                 self.catalog.close()
@@ -450,6 +452,14 @@ class Store(Tending, Removing):
         self.close()
 
     # --- inside -----------------------------------------------------------------------------------
+
+    def _drop_later(self, spools: Sequence[str], blobs: set[tuple[bytes, int]]) -> None:
+        """Remove what is not kept once nobody can ask for it: a hit is read when it is wanted."""
+        if self.path is None or self._backend.uploads:  # what was uploaded stays
+            return
+        paths = [*spools, *(path_of(self.path, digest) for digest in self._unnamed(blobs))]
+        if paths:
+            self.leaving = weakref.finalize(self, _remove, self._backend, paths, os.getpid())
 
     def _lay_out(
         self, encoded: Encoded
@@ -542,6 +552,15 @@ __all__ = ["Durability", "Entry", "Store", "Stored", "address", "key_of"]
 
 _RESULT = fmt.RESULT
 _encode_result = fmt._encode
+
+
+def _remove(backend: Backend, paths: Sequence[str], process: int) -> None:
+    if os.getpid() == process:  # a child's end is not that of its parent
+        for path in paths:
+            with contextlib.suppress(OSError):
+                backend.discard(path)
+
+
 _open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
 
 

@@ -7,7 +7,7 @@ and appends wait meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from parsl_ckpt.errors import ConfigurationError, StoreClosedError
@@ -170,16 +170,19 @@ class Tending(Removing):
         leaving = self._unneeded.difference(blob for item in found for blob in item.blobs)
         return size(self._backend, place) - sum(length for _, length in leaving)
 
-    def _drop_unneeded_blobs(self) -> None:
-        """At the end: remove the blobs of pruned and dropped records that no other record names."""
-        if not self._unneeded or self.path is None:
-            return
-        leaving = self._unneeded
-        for record_id, record in self._recorded_in(self.path):
-            if record_id not in self.catalog.removed and isinstance(record, (Result, Session)):
-                leaving = leaving.difference(record.blobs)
-        for digest, _ in leaving:
-            self._blobs.discard(self.path, digest)
+    def _drop_pruned_blobs(self) -> None:
+        """At the end: remove the blobs of pruned records that no other record names."""
+        if self.path is not None:
+            for digest in self._unnamed(self._unneeded):
+                self._blobs.discard(self.path, digest)
+
+    def _unnamed(self, blobs: Set[tuple[bytes, int]]) -> set[bytes]:
+        """The digests of those blobs that no record of this run names."""
+        if blobs and self.path is not None:
+            for record_id, record in self._recorded_in(self.path):
+                if record_id not in self.catalog.removed and isinstance(record, (Result, Session)):
+                    blobs = blobs - set(record.blobs)
+        return {digest for digest, _ in blobs}
 
     def _own_path(self) -> str:
         if self.path is None:

@@ -252,12 +252,12 @@ class Writing:
             self._backend.list(directory)  # it was compacted, unless all is gone
         self._sync_names(directory)
 
-    def held_blobs(self) -> set[Blob]:
-        """The blobs that records name which wait for :meth:`publish`."""
+    def held(self) -> tuple[list[str], set[Blob]]:
+        """What waits for :meth:`publish`: its spools, and the blobs that it names."""
         blobs = {blob for spool in self._spools for blob in spool.blobs}
         for entry in self._held:
             blobs.update(blobs_of(entry))
-        return blobs
+        return [spool.writer.path for spool in self._spools], blobs
 
     def close(self, blobs: Blobs, publish: bool = True) -> None:
         if self._closed:
@@ -277,9 +277,6 @@ class Writing:
             for current in (self._open, *self._spools):
                 if current is not None:
                     self._close(current.writer)
-            if not publish:
-                for spool in self._spools:
-                    self._backend.discard(spool.writer.path)
             self._open = None
             self._spools = ()
             self._drop_held()

@@ -494,8 +494,13 @@ class Life:
     def die(self) -> None:
         """The process is gone; what its user had seen stays promised."""
         self.disk.faults = None
+        leaving = self.store.leaving  # at a moment of its own, not when it is collected as garbage
         if not self.disk.dead:  # else what is done may have become so after the death
             with contextlib.suppress(Died):
                 self.look()
+                if leaving is not None:
+                    leaving()
+        if leaving is not None:
+            leaving.detach()
         self.disk.die()
         self.scheduler.drop()

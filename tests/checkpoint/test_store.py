@@ -11,7 +11,6 @@ import pytest
 from parsl_ckpt.checkpoint import Alias, Failure, Note, Run
 from parsl_ckpt.checkpoint.catalog import Catalog
 from parsl_ckpt.checkpoint.format import Code
-from parsl_ckpt.checkpoint.inventory import blobs
 from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.errors import (
     CheckpointNotFoundError,
@@ -480,20 +479,3 @@ def test_a_failure_that_is_held_later_hides_no_result(place: Place) -> None:
     store.remove(found.record_id)
     assert store.get("a") == "older"
     assert [one.error for one in store.failures(address("a"))] == ["E", "E"]
-
-
-def test_what_is_dropped_at_the_end_leaves_nothing_on_the_disk(place: Place) -> None:
-    kept, dropped = b"k" * 200_000, b"d" * 200_000
-    store = place.open(hold_bytes=5000)
-    store.put("kept", kept)
-    store.hold([store.entry(n, "v" * 50) for n in range(100)])
-    store.hold([store.entry("spooled", dropped[1:]), store.entry("again", kept)])
-    store.hold([store.entry(n, "v" * 50) for n in range(100)])
-    store.hold([store.entry("held", dropped)])
-    assert [name for name in place.names() if name.startswith(".")]
-    store.close(publish=False)
-    assert not [name for name in place.names() if name.startswith(".")]
-    found = {file.size for _, file in blobs(place.backend, place.path("000"))}
-    assert found == {200_000}, "one blob, of what was put"
-    reader = place.open(None, ("000",))
-    assert reader.get("kept") == kept and len(reader) == 1
