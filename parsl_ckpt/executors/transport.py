@@ -314,21 +314,42 @@ def _identified(objects: Iterable[Any]) -> list[tuple[str, type]]:
 
 def _explain(packer: Packer, attempt: Attempt, exc: BaseException) -> CallTransportError:
     """Find out which part of a call does not travel."""
-    what, parameter = "", ""
+    what, parameter, uses = "", "", ""
+    for name, value in _reached(attempt.fn):
+        try:
+            packer._pickle(value, None)
+        except BaseException:
+            uses = f" uses {name!r} ({type(value).__name__}), and"
+            break
     for name, value in _named_arguments(attempt):
         try:
             packer._pickle(value, None)
         except BaseException as culprit:
             what, parameter, exc = f"argument {name!r} ({type(value).__name__})", name, culprit
+            uses = ""
             break
     return CallTransportError(
-        f"The {what or 'function'} of app {attempt.app!r} cannot travel to a worker process: "
+        f"The {what or 'function'} of app {attempt.app!r}{uses} cannot travel to a worker process: "
         f"{type(exc).__name__}: {exc}.",
         hint="Pass something that pickles, make the object inside the app, or run the app on "
         "threads.",
         app=attempt.app,
         parameter=parameter,
     )
+
+
+def _reached(fn: Any) -> list[tuple[str, Any]]:
+    """What a function names, of its module and of the functions around it."""
+    fn = inspect.unwrap(fn) if inspect.isfunction(fn) else fn
+    if not inspect.isfunction(fn):
+        return []
+    found = [
+        (name, fn.__globals__[name]) for name in fn.__code__.co_names if name in fn.__globals__
+    ]
+    for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not set yet
+            found.append((name, cell.cell_contents))
+    return found
 
 
 def _named_arguments(attempt: Attempt) -> list[tuple[str, Any]]:

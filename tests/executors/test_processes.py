@@ -259,7 +259,7 @@ def test_a_closure_that_does_not_pickle_is_an_error_of_the_call(pool):
     lock = threading.Lock()
     _, _, error, _ = pool.run(lambda: lock, app="closure")
     assert isinstance(error, CallTransportError)
-    assert error.parameter == "" and "closure" in str(error)
+    assert error.parameter == "" and "app 'closure' uses 'lock' (lock), and" in str(error)
 
 
 class Hostile:
