@@ -14,7 +14,7 @@ from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
 from parsl_ckpt.kernel.futures import PURGED
 from parsl_ckpt.plan.plan import Plan
-from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of
+from tests.kernel.helpers import DEADLINE, Rig, outcome, spec_of, until
 
 ALIVE: weakref.WeakSet[Bulk] = weakref.WeakSet()
 RAN: list[str] = []
@@ -132,6 +132,7 @@ def test_a_value_that_is_not_kept_stays_for_who_has_waited_for_it(rig):
     plan.run()
     one.add_done_callback(told.append)
     rig.run()
+    until(lambda: told)  # callbacks have a thread of their own
     assert told == [one] and one.done() and RAN.count("bulk") == 1
 
 
