@@ -1,9 +1,9 @@
 """Looking after checkpoints: verifying and compacting, beside reading the same files.
 
 "small" are records of 260 bytes, many runs of them; "large" are values of 4 MB in blobs. The files
-are in the page cache for all alike, but for what is read from the disk. What was not sealed,
-because its writer died, is verified frame by frame. Compacting links blobs and does not read them;
-it ends with a sync, as what is written beside it does.
+are in the page cache for all alike. What was not sealed, because its writer died, is verified frame
+by frame. Compacting links blobs and does not read them; it ends with a sync, as what is written
+beside it does.
 """
 
 from __future__ import annotations
@@ -63,15 +63,6 @@ def reading(prepared: str, **_: int) -> Row:
                 while data := file.read(8 << 20):
                     size += len(data)
     return _row(seconds(), size, records)
-
-
-def reading_from_disk(prepared: str, **_: int) -> Row:
-    files = _files(prepared)
-    for path in files:
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())  # only what is on the disk can be dropped from the cache
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return reading(prepared)
 
 
 def writing(prepared: str, **_: int) -> Row:
@@ -152,7 +143,6 @@ MEASUREMENT = Measurement(
     ],
     contenders=[
         Contender("reading the files (small)", reading, prepare_small),
-        Contender("reading them from the disk (small)", reading_from_disk, prepare_small),
         Contender("writing and syncing one (small)", writing, prepare_small),
         Contender("verify (small)", verifying, prepare_small),
         Contender("verify, not sealed (small)", verifying_unsealed, prepare_small),

@@ -135,9 +135,9 @@ class Frames:
             raise self._changed()
         self.unsigned = True
 
-    def bytes_of(self, begin: int, end: int) -> bytes:
-        """The bytes of the frames between two offsets."""
-        return bytes(self._bytes[begin:end])
+    def bytes_of(self, begin: int, end: int) -> bytearray:
+        """A copy of the bytes between two offsets."""
+        return bytearray(self._bytes[begin:end])
 
     def walk(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int]]:
         """(offset, kind, payload length) of each frame whose header is whole."""

@@ -108,7 +108,7 @@ class Anew:
 
     def copy(
         self,
-        frames: bytes,
+        frames: bytearray,
         places: Sequence[int],
         kinds: bytearray,
         keys: Iterable[tuple[int, int]],
@@ -118,7 +118,7 @@ class Anew:
         """Append whole frames that stand one after the other in another segment.
 
         Args:
-            frames: their bytes.
+            frames: their bytes, which are changed.
             places: where each begins.
             kinds: the kind of each; none of them is a tombstone.
             keys: the prefixes of the two keys of each, or twice that of its one.
@@ -136,7 +136,7 @@ class Anew:
         if blobs:
             for kind, place, end in zip(kinds, places, [*places[1:], len(frames)], strict=True):
                 if kind in _NAMING:
-                    payload = frames[place + fmt.FRAME_HEADER_SIZE : end]
+                    payload = bytes(frames[place + fmt.FRAME_HEADER_SIZE : end])
                     self._blobs.update(_blobs_of(kind, payload))
 
     def finish(self) -> Written | None:

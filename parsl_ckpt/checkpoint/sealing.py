@@ -58,12 +58,16 @@ class Gathered:
 
     def __init__(self, first: bytes) -> None:
         self._hasher = blake3(first)
-        self._pieces: list[bytes] = []
+        self._pieces: list[Buffer] = []
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: Buffer) -> None:
         pieces = self._pieces
+        if len(piece) >= _LARGE:
+            self._take()
+            self._hasher.update(piece)
+            return
         pieces.append(piece)
-        if len(pieces) >= _MANY or len(piece) >= _LARGE:
+        if len(pieces) >= _MANY:
             self._take()
 
     def digest(self) -> bytes:

@@ -191,13 +191,13 @@ class SegmentWriter:
         self.failed = False
         return [at]
 
-    def append_frames(self, frames: bytes, places: Sequence[int]) -> None:
+    def append_frames(self, frames: bytearray, places: Sequence[int]) -> None:
         """Write whole frames of another segment with one system call.
 
         Nothing in them is changed but the checksums of their headers, which say where they stand.
 
         Args:
-            frames: their bytes, one after the other.
+            frames: their bytes, one after the other; the checksums are changed in place.
             places: where each begins.
 
         Raises:
@@ -205,12 +205,11 @@ class SegmentWriter:
         """
         at, identity = self.offset, self.identity
         placed, digest = FRAME_PLACED.pack, blake3
-        moved = bytearray(frames)
         self.failed = True
         for place in places:
-            fields = frames[place : place + 48]
-            moved[place + 48 : place + 56] = digest(placed(identity, at + place, fields)).digest(8)
-        self._write(bytes(moved))
+            fields = bytes(frames[place : place + 48])
+            frames[place + 48 : place + 56] = digest(placed(identity, at + place, fields)).digest(8)
+        self._write(frames)
         self.offset = at + len(frames)
         self.failed = False
 
@@ -247,7 +246,7 @@ class SegmentWriter:
     def close(self) -> None:
         self.file.close()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | bytearray) -> None:
         try:
             self.file.write(data)
         except BaseException:

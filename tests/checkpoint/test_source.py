@@ -138,7 +138,7 @@ def test_a_segment_that_changes_while_it_is_copied_is_left(monkeypatch: pytest.M
     backend = runs_of([[("result", n, 0) for n in range(3)], [("result", 5, 0)]])
     real = frames.Frames.bytes_of
 
-    def rotting(self: frames.Frames, begin: int, end: int) -> bytes:
+    def rotting(self: frames.Frames, begin: int, end: int) -> bytearray:
         data = real(self, begin, end)
         file = backend.files[self.segment.path]
         file.data[begin + 70] ^= 1
