@@ -43,7 +43,8 @@ class Config:
         executors: what runs the apps; empty for one pool of threads.
         checkpoint_mode: when outcomes are flushed to the checkpoint: ``"task_exit"`` (each at
             once), ``"periodic"``, ``"dfk_exit"`` (at the end), ``"manual"`` (by
-            ``dfk.checkpoint()``, and at the end), or None (by ``dfk.checkpoint()`` only).
+            ``dfk.checkpoint()``, and at the end), or None (by ``dfk.checkpoint()`` only; the rest
+            goes with the program).
         checkpoint_period: for ``"periodic"``: ``"HH:MM:SS"`` or a number of seconds.
         checkpoint_files: checkpoint directories whose outcomes are used; None for all earlier ones
             under ``run_dir`` if a mode is set, ``[]`` for none.
