@@ -207,7 +207,7 @@ class Pool:
         for worker in list(self._workers.values()):
             if not any(call.attempt is attempt for call in worker.calls.values()):
                 continue
-            saved = worker.take_back(len(worker.calls))
+            saved = self._halt(worker)
             if any(call.attempt is attempt for call in worker.calls.values()):
                 self._bury(worker, lambda app: error)  # it runs
             for call in reversed(saved):
@@ -216,6 +216,21 @@ class Pool:
                 else:
                     self._backlog.appendleft(call)
             return
+
+    def _halt(self, worker: WorkerProcess) -> list[Call]:
+        """See to it that a worker begins nothing else, and hear what it has said until then.
+
+        What is still its own afterwards is what it runs, and nothing else is lost by killing it: it
+        answers one call before it takes the right to begin the next.
+
+        Returns:
+            What it had not begun.
+        """
+        saved = worker.take_back(len(worker.calls))
+        while frames := worker.reader.read():
+            for frame in frames:
+                self._handle(worker, frame)
+        return saved
 
     def _enforce(self) -> None:
         """Stop what has run for longer than it may."""
@@ -228,8 +243,10 @@ class Pool:
                 walltime = call.attempt.walltime
                 assert walltime is not None
                 del self._limits[worker]
-                kill_family(worker.process.pid)
-                self._bury(worker, lambda app, walltime=walltime: too_slow(app, walltime))  # type: ignore[misc]
+                self._backlog.extendleft(reversed(self._halt(worker)))
+                if id in worker.calls:  # it has not answered at the last moment
+                    kill_family(worker.process.pid)
+                    self._bury(worker, lambda app, walltime=walltime: too_slow(app, walltime))  # type: ignore[misc]
 
     # --- giving work ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import pickle
 import subprocess
 import sys
@@ -312,6 +313,66 @@ def test_a_family_that_has_ended_is_no_error():
     parent = subprocess.Popen(["true"])
     parent.wait()
     kill_family(parent.pid)
+
+
+# --- a limit that is over as its call ends --------------------------------------------------------
+
+
+def passed(fifo):
+    """Wait until the other end of a named pipe is opened as well."""
+    with open(fifo):
+        return "passed"
+
+
+def begin_and_pass(begun, fifo):
+    with open(begun, "w"):
+        pass
+    return passed(fifo)
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """A pool of one worker that does what its thread would do when it is told to."""
+    pool = ProcessPoolExecutor(max_workers=1)._pool
+    pool._seconds = 0.0  # calls are short, so that the next one is given ahead
+    yield pool
+    pool._close()
+
+
+def step_until(pool, condition):
+    while not condition():
+        pool._take_in()
+        pool._hand_out()
+        pool._wait()
+
+
+@pytest.mark.parametrize("stop", ["limit", "kill"])
+def test_a_call_is_not_stopped_for_one_that_has_just_ended(by_hand, tmp_path, stop):
+    fifos = [str(tmp_path / name) for name in ("ends", "begun", "goes on")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    ends, begun, goes_on = fifos
+    reports = {}
+
+    def finished(attempt, value, error, encoded=None):
+        reports[attempt.app] = value, error
+
+    late = Attempt(passed, (ends,), app="late")
+    late.walltime = 600.0
+    innocent = Attempt(begin_and_pass, (begun, goes_on), app="innocent")
+    by_hand.inbox.extend([(late, finished), (innocent, finished)])
+    step_until(by_hand, lambda: by_hand._limits)
+    with open(ends, "w"), open(begun):
+        pass  # from here on it has answered, and the next call runs; the pool has seen neither
+    if stop == "limit":
+        by_hand._limits = {worker: (0.0, id) for worker, (_, id) in by_hand._limits.items()}
+        by_hand._enforce()
+    else:
+        by_hand._kill(late, RuntimeError("stopped"))
+    assert reports == {"late": ("passed", None)}
+    with open(goes_on, "w"):
+        step_until(by_hand, lambda: len(reports) == 2)
+    assert reports["innocent"] == ("passed", None)
 
 
 # --- many at once ---------------------------------------------------------------------------------
