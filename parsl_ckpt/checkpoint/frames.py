@@ -18,7 +18,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
-from .sealing import Seal, whole
+from .sealing import Seal, verified
 from .segment import Entry, Segment, Walk
 
 Damage = Callable[[int, int, int], None]  # offset, bytes lost, kind (0: the header itself is lost)
@@ -98,7 +98,7 @@ class Frames:
 
         Signed segments, and those that were not sealed, are looked at frame by frame.
         """
-        found = whole(self._reader, self.segment.identity) if self._signer is None else None
+        found = verified(self._reader, self.segment.identity) if self._signer is None else None
         self.seal, self.end = (found.seal, found.end) if found is not None else (None, 0)
         return found is not None
 

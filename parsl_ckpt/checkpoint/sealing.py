@@ -97,7 +97,7 @@ def decoded(payload: Buffer) -> Seal | None:
     return seal if len(seal.joined) % _BLOB.size == 0 else None
 
 
-class Whole(msgspec.Struct, frozen=True, gc=False):
+class Verified(msgspec.Struct, frozen=True, gc=False):
     """A segment every byte of which is as it was written.
 
     Attributes:
@@ -111,7 +111,7 @@ class Whole(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
-def whole(reader: Readable, identity: bytes) -> Whole | None:
+def verified(reader: Readable, identity: bytes) -> Verified | None:
     """A sealed segment, if all of its bytes are as they were written.
 
     Args:
@@ -146,7 +146,7 @@ def whole(reader: Readable, identity: bytes) -> Whole | None:
     seal = decoded(payload) if fmt.record_id_of(payload) == record_id else None
     if seal is None or _digest(reader, end) != seal.digest:
         return None
-    return Whole(seal, end, size)
+    return Verified(seal, end, size)
 
 
 def _end(reader: Readable, size: int) -> int:

@@ -21,7 +21,7 @@ from .format import FILE_HEADER_SIZE, RESULT
 from .frames import Frames, Whole, decode
 from .index import PAGE_SIZE, TRAILER_SIZE, digest_of, open_index, read_trailer
 from .inventory import Place
-from .sealing import whole
+from .sealing import verified
 from .segment import OpenFiles, Segment
 
 Progress = Callable[[int], None]  # bytes that are done
@@ -270,7 +270,7 @@ def _verify_as_a_whole(
 ) -> bool:
     """Whether all is well with a segment that was sealed; else it is gone through."""
     try:
-        found = whole(segment.open(), segment.identity)
+        found = verified(segment.open(), segment.identity)
     except OSError:
         return False
     if found is None or wanted.fault(found.seal.blobs()) is not None:

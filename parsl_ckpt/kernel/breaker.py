@@ -181,9 +181,8 @@ def _at_once(call: Callable[[], None]) -> None:
     call()
 
 
-def _check(right: bool, told: str, field: str) -> None:
-    if not right:
-        raise ConfigurationError(f"CircuitBreaker: {told}.", field=field)
+def _wrong(field: str, value: object, what: str) -> ConfigurationError:
+    return ConfigurationError(f"CircuitBreaker: {field} is {value!r:.80}, {what}.", field=field)
 
 
 class Permit:
@@ -245,19 +244,15 @@ class CircuitBreaker:
         on_state_change: Listener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for field, value, right, what in (
-            (
-                "config", config, config is None or isinstance(config, CircuitBreakerConfig),
-                "no CircuitBreakerConfig; a name is given as name=",
-            ),
-            ("name", name, isinstance(name, str), "no text"),
-            (
-                "on_state_change", on_state_change,
-                on_state_change is None or callable(on_state_change), "no function",
-            ),
-            ("clock", clock, callable(clock), "no function"),
-        ):  # fmt: skip
-            _check(right, f"{field} is {value!r:.80}, {what}", field)
+        if not isinstance(config, (CircuitBreakerConfig, type(None))):
+            what = "no CircuitBreakerConfig; a name is given as name="
+            raise _wrong("config", config, what)
+        if not isinstance(name, str):
+            raise _wrong("name", name, "no text")
+        if on_state_change is not None and not callable(on_state_change):
+            raise _wrong("on_state_change", on_state_change, "no function")
+        if not callable(clock):
+            raise _wrong("clock", clock, "no function")
         self.config = config or CircuitBreakerConfig()
         self.name = name
         self._clock = clock
@@ -299,7 +294,8 @@ class CircuitBreaker:
         Raises:
             ConfigurationError: it is no function.
         """
-        _check(callable(listener), f"listener is {listener!r:.80}, no function", "listener")
+        if not callable(listener):
+            raise _wrong("listener", listener, "no function")
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
@@ -367,7 +363,9 @@ class CircuitBreaker:
                 see whether it fails.
             BaseException: what the function raised.
         """
-        _check(callable(function), f"call() was given {function!r:.80}, no function", "function")
+        if not callable(function):
+            told = f"CircuitBreaker: call() was given {function!r:.80}, no function."
+            raise ConfigurationError(told, field="function")
         permit = self.acquire()
         try:
             value = function()

@@ -13,7 +13,7 @@ from parsl_ckpt.checkpoint import MemoryBackend, Store, inventory, rewrite, veri
 from parsl_ckpt.checkpoint.frames import Frames
 from parsl_ckpt.checkpoint.index import PAGE_SIZE, Covered, write_index
 from parsl_ckpt.checkpoint.reclaim import entry_of
-from parsl_ckpt.checkpoint.sealing import Gathered, Seal, Whole, decoded, encoded, whole
+from parsl_ckpt.checkpoint.sealing import Gathered, Seal, Verified, decoded, encoded, verified
 from parsl_ckpt.checkpoint.segment import OpenFiles, SegmentWriter, parse_name, segment_name
 from parsl_ckpt.errors import FormatError
 
@@ -35,13 +35,13 @@ def sealed(**options: Any) -> tuple[MemoryBackend, str]:
     return backend, f"{PATH}/{name}"
 
 
-def seen(backend: MemoryBackend, path: str) -> Whole | None:
+def seen(backend: MemoryBackend, path: str) -> Verified | None:
     found = parse_name(path.rpartition("/")[2])
     assert found is not None
-    return whole(backend.open(path), found[1])
+    return verified(backend.open(path), found[1])
 
 
-def verified(backend: MemoryBackend) -> verify.Report:
+def report_of(backend: MemoryBackend) -> verify.Report:
     return verify.verify(backend, [inventory._store(backend, PATH)])
 
 
@@ -59,9 +59,9 @@ def test_a_seal_says_what_stands_in_the_segment() -> None:
 
 def test_frame_by_frame_there_is_the_same_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     backend, _ = sealed()
-    at_once = verified(backend)
-    monkeypatch.setattr(verify, "whole", lambda *_: None)
-    assert verified(backend) == at_once
+    at_once = report_of(backend)
+    monkeypatch.setattr(verify, "verified", lambda *_: None)
+    assert report_of(backend) == at_once
 
 
 @pytest.mark.once
@@ -96,7 +96,7 @@ def test_a_byte_that_changed_before_sealing_is_found() -> None:
     file = backend.files[f"{PATH}/{name}"]
     file.data[file.data.index(b"two")] ^= 1
     store.close()
-    report = verified(backend)
+    report = report_of(backend)
     assert report.lost_records == 1 and not report.good
 
 
@@ -104,7 +104,7 @@ def test_a_missing_blob_costs_the_results_that_name_it() -> None:
     backend, _ = sealed()
     (path,) = [at for at, file in inventory.blobs(backend, PATH) if file.size == len(BLOB)]
     backend.remove(path)
-    report = verified(backend)
+    report = report_of(backend)
     assert [lost.why.endswith("is missing") for lost in report.lost] == [True, True]
     assert report.records == 43
 
@@ -135,7 +135,7 @@ def test_a_whole_frame_that_does_not_decode_is_written_anew_and_names_nothing() 
 def test_a_signed_segment_is_gone_through(tmp_path: Any) -> None:
     backend, path = sealed(signing_key=b"k" * 32)
     assert seen(backend, path) is None  # its index can be read with the key only
-    assert verified(backend).good
+    assert report_of(backend).good
 
 
 @pytest.mark.parametrize("shift", [-3, 1, 40])
