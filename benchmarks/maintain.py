@@ -3,7 +3,8 @@
 "small" are records of 260 bytes, many runs of them; "large" are values of 4 MB in blobs. The files
 are in the page cache for all alike. What was not sealed, because its writer died, is verified frame
 by frame. Compacting links blobs and does not read them; it ends with a sync, as what is written
-beside it does.
+beside it does. How fast that is depends most on whether the system has room in its page cache at
+hand, for which each contender has to try its luck.
 """
 
 from __future__ import annotations
@@ -131,13 +132,7 @@ MEASUREMENT = Measurement(
     aim="verify and compact at disk speed",
     goals=[
         Goal("verify, records of 260 bytes, MB/s", "verify (small)", "MB/s", at_least=1000),
-        Goal(
-            "compact, records of 260 bytes, beside writing",
-            "compact (small)",
-            "MB/s",
-            at_least=0.25,
-            of="writing and syncing one (small)",
-        ),
+        Goal("compact, records of 260 bytes, MB/s", "compact (small)", "MB/s", at_least=250),
         Goal("verify, large values, MB/s", "verify (large)", "MB/s", at_least=1000),
         Goal("compact, large values, MB/s", "compact (large)", "MB/s", at_least=1000),
     ],

@@ -22,6 +22,7 @@ import msgspec
 
 from parsl_ckpt.errors import FormatError
 
+from . import extents
 from . import format as fmt
 from .backend import Backend, Readable, Writable
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE, ID_SIZE
@@ -39,6 +40,7 @@ from .index import (
     merge,
     open_index,
     read_trailer,
+    renumbered,
     write_index,
 )
 from .local import MAP_MINIMUM
@@ -310,7 +312,10 @@ class Catalog:
                     if before is None or cover.length > before.length:
                         covered[cover.name] = cover
         sources = [
-            (index, [number.get(s.name) if s is not None else None for s in index.segments])
+            (
+                index,
+                renumbered([number.get(s.name) if s is not None else None for s in index.segments]),
+            )
             for index in chosen
         ]
         path = self._write_index_file(
@@ -381,6 +386,7 @@ class Catalog:
                 del uncovered[cover.name]
                 segment.sealed = cover.sealed
                 segment.records = cover.records
+                segment.extents = extents.decoded(cover.extents)
                 useful = True
         return useful
 
@@ -428,6 +434,7 @@ class Catalog:
         if len(index.meta.segments) == 1:
             index.segments = [segment]
             segment.records = index.meta.segments[0].records
+            segment.extents = extents.decoded(index.meta.segments[0].extents)
         return index
 
     def _read_trailer(self, reader: Readable, size: int) -> Trailer | None:

@@ -17,14 +17,13 @@ Guarantees:
 * A run that lives is not touched, nor is its place in the order of runs: runs on both sides of it
   are not put together.
 
-Assumptions: the caller is alone (``exclusive.py``).  Memory grows with the number of results, by
-some 300 bytes each.
+Assumptions: the caller is alone (``exclusive.py``).  Memory grows with the number of records, by
+some 50 bytes each; by 300 for those that have to be looked at.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,7 +41,7 @@ from .items import removed_in
 from .pins import Census, census
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles, Segment, parse_name
-from .source import Source
+from .source import Source, shared
 
 Progress = Callable[[int], None]
 PRUNED = "pruned"  # reason of tombstones that only make room: what was computed stays valid
@@ -217,8 +216,6 @@ class _Group:
         self._extra: list[Entry] = []  # tombstones that stay, run records with their run's name
         self._blobs: dict[bytes, tuple[str, int]] = {}  # digest -> where it is, size
         self._wanted: set[bytes] = set()
-        self._prefixes: set[int] = set()
-        self._shared: set[int] = set()  # prefixes of the keys of more than one record
         self._unknown = False
 
     # --- looking ----------------------------------------------------------------------------------
@@ -237,19 +234,17 @@ class _Group:
         pins: list[tuple[bytes, fmt.Pin]] = []
         for segment in self._segments():
             frames = Frames(segment, growing=False, signer=self._signer)
-            one = Source(frames)
+            one = Source(frames, self._damaged)
             self._opened.append(one)
-            for offset in one.look(self._damaged):
-                frame = frames.read(offset)
-                record = decode(frame) if frame is not None else None
+            for frame in one.speaking():
+                record = decode(frame)
                 if isinstance(record, fmt.Tombstone):
                     one.tombstones.append(record)
                     self._removed.update(record.record_ids)
                 elif isinstance(record, fmt.Alias):
                     self._named.add(record.record_id)
-                elif isinstance(record, fmt.Pin) and frame is not None:
+                elif isinstance(record, fmt.Pin):
                     pins.append((frame.record_id, record))
-            self._note_prefixes(one)
         seen = Census()
         for record_id, pin in pins:
             if record_id not in self._removed:
@@ -257,15 +252,6 @@ class _Group:
         self._pins = seen.current
         self._named |= seen.targets
         self._named -= self._removed
-
-    def _note_prefixes(self, one: Source) -> None:
-        """See which keys are those of more than one record."""
-        prefixes = list(one.prefixes())
-        own = set(prefixes)
-        self._shared |= own & self._prefixes
-        if len(own) < len(prefixes):
-            self._shared.update(prefix for prefix, n in Counter(prefixes).items() if n > 1)
-        self._prefixes |= own
 
     def begun(self) -> bool:
         """Whether a run has begun here since it was looked; its heart beats before it writes."""
@@ -294,10 +280,10 @@ class _Group:
         placed: dict[bytes, Source] = {}  # where the targets of tombstones stand
         notes: list[tuple[Source, int, bytes]] = []
         removed, keeps = self._removed, choice.keeps
+        for one, offsets in zip(self._opened, shared(self._opened), strict=True):
+            one.ask(offsets if self._may_go_unread(one) else None)
         for one in reversed(self._opened):
             done = one.frames.size
-            if self._may_go_unread(one):
-                one.keep_alone(self._shared)
             for place, frame in one.undecided():
                 if frame is None:
                     self.unreadable += 1
@@ -330,7 +316,8 @@ class _Group:
         Where nothing is removed, nobody asks for its ancestors; where no blobs are named, none can
         be missing.
         """
-        return one.frames.seal is not None and not one.frames.seal.joined and not self._removed
+        seal = one.frames.seal
+        return seal is not None and not seal.joined and not self._removed
 
     def _has_blobs(self, blobs: Sequence[tuple[bytes, int]]) -> bool:
         return all(self._blobs.get(digest, ("", -1))[1] == size for digest, size in blobs)
@@ -352,7 +339,7 @@ class _Group:
     def worthwhile(self) -> bool:
         """Whether there is anything to gain."""
         if len(self._opened) > 1 or len(self.places) > 1:
-            return any(one.offsets for one in self._opened) or len(self.places) > 1
+            return any(one.records for one in self._opened) or len(self.places) > 1
         dropped = self.superseded + self.gone + self.unreadable
         return bool(self._opened) and (
             dropped > 0
@@ -383,9 +370,11 @@ class _Group:
             if last.directory != self.target.directory:
                 sequence = rewrite.next_sequence(self._backend, self.target.directory)
         directory = self.target.directory
-        with rewrite.Anew(self._backend, directory, sequence, self._signer) as anew:
+        with rewrite.Anew(
+            self._backend, directory, sequence, self._signer, gathers=self._signer is None
+        ) as anew:
             for one in self._opened:
-                one.copy_to(anew, partial(self._entry, one))
+                one.copy_to(anew, partial(self._entry, one), self._wanted)
             anew.add(self._extra)
             written = anew.finish()
         self._remove_segments()

@@ -36,6 +36,7 @@ from parsl_ckpt.errors import FormatError
 SEGMENT_MAGIC = b"PCKPTSEG"
 INDEX_MAGIC = b"PCKPTIDX"
 VERSION = 1
+GATHERED = 2  # of a segment that has extents, which earlier versions would step over
 # magic, version, flags, reserved, id, checksum of the preceding 32 bytes
 FILE_HEADER = struct.Struct("<8sHHI16s8s")
 FILE_HEADER_SIZE = FILE_HEADER.size
@@ -60,10 +61,11 @@ TAG_SIZE = 16
 SIGNATURE_SIZE = 2 * TAG_SIZE
 
 RESULT, FAILURE, ALIAS, NOTE, CODE, RUN, TOMBSTONE, PIN, SESSION, INDEX = range(1, 11)
-UNKEPT = 11
+UNKEPT, EXTENT = 11, 12
 KIND_NAMES = {
     RESULT: "result", FAILURE: "failure", ALIAS: "alias", NOTE: "note", CODE: "code", RUN: "run",
     TOMBSTONE: "tombstone", PIN: "pin", SESSION: "session", INDEX: "index", UNKEPT: "unkept",
+    EXTENT: "extent",
 }  # fmt: skip
 
 INLINE_LIMIT = 64 * 1024  # larger data is a part of its own, as large buffers are
@@ -73,9 +75,9 @@ LAID_OUT = 0x40  # bit of Result.codec: Result.parts says where the parts are
 RUN_KEY = blake3(b"parsl_ckpt run records").digest()  # what run records are indexed under
 
 
-def file_header(magic: bytes, identity: bytes, flags: int = 0) -> bytes:
+def file_header(magic: bytes, identity: bytes, flags: int = 0, version: int = VERSION) -> bytes:
     """The first bytes of a segment or index file."""
-    fields = FILE_HEADER.pack(magic, VERSION, flags, 0, identity, b"")[:-CHECKSUM_SIZE]
+    fields = FILE_HEADER.pack(magic, version, flags, 0, identity, b"")[:-CHECKSUM_SIZE]
     return fields + blake3(fields).digest(CHECKSUM_SIZE)
 
 
@@ -91,9 +93,9 @@ def read_file_header(data: bytes, magic: bytes) -> bytes | None:
     fields = data[: FILE_HEADER_SIZE - CHECKSUM_SIZE]
     if found != magic or blake3(fields).digest(CHECKSUM_SIZE) != checksum:
         return None
-    if version != VERSION:
+    if not VERSION <= version <= GATHERED:
         raise FormatError(
-            f"The file is of format {version}; this library reads format {VERSION}.",
+            f"The file is of format {version}; this library reads formats to {GATHERED}.",
             hint="Use a later version of parsl_ckpt.",
         )
     return bytes(identity)
@@ -118,18 +120,19 @@ def frame_header(
     fields = FRAME_FIELDS.pack(
         FRAME_MAGIC, kind, 0, len(keys), 0, payload_length, record_id, first, second
     )
-    return fields + blake3(segment_id + offset.to_bytes(8, "little") + fields).digest(CHECKSUM_SIZE)
+    return fields + placed_checksum(segment_id, offset, fields)
+
+
+def placed_checksum(segment_id: bytes, offset: int, fields: bytes) -> bytes:
+    """The checksum of the fields of a header that stands at this place of this segment."""
+    return blake3(FRAME_PLACED.pack(segment_id, offset, fields)).digest(CHECKSUM_SIZE)
 
 
 def header_verifies(segment_id: bytes, offset: int, header: bytes) -> bool:
     """Whether the 56 bytes are the header of a frame at this place of this segment."""
-    return (
-        header[:4] == FRAME_MAGIC
-        and blake3(
-            segment_id + offset.to_bytes(8, "little") + header[:FRAME_FIELDS_SIZE]
-        ).digest(CHECKSUM_SIZE)
-        == header[FRAME_FIELDS_SIZE:]
-    )  # fmt: skip
+    fields = header[:FRAME_FIELDS_SIZE]
+    checksum = placed_checksum(segment_id, offset, fields)
+    return header[:4] == FRAME_MAGIC and checksum == header[FRAME_FIELDS_SIZE:]
 
 
 def record_id_of(payload: bytes) -> bytes:

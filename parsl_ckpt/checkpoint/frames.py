@@ -7,7 +7,7 @@ far as it reached at first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from struct import Struct
 from typing import Any
 
@@ -16,15 +16,25 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError
 
+from . import extents
 from . import format as fmt
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
+from .index import (
+    TRAILER_SIZE,
+    Covered,
+    Index,
+    covered_by_itself,
+    open_index,
+    read_trailer,
+)
 from .sealing import Seal, verified
 from .segment import Entry, Segment, Walk
 
 Damage = Callable[[int, int, int], None]  # offset, bytes lost, kind (0: the header itself is lost)
 # kind, flags, number of keys, payload length, record id, two key prefixes as numbers
 _FIELDS = Struct("<4xBBBxQ16sQQ").unpack_from
-_INDEX = fmt.INDEX
+_ALL_FIELDS = Struct("<4sBBBxQ16sQQ").unpack_from  # and the magic before them
+_INDEX, _EXTENT = fmt.INDEX, fmt.EXTENT
 _CHUNK = 1 << 20
 _MARGIN = 1 << 16  # what is read beyond a frame that is gone to backwards: most records fit
 
@@ -65,8 +75,8 @@ class Frames:
         signer: verifies the tags of signed frames; without it only their checksums are.
 
     Attributes:
-        seal, end: after :meth:`is_whole`, what the writer says of the segment, if all of it is
-            whole, and where its records end.
+        seal, cover, end: after :meth:`is_whole`, if all of the segment is whole: what its writer
+            and its index say of it, and where the records end.
         signed, unsigned: whether a frame was read that is signed, and one that is not.
         size: bytes that are looked at.
         header: whether the file's first bytes are as they must be.
@@ -81,6 +91,7 @@ class Frames:
         self.segment = segment
         self.signed = self.unsigned = False
         self.seal: Seal | None = None
+        self.cover: Covered | None = None
         self.end = 0
         self._growing = growing
         self._signer = signer
@@ -91,6 +102,9 @@ class Frames:
         self.header = identity is not None
         if identity is not None:
             segment.identity = identity
+        if not growing:
+            cover = covered_by_itself(self._reader, self.size)
+            segment.extents = extents.decoded(cover.extents) if cover is not None else []
         self.torn = 0
 
     def is_whole(self) -> bool:
@@ -99,7 +113,8 @@ class Frames:
         Signed segments, and those that were not sealed, are looked at frame by frame.
         """
         found = verified(self._reader, self.segment.identity) if self._signer is None else None
-        self.seal, self.end = (found.seal, found.end) if found is not None else (None, 0)
+        self.seal, self.cover = (found.seal, found.index) if found is not None else (None, None)
+        self.end = found.end if found is not None else 0
         return found is not None
 
     def must_be_whole(self) -> None:
@@ -112,32 +127,38 @@ class Frames:
             raise self._changed()
 
     def heads(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int, int, int]]:
-        """(offset, kind, number of keys, first, second) of each frame whose header is whole.
+        """(offset, kind, number of keys, first, second) of each frame whose header is whole."""
+        walk = self._walk()
+        for offset, kind, keys, _, _, first, second in walk.headers():
+            yield offset, kind, keys, first, second
+        self._walked(walk, damaged)
+
+    def own_index(self) -> Index:
+        """The index that ends a segment which is whole.
 
         Raises:
-            FormatError: the segment is not what its seal says.
+            FormatError: it contradicts itself.
         """
-        if self.seal is None:
-            walk = self._walk()
-            for offset, kind, keys, _, _, first, second in walk.headers():
-                yield offset, kind, keys, first, second
-            self._walked(walk, damaged)
-            return
-        data, end, at = self._bytes, self.end, FILE_HEADER_SIZE
-        unpack = _FIELDS
-        while at < end:
-            kind, flags, keys, length, _, first, second = unpack(data, at)
-            if flags:
-                self.read(at)  # tells of a later version
-            yield at, kind, keys, first, second
-            at += 56 + length
-        if at != end:
+        trailer = read_trailer(self.tail(self.size - TRAILER_SIZE), self.size)
+        if trailer is None:
             raise self._changed()
-        self.unsigned = True
+        pages, head = trailer.pages_offset, trailer.head_offset
+        data = self._bytes
+        return open_index(trailer, bytes(data[head : head + trailer.head_length]), data[pages:head])
 
-    def bytes_of(self, begin: int, end: int) -> bytearray:
+    def kind(self, offset: int) -> int:
+        """The kind of the frame at an offset."""
+        kind: int = self._bytes[offset + 4]
+        return kind
+
+    def after(self, offset: int) -> int:
+        """Where the frame at an offset ends."""
+        length: int = _FIELDS(self._bytes, offset)[3]
+        return offset + FRAME_HEADER_SIZE + length
+
+    def bytes_of(self, begin: int, end: int) -> bytes:
         """A copy of the bytes between two offsets."""
-        return bytearray(self._bytes[begin:end])
+        return bytes(self._bytes[begin:end])
 
     def walk(self, damaged: Damage | None = None) -> Iterator[tuple[int, int, int]]:
         """(offset, kind, payload length) of each frame whose header is whole."""
@@ -148,10 +169,12 @@ class Frames:
 
     def whole(self, damaged: Damage | None = None) -> Iterator[Whole]:
         """All whole frames; that of the index as well, where they are verified one by one."""
+        start = FILE_HEADER_SIZE
         if not self._growing and self.is_whole():
-            yield from self._all()
-            return
-        walk = self._walk()
+            start = yield from self._all()
+            if start == self.end:
+                return
+        walk = self._walk(start)
         read, digest = self.read, blake3
         for offset, kind, keys, length, record_id, first, second in walk.headers():
             buffer = walk.buffer
@@ -172,8 +195,12 @@ class Frames:
                 damaged(offset, FRAME_HEADER_SIZE + length, kind)
         self._walked(walk, damaged)
 
-    def _all(self) -> Iterator[Whole]:
-        """All frames but that of the index, of a segment that is whole."""
+    def _all(self) -> Generator[Whole, None, int]:
+        """All frames but that of the index, of a segment that is whole.
+
+        Returns:
+            Where they end; before the index only if its seal was put on what are no frames.
+        """
         data, size, end, offset = self._bytes, self.size, self.end, FILE_HEADER_SIZE
         buffer = b""
         base = filled = 0
@@ -183,19 +210,25 @@ class Frames:
             if at + 56 > filled:
                 buffer, base, at = bytes(data[offset : min(offset + _CHUNK, size)]), offset, 0
                 filled = len(buffer)
-            kind, flags, keys, length, record_id, first, second = _FIELDS(buffer, at)
+            magic, kind, flags, keys, length, record_id, first, second = _ALL_FIELDS(buffer, at)
+            if magic != fmt.FRAME_MAGIC:
+                break
             if flags:
                 self.read(offset)  # tells of a later version
+            if kind == _EXTENT:
+                offset += 56
+                continue
             begin = at + 56
             stop = begin + length
+            if offset + 56 + length > end:
+                break
             if stop <= filled:
                 payload = buffer[begin:stop]
             else:
                 payload = bytes(data[offset + 56 : offset + 56 + length])
             yield Whole(offset, kind, keys, record_id, first, second, payload)
             offset += 56 + length
-        if offset != end:
-            raise self._changed()
+        return offset
 
     def these(self, offsets: Sequence[int]) -> Iterator[Whole | None]:
         """The frames at some offsets that a walk gave, in that order; None for damaged ones.
@@ -292,9 +325,10 @@ class Frames:
         path = self.segment.path
         return FormatError(f"{path} changed while it was read.", path=path)
 
-    def _walk(self) -> Walk:
+    def _walk(self, start: int = FILE_HEADER_SIZE) -> Walk:
         reader: Any = _Fixed(self._bytes)
-        return Walk(reader, self.segment.identity, FILE_HEADER_SIZE, self.size)
+        segment = self.segment
+        return Walk(reader, segment.identity, start, self.size, segment.extents)
 
     def _walked(self, walk: Walk, damaged: Damage | None) -> None:
         self.torn = walk.torn

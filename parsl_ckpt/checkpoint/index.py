@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError
 
-from .backend import Buffer
-from .format import CHECKSUM_SIZE, ID_SIZE
+from .backend import Buffer, Readable
+from .format import CHECKSUM_SIZE, FILE_HEADER_SIZE, ID_SIZE
 
 if TYPE_CHECKING:
     from .segment import Segment
@@ -65,6 +65,7 @@ class Covered(msgspec.Struct, array_like=True, frozen=True, gc=False):
         size: how long the file was then; if it is no longer, there is nothing new in it.
         sealed: its writer has ended it.
         records: number of results.
+        extents: frames in it that were written in other segments; see :mod:`.extents`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Covered(msgspec.Struct, array_like=True, frozen=True, gc=False):
     size: int
     sealed: bool
     records: int
+    extents: bytes = b""
 
 
 class Meta(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -122,7 +124,7 @@ class Index:
         self.fences = fences
         self._key = key
         self._sums = sums
-        self._words = _as_words(pages)
+        self._words = as_numbers(pages)
         self._good = bytearray(len(fences))
         self._last = meta.entries - PAGE_ENTRIES * (len(fences) - 1)
 
@@ -152,8 +154,23 @@ class Index:
             page -= 1  # entries of one prefix may begin on the page before
         return found
 
-    def between(self, low: int, high: int) -> Iterator[int]:
-        """Entries (prefix << 64 | locator) with low <= prefix < high, in order."""
+    def locators(self) -> array[int]:
+        """The locators of all entries.
+
+        Raises:
+            BadPage: a page is damaged.
+        """
+        found = array("Q")
+        for _, locators in self.slices(0, 1 << 64):
+            found.extend(locators)
+        return found
+
+    def slices(self, low: int, high: int) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+        """The prefixes with low <= prefix < high, in order, and the locators that belong to them.
+
+        Raises:
+            BadPage: a page is damaged.
+        """
         page = max(bisect_left(self.fences, low) - 1, 0)
         words = self._words
         while page < len(self.fences) and self.fences[page] < high:
@@ -163,19 +180,13 @@ class Index:
             end = start + (self._last if page + 1 == len(self.fences) else PAGE_ENTRIES)
             first = bisect_left(words, low, start, end)
             last = bisect_left(words, high, start, end)
-            yield from [
-                prefix << 64 | locator
-                for prefix, locator in zip(
-                    words[first:last],
-                    words[first + PAGE_ENTRIES : last + PAGE_ENTRIES],
-                    strict=True,
-                )
-            ]
+            if first < last:
+                yield words[first:last], words[first + PAGE_ENTRIES : last + PAGE_ENTRIES]
             page += 1
 
     def _verify(self, page: int) -> None:
         words: Any = self._words[page * _WORDS : (page + 1) * _WORDS]
-        data = words.cast("B") if isinstance(words, memoryview) else _as_bytes(words)
+        data = words.cast("B") if isinstance(words, memoryview) else as_bytes(words)
         digest = digest_of(data, CHECKSUM_SIZE, self._key)
         if digest != self._sums[page * CHECKSUM_SIZE : (page + 1) * CHECKSUM_SIZE]:
             raise BadPage(f"Page {page} of an index is damaged.", page=page)
@@ -247,8 +258,29 @@ def open_index(trailer: Trailer, head: bytes, pages: memoryview, key: bytes | No
         or not count * PAGE_ENTRIES - PAGE_ENTRIES < meta.entries <= count * PAGE_ENTRIES
     ):
         raise FormatError("The head of an index contradicts itself.")
-    fences = _as_words(memoryview(rest)[: count * 8])
+    fences = as_numbers(memoryview(rest)[: count * 8])
     return Index(meta, fences, rest[count * 8 :], pages, key)
+
+
+def covered_by_itself(reader: Readable, size: int) -> Covered | None:
+    """What the index at the end of a segment says of that; None if there is no whole one.
+
+    Args:
+        reader: the segment.
+        size: of the file.
+    """
+    if size < TRAILER_SIZE:
+        return None
+    try:
+        trailer = read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size)
+        if trailer is None:
+            return None
+        meta, _ = read_head(trailer, reader.read(trailer.head_offset, trailer.head_length))
+    except FormatError:
+        return None
+    if not meta.segments or not FILE_HEADER_SIZE <= meta.segments[0].length < size:
+        return None
+    return meta.segments[0]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -283,7 +315,7 @@ def write_index(
         yield _pages(pending, fences, sums, key)
         count += len(pending)
     meta = _encode_meta(Meta(count, tuple(covered), b"".join(removed)))
-    head = _U32.pack(len(meta)) + meta + _as_bytes(fences) + b"".join(sums)
+    head = _U32.pack(len(meta)) + meta + as_bytes(fences) + b"".join(sums)
     fields = _TRAILER.pack(
         _TRAILER_MAGIC, identity, pages_offset, len(fences), len(head),
         digest_of(head, ID_SIZE, key), b"",
@@ -302,37 +334,57 @@ def memory_index(
     return Index(meta, fences, b"".join(sums), memoryview(pages))
 
 
-def merge(sources: Sequence[tuple[Index, Sequence[int | None]]]) -> Iterator[list[int]]:
+# Prefixes and locators become entries (prefix << 64 | locator), as they are to stand elsewhere.
+Move = Callable[[Sequence[int], Sequence[int]], Iterable[int]]
+
+
+def merge(sources: Sequence[tuple[Index, Move]]) -> Iterator[list[int]]:
     """The entries of several indexes in order, a bounded number at a time.
 
     Args:
-        sources: each index, with the new number of each of its segments (None: leave it out).
+        sources: each index, with what becomes of its entries.
 
     Raises:
         BadPage: a page is damaged.
     """
-    total = sum(len(index) for index, _ in sources)
-    parts = total // 65536 + 1  # keys are digests, so equal ranges hold about as many
-    for part in range(parts):
-        low, high = (part << 64) // parts, (part + 1 << 64) // parts
+    for low, high in ranges([index for index, _ in sources]):
         run: list[int] = []
-        for index, numbers in sources:
-            run += _renumbered(index.between(low, high), numbers)
+        for index, move in sources:
+            for prefixes, locators in index.slices(low, high):
+                run += move(prefixes, locators)
         run.sort()
         yield list(dict.fromkeys(run))
 
 
-def _renumbered(entries: Iterator[int], numbers: Sequence[int | None]) -> list[int]:
+def ranges(indexes: Iterable[Index]) -> Iterator[tuple[int, int]]:
+    """Ranges of prefixes, one after the other, of which each holds a bounded number of entries."""
+    count = sum(map(len, indexes)) // 65536 + 1  # keys are digests: equal ranges hold about as many
+    for place in range(count):
+        yield (place << 64) // count, (place + 1 << 64) // count
+
+
+def as_they_are(prefixes: Sequence[int], locators: Sequence[int]) -> Iterable[int]:
+    """The entries of an index as they are."""
+    return [prefix << 64 | at for prefix, at in zip(prefixes, locators, strict=True)]
+
+
+def renumbered(numbers: Sequence[int | None]) -> Move:
+    """What becomes of entries where segments have other numbers.
+
+    Args:
+        numbers: the new number of each segment; None leaves it out.
+    """
     if all(number == place for place, number in enumerate(numbers)):
-        return list(entries)
-    run = []
-    for entry in entries:
-        locator = entry & LOCATOR_MASK
-        place = locator >> OFFSET_BITS
-        number = numbers[place] if place < len(numbers) else None
-        if number is not None:
-            run.append((entry ^ locator) | number << OFFSET_BITS | locator & OFFSET_MASK)
-    return run
+        return as_they_are
+
+    def move(prefixes: Sequence[int], locators: Sequence[int]) -> Iterable[int]:
+        for prefix, locator in zip(prefixes, locators, strict=True):
+            place = locator >> OFFSET_BITS
+            number = numbers[place] if place < len(numbers) else None
+            if number is not None:
+                yield prefix << 64 | number << OFFSET_BITS | locator & OFFSET_MASK
+
+    return move
 
 
 def _pages(
@@ -352,17 +404,17 @@ def _pages(
 
 
 def _filled(words: array[int]) -> bytes:
-    return _as_bytes(words).ljust(PAGE_SIZE // 2, b"\xff")
+    return as_bytes(words).ljust(PAGE_SIZE // 2, b"\xff")
 
 
-def _as_bytes(words: array[int]) -> bytes:
+def as_bytes(words: array[int]) -> bytes:
     if sys.byteorder == "big":
         words = array("Q", words)
         words.byteswap()
     return words.tobytes()
 
 
-def _as_words(data: memoryview) -> Sequence[int]:
+def as_numbers(data: memoryview) -> Sequence[int]:
     if not len(data):
         return array("Q")  # an empty view cannot be cast
     if sys.byteorder == "little":

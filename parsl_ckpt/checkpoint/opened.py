@@ -5,6 +5,7 @@ Rule of this file: it is told what was written, after it was; it writes nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,9 @@ def blobs_of(entry: Entry) -> Sequence[Blob]:
 class OpenSegment:
     """A segment being written, with the index of what is in it so far."""
 
-    __slots__ = ("blobs", "frames", "older", "places", "reader", "records", "removed", "writer")
+    __slots__ = (
+        "blobs", "frames", "older", "others", "places", "reader", "records", "removed", "writer",
+    )  # fmt: skip
 
     def __init__(self, writer: SegmentWriter, reader: Segment) -> None:
         self.writer = writer
@@ -33,6 +36,7 @@ class OpenSegment:
         self.older: dict[bytes, list[int]] = {}  # what was superseded within this segment
         self.removed: list[bytes] = []
         self.blobs: set[Blob] = set()  # that results and sessions name
+        self.others = array("Q")  # offsets of what are no results
         self.frames = 0
         self.records = 0
 
@@ -49,7 +53,9 @@ class OpenSegment:
                 self.records += 1
                 if record.blobs:
                     self.blobs.update(record.blobs)
-            elif entry.kind == fmt.TOMBSTONE:
+                continue
+            self.others.append(offset)
+            if entry.kind == fmt.TOMBSTONE:
                 self.removed.extend(record.record_ids)
             else:
                 self.blobs.update(blobs_of(entry))

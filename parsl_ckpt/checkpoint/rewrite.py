@@ -13,11 +13,21 @@ from typing import Any, NamedTuple
 
 from parsl_ckpt.errors import FormatError
 
+from . import extents, inventory
 from . import format as fmt
-from . import inventory
 from .backend import Backend
 from .catalog import INDEX_SUFFIX, Catalog
-from .index import PAGE_SIZE, Covered, write_index
+from .extents import Extent
+from .index import (
+    PAGE_SIZE,
+    Covered,
+    Index,
+    Move,
+    as_they_are,
+    memory_index,
+    merge,
+    write_index,
+)
 from .sealing import Blob
 from .segment import Entry, SegmentWriter, parse_name, segment_name
 from .writing import LEVELS_ABOVE
@@ -70,15 +80,28 @@ class Anew:
         directory: the checkpoint directory.
         sequence: its place among the segments there.
         signer: signs it.
+        gathers: extents of other segments may come to stand in it.
     """
 
-    def __init__(self, backend: Backend, directory: str, sequence: int, signer: Any = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        directory: str,
+        sequence: int,
+        signer: Any = None,
+        *,
+        gathers: bool = False,
+    ) -> None:
         self._backend = backend
         self._directory = directory
         self._sequence = sequence
         self._signer = signer
+        self._version = fmt.GATHERED if gathers else fmt.VERSION
         self._writer: SegmentWriter | None = None
-        self._index: list[int] = []
+        self._entries: list[int] = []  # of the index, for what was appended here
+        self._taken: list[tuple[Index, Move]] = []  # and for what stands in extents
+        self._extents: list[Extent] = []
+        self._others: list[int] = []
         self._removed: list[bytes] = []
         self._blobs: set[Blob] = set()
         self._results = self._count = 0
@@ -93,51 +116,63 @@ class Anew:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Append frames."""
-        index = self._index
+        index = self._entries
         for batch in _batches(entries):
             for entry, offset in zip(batch, self._begun().append(batch), strict=True):
                 for key in entry.keys:
                     index.append(int.from_bytes(key[:8], "little") << 64 | offset)
                 if entry.kind == fmt.RESULT:
                     self._results += 1
+                else:
+                    self._others.append(offset)
                 if entry.kind == fmt.TOMBSTONE:
                     self._removed.extend(_removed_by(entry))
                 elif entry.kind in _NAMING:
                     self._blobs.update(_blobs_of(entry.kind, entry.payload))
             self._count += len(batch)
 
-    def copy(
-        self,
-        frames: bytearray,
-        places: Sequence[int],
-        kinds: bytearray,
-        keys: Iterable[tuple[int, int]],
-        *,
-        blobs: bool,
-    ) -> None:
-        """Append whole frames that stand one after the other in another segment.
+    def append_extent(
+        self, pieces: Iterable[bytes], length: int, identity: bytes, origin: int
+    ) -> int:
+        """Append frames as they stand in another segment; :meth:`take` tells what they are.
 
         Args:
-            frames: their bytes, which are changed.
-            places: where each begins.
-            kinds: the kind of each; none of them is a tombstone.
-            keys: the prefixes of the two keys of each, or twice that of its one.
-            blobs: whether any of them may name a blob.
+            pieces: their bytes.
+            length: of all of them.
+            identity: id of the segment in which they were written.
+            origin: the offset there of the first.
+
+        Returns:
+            The offset of the first.
         """
-        writer = self._begun()
-        at = writer.offset
-        writer.append_frames(frames, places)
-        for (first, second), place in zip(keys, places, strict=True):
-            self._index.append(first << 64 | at + place)
-            if second != first:
-                self._index.append(second << 64 | at + place)
-        self._results += kinds.count(fmt.RESULT)
-        self._count += len(places)
-        if blobs:
-            for kind, place, end in zip(kinds, places, [*places[1:], len(frames)], strict=True):
-                if kind in _NAMING:
-                    payload = bytes(frames[place + fmt.FRAME_HEADER_SIZE : end])
-                    self._blobs.update(_blobs_of(kind, payload))
+        extent = self._begun().append_extent(pieces, length, identity, origin)
+        self._extents.append(extent)
+        return extent.start
+
+    def take(
+        self,
+        index: Index,
+        move: Move,
+        *,
+        records: int,
+        results: int,
+        others: Iterable[int],
+        blobs: Iterable[Blob],
+    ) -> None:
+        """Say what stands in the extents of one segment.
+
+        Args:
+            index: of that segment.
+            move: what becomes of its entries.
+            records, results: how many there are.
+            others: the offsets, here, of those that are no results.
+            blobs: what they name.
+        """
+        self._taken.append((index, move))
+        self._count += records
+        self._results += results
+        self._others += others
+        self._blobs.update(blobs)
 
     def finish(self) -> Written | None:
         """Seal what was appended, put it on the disk and make it visible.
@@ -148,20 +183,23 @@ class Anew:
         writer = self._writer
         if writer is None:
             return None
-        self._index.sort()
         name = segment_name(self._sequence, writer.identity)
         end = writer.offset
-        covered = Covered(name, writer.identity, end, end, True, self._results)
+        covered = Covered(
+            name, writer.identity, end, end, True, self._results, extents.encoded(self._extents)
+        )
+        own = memory_index(sorted(self._entries), (), ())
 
         def index(offset: int) -> bytes:
             padding = -offset % PAGE_SIZE
             key = self._signer.key if self._signer is not None else None
-            parts = write_index(
-                [self._index], [covered], self._removed, covered.identity, offset + padding, key
-            )
-            return b"\0" * padding + b"".join(parts)
+            pieces = write_index(
+                merge([(own, as_they_are), *self._taken]),
+                [covered], self._removed, covered.identity, offset + padding, key,
+            )  # fmt: skip
+            return b"\0" * padding + b"".join(pieces)
 
-        writer.append_index(index, self._count, sorted(self._blobs))
+        writer.append_index(index, self._count, sorted(self._blobs), sorted(self._others))
         writer.file.sync()
         writer.close()
         path = f"{self._directory}/{name}"
@@ -173,7 +211,7 @@ class Anew:
     def _begun(self) -> SegmentWriter:
         if self._writer is None:
             self._backend.make_directory(self._directory, durable=True)
-            self._writer = _writer(self._backend, self._directory, self._signer)
+            self._writer = _writer(self._backend, self._directory, self._signer, self._version)
         return self._writer
 
 
@@ -249,12 +287,12 @@ def sweep(backend: Backend, directory: str) -> int:
     return swept
 
 
-def _writer(backend: Backend, directory: str, signer: Any) -> SegmentWriter:
+def _writer(backend: Backend, directory: str, signer: Any, version: int) -> SegmentWriter:
     def name(identity: bytes) -> str:
         return f".spool-{identity.hex()}"
 
     if signer is None:
-        return SegmentWriter(backend, directory, name)
+        return SegmentWriter(backend, directory, name, version)
     from .signing import segment_writer
 
     return segment_writer(backend, directory, name, signer)

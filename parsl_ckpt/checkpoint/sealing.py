@@ -10,6 +10,7 @@ reading the file again.  What changes on the disk before the segment is sealed i
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from struct import Struct
 
@@ -20,7 +21,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from .backend import Buffer, Readable
-from .index import TRAILER_SIZE, read_head, read_trailer
+from .index import TRAILER_SIZE, Covered, as_bytes, covered_by_itself
 
 _PIECE = 8 << 20
 _MANY, _LARGE = 256, 1 << 14  # pieces are digested together, which is several times faster
@@ -36,11 +37,14 @@ class Seal(msgspec.Struct, array_like=True, frozen=True, gc=False):
         digest: of all bytes before the frame of the index, 32 bytes.
         records: how many frames stand there.
         joined: (digest, size) of each blob that they name, 40 bytes each.
+        others: offsets of the frames that are no results, 8 bytes each, ascending; None if that is
+            not said.
     """
 
     digest: bytes
     records: int
     joined: bytes = b""
+    others: bytes | None = None
 
     def blobs(self) -> Iterator[Blob]:
         """The blobs that records of the segment name, each once."""
@@ -79,9 +83,10 @@ class Gathered:
         self._pieces.clear()
 
 
-def encoded(digest: bytes, records: int, blobs: Iterable[Blob]) -> bytes:
+def encoded(digest: bytes, records: int, blobs: Iterable[Blob], others: Iterable[int]) -> bytes:
     """A seal as it stands before the pages of an index."""
-    data = _encode(Seal(digest, records, b"".join(_BLOB.pack(*blob) for blob in blobs)))
+    joined = b"".join(_BLOB.pack(*blob) for blob in blobs)
+    data = _encode(Seal(digest, records, joined, as_bytes(array("Q", others))))
     return _LENGTH.pack(len(data)) + data
 
 
@@ -94,7 +99,7 @@ def decoded(payload: Buffer) -> Seal | None:
         seal = _decode(bytes(payload[_LENGTH.size : _LENGTH.size + length]))
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return seal if len(seal.joined) % _BLOB.size == 0 else None
+    return seal if len(seal.joined) % _BLOB.size == len(seal.others or b"") % 8 == 0 else None
 
 
 class Verified(msgspec.Struct, frozen=True, gc=False):
@@ -102,13 +107,18 @@ class Verified(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         seal: what its writer says of it.
-        end: where the frame of its index begins.
+        index: what its index says of it.
         size: bytes of the file.
     """
 
     seal: Seal
-    end: int
+    index: Covered
     size: int
+
+    @property
+    def end(self) -> int:
+        """Where the frame of its index begins."""
+        return self.index.length
 
 
 def verified(reader: Readable, identity: bytes) -> Verified | None:
@@ -132,9 +142,12 @@ def verified(reader: Readable, identity: bytes) -> Verified | None:
         first = reader.read(0, fmt.FILE_HEADER_SIZE)
         if fmt.read_file_header(first, fmt.SEGMENT_MAGIC) != identity:
             return None
-        end = _end(reader, size)
     except FormatError:
         return None
+    index = covered_by_itself(reader, size)
+    if index is None:
+        return None
+    end = index.length
     header = reader.read(end, fmt.FRAME_HEADER_SIZE)
     if len(header) < fmt.FRAME_HEADER_SIZE or not fmt.header_verifies(identity, end, header):
         return None
@@ -146,19 +159,7 @@ def verified(reader: Readable, identity: bytes) -> Verified | None:
     seal = decoded(payload) if fmt.record_id_of(payload) == record_id else None
     if seal is None or _digest(reader, end) != seal.digest:
         return None
-    return Verified(seal, end, size)
-
-
-def _end(reader: Readable, size: int) -> int:
-    """Where the frame of the index begins, as the index says; it is believed of no frame yet."""
-    trailer = read_trailer(reader.read(size - TRAILER_SIZE, TRAILER_SIZE), size)
-    if trailer is None:
-        raise FormatError("There is no whole trailer.")
-    meta, _ = read_head(trailer, reader.read(trailer.head_offset, trailer.head_length))
-    end = meta.segments[0].length if meta.segments else -1
-    if not fmt.FILE_HEADER_SIZE <= end < size:
-        raise FormatError("An index contradicts itself.")
-    return end
+    return Verified(seal, index, size)
 
 
 def _digest(reader: Readable, end: int) -> bytes:

@@ -25,8 +25,10 @@ from blake3 import blake3
 
 from parsl_ckpt.errors import FormatError
 
+from . import extents
 from . import format as fmt
-from .backend import Backend, Readable, Writable
+from .backend import Backend, Buffer, Readable, Writable
+from .extents import Extent
 from .format import (
     CHECKSUM_SIZE,
     FILE_HEADER_SIZE,
@@ -123,7 +125,13 @@ class SegmentWriter:
         dirty: something is written and not synced.
     """
 
-    def __init__(self, backend: Backend, directory: str, name: Callable[[bytes], str]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        directory: str,
+        name: Callable[[bytes], str],
+        version: int = fmt.VERSION,
+    ) -> None:
         self.identity = secrets.token_bytes(ID_SIZE)
         self.name = name(self.identity)
         self.directory = directory
@@ -131,7 +139,7 @@ class SegmentWriter:
         self.failed = False
         self.dirty = True
         self.file: Writable = backend.create(self.path)
-        header = fmt.file_header(fmt.SEGMENT_MAGIC, self.identity)
+        header = fmt.file_header(fmt.SEGMENT_MAGIC, self.identity, version=version)
         try:
             self.file.write(header)
         except BaseException:
@@ -191,30 +199,35 @@ class SegmentWriter:
         self.failed = False
         return [at]
 
-    def append_frames(self, frames: bytearray, places: Sequence[int]) -> None:
-        """Write whole frames of another segment with one system call.
-
-        Nothing in them is changed but the checksums of their headers, which say where they stand.
+    def append_extent(
+        self, pieces: Iterable[Buffer], length: int, identity: bytes, origin: int
+    ) -> Extent:
+        """Write frames of another segment as they stand there; this one is of the later version.
 
         Args:
-            frames: their bytes, one after the other; the checksums are changed in place.
-            places: where each begins.
+            pieces: their bytes.
+            length: of all of them.
+            identity: id of the segment in which they were written.
+            origin: the offset there of the first.
 
         Raises:
             OSError: none of them is certain to be there.
         """
-        at, identity = self.offset, self.identity
-        placed, digest = FRAME_PLACED.pack, blake3
         self.failed = True
-        for place in places:
-            fields = bytes(frames[place : place + 48])
-            frames[place + 48 : place + 56] = digest(placed(identity, at + place, fields)).digest(8)
-        self._write(frames)
-        self.offset = at + len(frames)
+        self._write(extents.header(self.identity, self.offset, identity, origin, length))
+        start = self.offset + FRAME_HEADER_SIZE
+        for piece in pieces:
+            self._write(piece)
+        self.offset = start + length
         self.failed = False
+        return Extent(start, self.offset, identity, origin)
 
     def append_index(
-        self, make: Callable[[int], bytes], records: int, blobs: Iterable[Blob]
+        self,
+        make: Callable[[int], bytes],
+        records: int,
+        blobs: Iterable[Blob],
+        others: Iterable[int],
     ) -> None:
         """End the segment with its seal and index.
 
@@ -222,8 +235,9 @@ class SegmentWriter:
             make: gets the offset at which the index begins.
             records: how many frames were appended.
             blobs: what they name, each once.
+            others: the offsets of those that are no results, ascending.
         """
-        seal = encoded(self._gathered.digest(), records, blobs)
+        seal = encoded(self._gathered.digest(), records, blobs, others)
         payload = seal + make(self.offset + FRAME_HEADER_SIZE + len(seal))
         record_id = fmt.record_id_of(payload)
         header = fmt.frame_header(self.identity, self.offset, fmt.INDEX, len(payload), record_id)
@@ -246,7 +260,7 @@ class SegmentWriter:
     def close(self) -> None:
         self.file.close()
 
-    def _write(self, data: bytes | bytearray) -> None:
+    def _write(self, data: Buffer) -> None:
         try:
             self.file.write(data)
         except BaseException:
@@ -264,6 +278,7 @@ class Segment:
         directory: where it and its blobs are.
         name: its file name.
         identity: its id.
+        extents: frames in it that were written in other segments, as far as is known.
         rank: orders segments by age; the greater one is newer.
         sealed: nobody writes it any more.
         renamed: where it is if it is not at ``path``.
@@ -271,8 +286,8 @@ class Segment:
     """
 
     __slots__ = (
-        "_backend", "_opened", "_reader", "_view", "directory", "identity", "name", "path", "rank",
-        "records", "renamed", "sealed",
+        "_backend", "_opened", "_reader", "_view", "directory", "extents", "identity", "name",
+        "path", "rank", "records", "renamed", "sealed",
     )  # fmt: skip
 
     def __init__(
@@ -294,6 +309,7 @@ class Segment:
         self.name = name
         self.path = f"{directory}/{name}"
         self.identity = identity
+        self.extents: list[Extent] = []
         self.rank = rank
         self.sealed = sealed
         self.records = 0
@@ -316,11 +332,15 @@ class Segment:
                 return self.frame(offset)
             data = reader.read(offset, _GUESS)
             header = data[:FRAME_HEADER_SIZE]
+        identity, at = self.identity, offset
+        if self.extents:
+            extent = extents.at(self.extents, offset)
+            if extent is not None:
+                identity, further = extent.placed
+                at += further
         if (
             len(header) < FRAME_HEADER_SIZE
-            or blake3(
-                self.identity + offset.to_bytes(8, "little") + header[:FRAME_FIELDS_SIZE]
-            ).digest(CHECKSUM_SIZE)
+            or blake3(FRAME_PLACED.pack(identity, at, header)).digest(CHECKSUM_SIZE)
             != header[FRAME_FIELDS_SIZE:]
         ):
             raise self._damaged(offset, FRAME_HEADER_SIZE)
@@ -397,7 +417,7 @@ class Segment:
         """A walk over the frames from ``start``, which must be the beginning of one."""
         reader = self.open()
         size = reader.size() if size is None else size
-        return Walk(reader, self.identity, start or FILE_HEADER_SIZE, size)
+        return Walk(reader, self.identity, start or FILE_HEADER_SIZE, size, self.extents)
 
     def _damaged(self, offset: int, size: int) -> DamagedFrame:
         return DamagedFrame(
@@ -446,10 +466,19 @@ class Walk:
         buffer, base: the bytes that were read last, and where in the file they begin.
     """
 
-    def __init__(self, reader: Readable, identity: bytes, start: int, size: int) -> None:
+    def __init__(
+        self,
+        reader: Readable,
+        identity: bytes,
+        start: int,
+        size: int,
+        known: list[Extent] | None = None,
+    ) -> None:
+        """``known`` are the extents that are known of; what is found is added to them."""
         self._reader = reader
         self._identity = identity
         self._size = size
+        self._known = [] if known is None else known
         self.end = start
         self.torn = 0
         self.damage: list[tuple[int, int]] = []
@@ -464,12 +493,21 @@ class Walk:
         """The fields of :class:`Frame` as plain tuples, which are several times faster to make."""
         # A million turns of this loop are one start after a crash: numbers stand for their names.
         assert (FRAME_FIELDS_SIZE, CHECKSUM_SIZE, FRAME_HEADER_SIZE) == (48, 8, 56)
-        read, identity, size = self._reader.read, self._identity, self._size
+        read, size = self._reader.read, self._size
         unpack, placed, digest = _HEADER.unpack_from, FRAME_PLACED.pack, blake3
-        at = base = self.end
+        identity, shift = self._identity, 0
+        at = base = limit = self.end
         buffer = b""
         filled = 0
         while at + 56 <= size:
+            if at >= limit:
+                extent = extents.at(self._known, at)
+                if extent is not None:
+                    limit = min(extent.end, size)
+                    identity, shift = extent.placed
+                else:
+                    limit = extents.next_after(self._known, at, size)
+                    identity, shift = self._identity, 0
             begin = at - base
             if begin + 56 > filled:
                 buffer, base, begin = read(at, _CHUNK), at, 0
@@ -479,29 +517,43 @@ class Walk:
                     break
             magic, kind, keys, length, record_id, first, second, checksum = unpack(buffer, begin)
             fields = buffer[begin : begin + 48]
-            if digest(placed(identity, at, fields)).digest(8) != checksum or magic != FRAME_MAGIC:
-                found = self._search(at + 1)
-                if found is None:
-                    self.damage.append((at, size - at))
+            if (
+                digest(placed(identity, at + shift, fields)).digest(8) != checksum
+                or magic != FRAME_MAGIC
+            ):
+                found = self._search(at + 1, identity, shift, limit)
+                self.damage.append((at, found - at))
+                if found == size:
                     self.end = at
                     return
-                self.damage.append((at, found - at))
                 at = found
                 continue
+            if kind == fmt.EXTENT and identity == self._identity:
+                extent = extents.after(at, length, record_id, first)
+                if extent is not None:
+                    if not self._known or self._known[-1].start < extent.start:
+                        self._known.append(extent)
+                    at, limit = extent.start, min(extent.end, size)
+                    identity, shift = extent.placed
+                    continue
             end = at + 56 + length
-            if end > size:
-                break
+            if end > limit:
+                if limit == size:
+                    break
+                self.damage.append((at, limit - at))
+                at = limit
+                continue
             yield at, kind, keys, length, record_id, first, second
             self.end = at = end
         self.torn = size - at
 
-    def _search(self, at: int) -> int | None:
-        """The next offset at which a frame's header verifies."""
+    def _search(self, at: int, identity: bytes, shift: int, limit: int) -> int:
+        """The next offset at which a frame's header verifies, or the limit."""
         holes = isinstance(self._reader, Readable)
-        while at + FRAME_HEADER_SIZE <= self._size:
+        while at + FRAME_HEADER_SIZE <= limit:
             if holes:  # which may be terabytes that take no room
-                at = max(self._reader.data_from(at) - FRAME_HEADER_SIZE, at)
-            buffer = self._reader.read(at, _CHUNK)
+                at = min(max(self._reader.data_from(at) - FRAME_HEADER_SIZE, at), limit)
+            buffer = self._reader.read(at, min(_CHUNK, limit - at))
             place = buffer.find(FRAME_MAGIC)
             while place >= 0 and place + FRAME_HEADER_SIZE <= len(buffer):
                 header = buffer[place : place + FRAME_HEADER_SIZE]
@@ -509,12 +561,12 @@ class Walk:
                 if (
                     header[6] <= 2
                     and not header[7]
-                    and fmt.header_verifies(self._identity, at + place, header)
+                    and fmt.header_verifies(identity, at + place + shift, header)
                 ):
                     return at + place
                 place = buffer.find(FRAME_MAGIC, place + 1)
             if len(buffer) < _CHUNK:
-                return None
+                break
             # What is left may hold the beginning of a header.
             at += len(buffer) - FRAME_HEADER_SIZE + 1
-        return None
+        return limit

@@ -18,7 +18,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import format as fmt
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
-from .index import Covered, Index, memory_index, merge
+from .index import Covered, Index, as_they_are, memory_index, merge
 from .signing import Links
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Tail:
         runs = [*self._runs, self._run(entries)]
         while len(runs) > 1 and len(runs[-2]) < 2 * len(runs[-1]):
             last, one = runs.pop(), runs.pop()
-            runs.append(self._run([e for some in merge([(one, [0]), (last, [0])]) for e in some]))
+            both = merge([(one, as_they_are), (last, as_they_are)])
+            runs.append(self._run([entry for some in both for entry in some]))
         self._runs = tuple(runs)
         self._places = {}
 

@@ -388,7 +388,8 @@ class Writing:
         sealed = False
         if not writer.failed:
             with contextlib.suppress(OSError):
-                writer.append_index(make, current.frames, sorted(current.blobs))
+                blobs = sorted(current.blobs)
+                writer.append_index(make, current.frames, blobs, current.others)
                 sealed = True
         if self._durable and sealed:
             with contextlib.suppress(OSError):  # the records were synced when they were appended

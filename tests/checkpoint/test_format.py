@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from parsl_ckpt.checkpoint import MemoryBackend, Store
 from parsl_ckpt.checkpoint import format as fmt
-from parsl_ckpt.checkpoint.index import Covered, memory_index, merge
+from parsl_ckpt.checkpoint.index import Covered, as_they_are, memory_index, merge, renumbered
 from parsl_ckpt.checkpoint.segment import parse_name, segment_name
 from parsl_ckpt.errors import FormatError
 
@@ -91,6 +91,13 @@ def test_any_payload_gives_a_record_or_a_typed_error(payload: bytes, kind: int) 
         fmt.decode_record(kind, payload)
 
 
+@pytest.mark.parametrize("version", [0, fmt.GATHERED + 1])
+def test_a_file_of_another_version_is_refused(version: int) -> None:
+    header = fmt.file_header(fmt.SEGMENT_MAGIC, bytes(16), version=version)
+    with pytest.raises(FormatError, match=f"The file is of format {version}; this library reads"):
+        fmt.read_file_header(header, fmt.SEGMENT_MAGIC)
+
+
 def test_later_fields_are_ignored_and_missing_ones_have_defaults() -> None:
     payload = msgspec.msgpack.encode([b"k" * 32])
     record: Any = fmt.decode_record(fmt.RESULT, payload)
@@ -126,7 +133,7 @@ def test_an_index_finds_exactly_the_entries_of_a_prefix(
     index = memory_index(sorted(p << 64 | at for p, at in entries), [], ())
     for prefix in {p for p, _ in entries} | {5, 2**64 - 2}:
         assert sorted(index.lookup(prefix)) == sorted(at for p, at in entries if p == prefix)
-    whole = list(index.between(0, 1 << 64))
+    whole = [entry for some in index.slices(0, 1 << 64) for entry in as_they_are(*some)]
     assert whole == sorted(p << 64 | at for p, at in entries)
 
 
@@ -140,7 +147,10 @@ def test_merging_indexes_keeps_every_entry_under_its_new_number(
     for number, part in enumerate(parts):
         covered = [Covered("a", b"", 0, 0, True, 0)]
         sources.append(
-            (memory_index(sorted(p << 64 | at for p, at in part), covered, ()), [number])
+            (
+                memory_index(sorted(p << 64 | at for p, at in part), covered, ()),
+                renumbered([number]),
+            )
         )
         expected |= {p << 64 | number << 40 | at for p, at in part}
     merged = [entry for run in merge(sources) for entry in run]

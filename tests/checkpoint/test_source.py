@@ -12,7 +12,9 @@ from parsl_ckpt.checkpoint import MemoryBackend, Store, frames, source
 from parsl_ckpt.checkpoint.codec import encode
 from parsl_ckpt.checkpoint.compact import Compaction, compact
 from parsl_ckpt.checkpoint.format import Pin
+from parsl_ckpt.checkpoint.index import PAGE_SIZE, Covered, write_index
 from parsl_ckpt.checkpoint.inventory import find
+from parsl_ckpt.checkpoint.segment import SegmentWriter, segment_name
 from parsl_ckpt.checkpoint.verify import verify
 from parsl_ckpt.errors import FormatError
 
@@ -63,17 +65,19 @@ def record(store: Store, kind: str, one: int, other: int) -> None:
             store.remove(found.record_id)
 
 
-def runs_of(recorded: list[list[tuple[str, int, int]]]) -> MemoryBackend:
-    backend = MemoryBackend()
-    places: list[str] = []
-    for number, run in enumerate(recorded):
+def runs_of(
+    recorded: list[list[tuple[str, int, int]]], backend: MemoryBackend | None = None, first: int = 0
+) -> MemoryBackend:
+    backend = backend or MemoryBackend()
+    backend.make_directory("runs")
+    places = [place.directory for place in find(backend, "runs")]
+    for number, run in enumerate(recorded, first):
         path = f"runs/{number:03d}/checkpoint"
         options: Any = {"backend": backend, "named": False, "rotate_records": 4}
         with Store.open(path, sources=places, **options) as store:
             for one in run:
                 record(store, *one)
         places.append(path)
-    backend.make_directory("runs")
     return backend
 
 
@@ -110,19 +114,76 @@ def compacted(backend: MemoryBackend) -> Compaction:
     return done
 
 
+def in_every_way(backend: MemoryBackend) -> None:
+    """Compact the same runs by extents, by records and frame by frame: there is no difference."""
+    slow, apart, earlier = copied(backend), copied(backend), copied(backend)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_SHORT", 1)  # nothing is too short for an extent of its own
+        done = compacted(backend)
+        patch.setattr(source, "_SHORT", 1 << 30)  # everything is
+        assert compacted(apart) == done
+        patch.setattr(source.Source, "_believe", lambda _: False)  # as earlier versions sealed
+        assert compacted(earlier) == done
+        patch.setattr(frames, "verified", lambda *_: None)
+        assert compacted(slow) == done
+    assert told(slow) == told(apart) == told(earlier) == told(backend)
+
+
+RUNS = st.lists(st.lists(RECORDS, max_size=9), min_size=1, max_size=4)
+
+
 @pytest.mark.once
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.lists(RECORDS, max_size=9), min_size=1, max_size=4))
+@given(RUNS)
 @example([[("twin", 2, 0)], [("twin", 4, 0), ("result", 2, 7)]])  # one lineage, two keys
 @example([[("result", 0, 0), ("alias", 0, 4)], [("result", 4, 1)]])
 def test_it_makes_no_difference(recorded: list[list[tuple[str, int, int]]]) -> None:
-    backend = runs_of(recorded)
-    slow = copied(backend)
-    fast = compacted(backend)
+    in_every_way(runs_of(recorded))
+
+
+@pytest.mark.once
+@settings(max_examples=100, deadline=None)
+@given(RUNS, RUNS)
+def test_it_makes_none_where_there_are_extents_already(
+    first: list[list[tuple[str, int, int]]], then: list[list[tuple[str, int, int]]]
+) -> None:
+    backend = runs_of(first)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frames, "verified", lambda *_: None)
-        assert compacted(slow) == fast
-    assert told(slow) == told(backend)
+        patch.setattr(source, "_SHORT", 1)
+        compacted(backend)
+    in_every_way(runs_of(then, backend, len(first)))
+
+
+@pytest.mark.parametrize("wrong", [0, 39, 1 << 39, 1 << 41])
+@pytest.mark.parametrize("where", ["index", "seal"])
+def test_an_index_that_points_outside_is_not_believed(where: str, wrong: int) -> None:
+    """Such a file cannot come of an accident: its digests are good."""
+    backend = MemoryBackend()
+    directory = "runs/000/checkpoint"
+    backend.make_directory(directory)
+    writer = SegmentWriter(backend, directory, lambda identity: segment_name(0, identity))
+    with Store.open("elsewhere", backend=backend) as store:
+        entries = [store.entry(n, n) for n in range(9)]
+        offsets = writer.append(entries)
+    places = [wrong, *offsets[1:]] if where == "index" else offsets
+    index = sorted(
+        int.from_bytes(entry.keys[0][:8], "little") << 64 | at
+        for entry, at in zip(entries, places, strict=True)
+    )
+    covered = Covered(writer.name, writer.identity, writer.offset, writer.offset, True, 9)
+
+    def make(offset: int) -> bytes:
+        padding = -offset % PAGE_SIZE
+        parts = write_index([index], [covered], [], writer.identity, offset + padding)
+        return bytes(padding) + b"".join(parts)
+
+    writer.append_index(make, 9, (), [wrong] if where == "seal" else ())
+    with Store.open("runs/001/checkpoint", backend=backend) as store:
+        store.put(5, "newer")
+    done = compact(backend, find(backend, "runs"))
+    assert (done.records, done.superseded) == (9, 1)
+    with Store.open(None, sources=["runs/001/checkpoint"], backend=backend) as store:
+        assert [store.get(n) for n in range(9)] == [0, 1, 2, 3, 4, "newer", 6, 7, 8]
 
 
 def test_what_is_longer_than_a_piece_is_copied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,12 +199,13 @@ def test_a_segment_that_changes_while_it_is_copied_is_left(monkeypatch: pytest.M
     backend = runs_of([[("result", n, 0) for n in range(3)], [("result", 5, 0)]])
     real = frames.Frames.bytes_of
 
-    def rotting(self: frames.Frames, begin: int, end: int) -> bytearray:
+    def rotting(self: frames.Frames, begin: int, end: int) -> bytes:
         data = real(self, begin, end)
         file = backend.files[self.segment.path]
         file.data[begin + 70] ^= 1
         return data
 
+    monkeypatch.setattr(source, "_SHORT", 1)
     monkeypatch.setattr(frames.Frames, "bytes_of", rotting)
     names = set(backend.files)
     with pytest.raises(FormatError, match="changed while it was read"):

@@ -18,8 +18,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parsl_ckpt.checkpoint import MemoryBackend, Store, codec, exclusive, heartbeat, maintain
+from parsl_ckpt.checkpoint import (
+    MemoryBackend,
+    Store,
+    codec,
+    exclusive,
+    extents,
+    heartbeat,
+    maintain,
+    source,
+)
 from parsl_ckpt.checkpoint import format as fmt
+from parsl_ckpt.checkpoint.index import covered_by_itself
 from parsl_ckpt.checkpoint.memory import _File
 from parsl_ckpt.checkpoint.packing import PACKED
 from parsl_ckpt.checkpoint.segment import segment_name
@@ -80,6 +90,22 @@ def build() -> MemoryBackend:
     return backend
 
 
+def build_compacted() -> MemoryBackend:
+    """The same records in one segment, most of them in extents; with a merged index beside it."""
+    backend = build()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "_SHORT", 1)
+        backend.files.pop(f"{ROOT}/{exclusive.NAME}")
+        maintain.compact(ROOT, backend=backend)
+    (path,) = [path for path in backend.files if path.endswith(".seg")]
+    cover = covered_by_itself(backend.open(path), len(backend.files[path].data))
+    assert cover is not None and len(extents.decoded(cover.extents)) > 10
+    return backend
+
+
+BUILDERS = {"as written": build, "compacted": build_compacted}
+
+
 def found_in(backend: MemoryBackend) -> set[Any]:
     """What is found; none of it is wrong, and opening is never prevented."""
     there = backend.directories
@@ -135,8 +161,8 @@ def damages(
         file.generation += 1
 
 
-def damaged(cut: bool, stride: int) -> None:
-    backend = build()
+def damaged(builder: str, cut: bool, stride: int) -> None:
+    backend = BUILDERS[builder]()
     everything = found_in(backend)
     assert len(everything) == COUNT + COUNT // 5 + 2 * BIG
     hits = 0
@@ -150,24 +176,26 @@ def damaged(cut: bool, stride: int) -> None:
     assert hits, "no damage hit a record: the sample is too small"
 
 
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("cut", [False, True], ids=["flip", "cut"])
-def test_a_sample_of_damage_costs_what_it_hit(cut: bool) -> None:
-    damaged(cut, 4001)
+def test_a_sample_of_damage_costs_what_it_hit(builder: str, cut: bool) -> None:
+    damaged(builder, cut, 4001)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("cut", [False, True], ids=["flip", "cut"])
-def test_damage_costs_what_it_hit(cut: bool) -> None:
-    damaged(cut, 251)
+def test_damage_costs_what_it_hit(builder: str, cut: bool) -> None:
+    damaged(builder, cut, 251)
 
 
-def looked_after(cut: bool, stride: int) -> None:
+def looked_after(builder: str, cut: bool, stride: int) -> None:
     """Whatever was found before is found after repairing, and then after compacting."""
-    backend = build()
+    backend = BUILDERS[builder]()
     for where in damages(backend, cut, stride):
         before = found_in(backend)
         mended = copy(backend)
-        mended.files.pop(f"{ROOT}/{exclusive.NAME}")
+        mended.files.pop(f"{ROOT}/{exclusive.NAME}", None)
         maintain.runs(ROOT, backend=mended)
         maintain.verify(ROOT, backend=mended)
         maintain.repair(ROOT, backend=mended)
@@ -177,15 +205,17 @@ def looked_after(cut: bool, stride: int) -> None:
         assert found_in(mended) == before, where
 
 
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("cut", [False, True], ids=["flip", "cut"])
-def test_a_sample_of_damage_is_looked_after(cut: bool) -> None:
-    looked_after(cut, 18_011)
+def test_a_sample_of_damage_is_looked_after(builder: str, cut: bool) -> None:
+    looked_after(builder, cut, 18_011)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("builder", BUILDERS)
 @pytest.mark.parametrize("cut", [False, True], ids=["flip", "cut"])
-def test_damage_is_looked_after(cut: bool) -> None:
-    looked_after(cut, 997)
+def test_damage_is_looked_after(builder: str, cut: bool) -> None:
+    looked_after(builder, cut, 997)
 
 
 @pytest.mark.parametrize("name", [heartbeat.NAME, exclusive.NAME])
