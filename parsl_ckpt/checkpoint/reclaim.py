@@ -10,6 +10,7 @@ from . import format as fmt
 from . import heartbeat, inventory
 from .backend import Backend
 from .inventory import Place
+from .rundir import LOG
 from .segment import Entry, parse_name
 
 
@@ -54,6 +55,7 @@ def remove_place(backend: Backend, place: Place) -> None:
     backend.remove_directory(place.directory)
     if place.run is not None:
         names = set(inventory.listing(backend, place.run))
-        if names <= {heartbeat.NAME}:  # else the run left something of the user's here
-            backend.remove(f"{place.run}/{heartbeat.NAME}")
+        if names <= {heartbeat.NAME, LOG}:  # else the run left something of the user's here
+            for name in (LOG, heartbeat.NAME):  # as long as there is anything, its state is told
+                backend.remove(f"{place.run}/{name}")
             backend.remove_directory(place.run)

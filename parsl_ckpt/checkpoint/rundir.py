@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .where import Everywhere
 
 CHECKPOINT = "checkpoint"
+LOG = "parsl_ckpt.log"  # what a run says of itself, beside its checkpoint
 # Bounded: nobody's thousand-digit directory name is ours (and int() refuses it).
 _RUN = re.compile(r"([0-9]{1,15})(-[0-9a-f]{6})?")
 

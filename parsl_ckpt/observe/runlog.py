@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from parsl_ckpt.checkpoint.rundir import LOG
 from parsl_ckpt.kernel.events import Event, Events
 from parsl_ckpt.kernel.timer import Clock
 from parsl_ckpt.observe.progress import sentence, tally
@@ -39,7 +40,6 @@ from parsl_ckpt.observe.progress import sentence, tally
 logger = logging.getLogger(__name__)
 tasks_logger = logging.getLogger("parsl_ckpt.tasks")
 
-NAME = "parsl_ckpt.log"
 LOGGERS = ("parsl_ckpt", "concurrent.futures")  # callbacks that raise are told by the latter
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 60.0
 TRACEBACKS = 10  # of each app; further failures are counted
@@ -176,7 +176,7 @@ class Reporter:
         self._undo: list[Callable[[], object]] = []
         if wish is True and directory is not None:
             try:
-                self._log = RunLog(os.path.join(directory, NAME), counts, clock)
+                self._log = RunLog(os.path.join(directory, LOG), counts, clock)
             except OSError as error:
                 logger.warning("The run %s has no log file: %s", shown, error)
             else:

@@ -325,3 +325,23 @@ def test_maintaining_tells_how_far_it_has_come(tmp_path: Path) -> None:
         told: list[int] = []
         work(tmp_path, progress=told.append)
         assert sum(told) >= size * 0.4 and all(part >= 0 for part in told)
+
+
+@pytest.mark.parametrize("way", ["compact", "keep_runs", "remove"])
+def test_of_a_run_that_is_gone_nothing_of_ours_is_left(way: str, tmp_path: Path) -> None:
+    import parsl_ckpt as pc
+
+    root = tmp_path / "runs"
+    for number in range(3):
+        with pc.DataFlowKernel(pc.Config(checkpoint_mode="task_exit", run_dir=str(root))) as dfk:
+            pc.python_app(abs, dfk, cache=True)(-number).result()
+    (root / "000" / "notes.txt").write_text("mine")
+    log = (root / "000" / "parsl_ckpt.log").read_bytes()
+    if way == "compact":
+        maintain.compact(root)
+    elif way == "keep_runs":
+        maintain.prune(root, keep_runs=1)
+    else:
+        maintain.remove(root, runs=["0", "1"])
+    assert sorted(path.name for path in root.iterdir()) == ["000", "002"]
+    assert (root / "000" / "parsl_ckpt.log").read_bytes() == log  # with files of the user's

@@ -8,8 +8,9 @@ import warnings
 import pytest
 
 import parsl_ckpt as pc
+from parsl_ckpt.checkpoint.rundir import LOG as NAME
 from parsl_ckpt.kernel.events import Event, Events
-from parsl_ckpt.observe.runlog import NAME, TRACEBACKS, Reporter, RunLog, described
+from parsl_ckpt.observe.runlog import TRACEBACKS, Reporter, RunLog, described
 from parsl_ckpt.testing.clock import FakeClock
 
 
