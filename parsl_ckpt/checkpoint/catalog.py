@@ -539,7 +539,10 @@ class Catalog:
         segment.records = records
         tail = self.growing[segment.name] = Tail(segment, walk.end, size, links)
         tail.over = sealed
-        return Covered(segment.name, segment.identity, walk.end, size, sealed, records)
+        gathered = extents.encoded(segment.extents)
+        return Covered(
+            segment.name, segment.identity, walk.end, size, sealed, records, gathered,
+        )  # fmt: skip
 
     def tombstone(self, segment: Segment, offset: int) -> Iterable[bytes]:
         """What the tombstone at an offset removes."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsl_ckpt.checkpoint import MemoryBackend, Store, extents, maintain, source
+from parsl_ckpt.checkpoint import MemoryBackend, Store, catalog, extents, maintain, source
 from parsl_ckpt.checkpoint import format as fmt
 from parsl_ckpt.checkpoint.extents import Extent
 from parsl_ckpt.checkpoint.index import covered_by_itself
@@ -86,6 +86,23 @@ def test_without_the_index_nothing_is_lost(compacted: tuple[MemoryBackend, str])
     without_index(backend, path)
     assert missing(backend) == set()
     assert maintain.verify(ROOT, backend=backend).good
+
+
+def test_the_index_that_a_reader_keeps_of_it_knows_its_extents(
+    compacted: tuple[MemoryBackend, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, path = compacted
+    backend.files[path].data[-10] ^= 1  # its own index has no whole trailer
+    monkeypatch.setattr(catalog, "KEEP_SCAN", 1)
+    sources = [path.rpartition("/")[0]]
+    for run in range(RUNS, RUNS + 3):
+        own = f"{ROOT}/{run:03d}/checkpoint"
+        with Store.open(own, sources=sources, backend=backend) as store:
+            assert store.get((0, 0)) == "value 0 0"
+            assert [problem.kind for problem in store.problems] in ([], ["index"])
+            store.put(run, run)
+        sources.append(own)
+    assert any(path.endswith(".idx") for path in backend.files)
 
 
 def test_without_the_frame_before_an_extent_nothing_is_lost(
