@@ -86,18 +86,19 @@ def find(
 
     Args:
         backend: where it is.
-        root: ``runinfo``; or a single checkpoint directory.
+        root: ``runinfo``; one run, ``runinfo/003``, or its checkpoint; or a store of its own.
         names: only these runs: ``"3"`` is ``"003"``.
 
     Raises:
         CheckpointNotFoundError: there is no such directory, or a run that was named is not there.
     """
-    base = backend.absolute(os.fspath(root))
+    base, run = meant(backend, root)
     try:
-        listed = list(backend.list(base))
-    except (FileNotFoundError, NotADirectoryError):
+        listed = [run] if run is not None else list(backend.list(base))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what, missing = os.fspath(root), isinstance(error, FileNotFoundError)
         raise CheckpointNotFoundError(
-            f"There is no run directory {os.fspath(root)}.",
+            f"There is no run directory {what}." if missing else f"{what} is no directory.",
             hint="Name the directory in which your runs are (Config.run_dir), such as runinfo.",
             path=base,
         ) from None
@@ -108,6 +109,22 @@ def find(
     elif not runs and any(parse_name(name) for name in listed):
         return [_store(backend, base)]
     return [_place(backend, f"{base}/{name}", name) for name in runs]
+
+
+def meant(backend: Backend, root: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """The directory that is maintained as a whole, and the run in it that a path is of, if any.
+
+    ``runinfo/003`` and ``runinfo/003/checkpoint`` are a run among others, which may live, and whose
+    records others may have removed or named; they are no stores of their own.
+    """
+    base = backend.absolute(os.fspath(root))
+    parent, _, last = base.rpartition("/")
+    if last == CHECKPOINT and is_run(parent.rpartition("/")[2]):
+        parent, _, last = parent.rpartition("/")
+        return parent, last
+    if is_run(last) and CHECKPOINT in listing(backend, base):
+        return parent, last
+    return base, None
 
 
 def place_of(backend: Backend, directory: str) -> Place:

@@ -104,7 +104,7 @@ def verify(
     """Verify every checksum of every file.
 
     Args:
-        run_dir: the run directory, or a single store.
+        run_dir: the run directory; one of its runs; or a store that belongs to no run.
         only: names of runs; all by default.
         signing_key: verifies signatures as well.
         progress: called with the number of bytes done since the last call.
@@ -172,9 +172,9 @@ def compact(
     where = backend or changing(run_dir, "Compacting")
     inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
-    with _looking_after(where, run_dir, dry_run):
-        everything = inventory.find(where, run_dir)
-        places = everything if only is None else inventory.find(where, run_dir, only)
+    with _looking_after(where, run_dir, dry_run) as (root, _):
+        everything = inventory.find(where, root)
+        places = inventory.find(where, run_dir, only)
         return compacting.compact(
             where, places, everything=everything, dry_run=dry_run, progress=progress, signer=signer
         )
@@ -218,21 +218,21 @@ def prune(
     """
     where = backend or changing(run_dir, "Pruning")
     inventory.find(where, run_dir, only)
-    within = None
-    if only is not None:
-        within = [place.name for place in inventory.find(where, run_dir, only)]
     wanted = pruning.wish(apps, older_than, larger_than, failures)
     signer = signer_of(signing_key, run_dir)
-    with _looking_after(where, run_dir, dry_run):
+    with _looking_after(where, run_dir, dry_run) as (root, run):
+        within = None
+        if only is not None or run is not None:
+            within = [place.name for place in inventory.find(where, run_dir, only)]
         freed = 0
         if not dry_run:  # first, while it can be told what is recorded
             idle = None if apps or larger_than is not None or failures else older_than
-            freed = sessions.collect_in(run_dir, signing_key, idle)
-        everything = inventory.find(where, run_dir)
+            freed = sessions.collect_in(root, signing_key, idle)
+        everything = inventory.find(where, root)
         done = pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
             within=within, dry_run=dry_run, progress=progress, signer=signer,
-            again=lambda: inventory.find(where, run_dir),
+            again=lambda: inventory.find(where, root),
         )  # fmt: skip
         done.reclaimed += freed
         return done
@@ -268,8 +268,9 @@ def remove(
             "Nothing says what is to be removed.", hint="Name runs, apps or keys.", field="runs"
         )
     where = backend or changing(run_dir, "Removing")
-    everything = inventory.find(where, run_dir)
-    named = inventory.find(where, run_dir, runs) if runs else everything
+    root, _ = inventory.meant(where, run_dir)
+    everything = inventory.find(where, root)
+    named = inventory.find(where, run_dir, runs or None)
     living = [place.name for place in named if place.live]
     if living and runs:
         raise StoreBusyError(
@@ -290,7 +291,7 @@ def remove(
     done.tell(chosen)
     if dry_run or not (chosen or done.runs):
         return done
-    with alone(where, where.absolute(os.fspath(run_dir))):
+    with alone(where, root):
         if done.runs:
             rest = [place for place in everything if place.name not in done.runs]
             pruning.remove_runs(where, named, rest, signer)
@@ -315,7 +316,8 @@ def sets(
         CheckpointNotFoundError: there is no such directory.
     """
     where = backend or reading(run_dir)
-    places, signer = inventory.find(where, run_dir), signer_of(signing_key, run_dir)
+    root, _ = inventory.meant(where, run_dir)
+    places, signer = inventory.find(where, root), signer_of(signing_key, run_dir)
     return census(where, places, removed_in(where, places, signer), signer).sets
 
 
@@ -347,8 +349,8 @@ def unpin(
     where = backend or changing(run_dir, "Removing names")
     signer = signer_of(signing_key, run_dir)
     inventory.find(where, run_dir)
-    with _looking_after(where, run_dir, dry_run):
-        places = inventory.find(where, run_dir)
+    with _looking_after(where, run_dir, dry_run) as (root, _):
+        places = inventory.find(where, root)
         removed = removed_in(where, places, signer)
         current = census(where, places, removed, signer).sets.get(of, {})
         found = [name for name in current if not names or name in names]
@@ -418,13 +420,13 @@ def import_runs(
 
 
 @contextlib.contextmanager
-def _looking_after(where: Backend, run_dir: PathLike, dry_run: bool) -> Iterator[None]:
-    """Alone, except where nothing is changed."""
-    if dry_run:
-        yield
-        return
-    with alone(where, where.absolute(os.fspath(run_dir))):
-        yield
+def _looking_after(
+    where: Backend, run_dir: PathLike, dry_run: bool
+) -> Iterator[tuple[str, str | None]]:
+    """Alone, except where nothing is changed; gives what :func:`inventory.meant` tells."""
+    root, run = inventory.meant(where, run_dir)
+    with contextlib.nullcontext() if dry_run else alone(where, root):
+        yield root, run
 
 
 def signer_of(signing_key: KeySource | None, run_dir: PathLike) -> Signer | None:

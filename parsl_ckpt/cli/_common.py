@@ -32,7 +32,7 @@ def run_dir(parser: argparse.ArgumentParser) -> None:
     """The option that says where the runs are."""
     parser.add_argument(
         "-d", "--run-dir", default=RUN_DIR, metavar="DIR", type=named,
-        help=f"where the runs are, or a single store (default: {RUN_DIR})",
+        help=f"where the runs are, or one of them, or a single store (default: {RUN_DIR})",
     )  # fmt: skip
 
 

@@ -37,11 +37,11 @@ def run(options: argparse.Namespace) -> int:
         told["lost"] = [lost._asdict() for lost in report.lost]
         _common.show_json({"good": report.good, "lost_records": report.lost_records, **told})
     else:
-        _common.show(*_lines(report))
+        _common.show(*_lines(report, options.run_dir))
     return 0 if report.good else 1
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: Report, directory: str) -> list[str]:
     lines = [
         f"{damage.path}: {damage.what} "
         f"({_common.plural(damage.size, 'byte')} from {damage.offset:,})"
@@ -71,6 +71,8 @@ def _lines(report: Report) -> list[str]:
         f"{_common.plural(report.records, 'whole record')} in "
         f"{_common.plural(len(report.places), 'checkpoint')}."
     )
+    if not report.places:
+        return [f"There are no runs in {directory}, so there is nothing to verify."]
     if report.good:
         lines.append("All is well.")
     else:

@@ -345,3 +345,62 @@ def test_of_a_run_that_is_gone_nothing_of_ours_is_left(way: str, tmp_path: Path)
         maintain.remove(root, runs=["0", "1"])
     assert sorted(path.name for path in root.iterdir()) == ["000", "002"]
     assert (root / "000" / "parsl_ckpt.log").read_bytes() == log  # with files of the user's
+
+
+@pytest.mark.parametrize("path", ["000", "000/", "000/checkpoint"])
+def test_a_path_of_a_run_is_that_run_among_the_others(path: str, tmp_path: Path) -> None:
+    fill(tmp_path, "000", seconds=1.0)
+    fill(tmp_path, "001", seconds=1.0)
+    named = f"{tmp_path}/{path}"
+    (found,) = maintain.runs(named)
+    assert (found.name, found.results) == ("000", 3)
+    assert maintain.verify(named).places == [f"{tmp_path}/000/checkpoint"]
+    assert {item.app for item in maintain.records(named)} == {"000"}
+    assert maintain.remove(named, apps=["*"], dry_run=True).records == 3
+    assert maintain.prune(named, larger_than=1).records == 3
+    assert left(tmp_path) == {"001"}
+    with pytest.raises(CheckpointNotFoundError, match="There are: 000"):
+        maintain.runs(named, only=["1"])
+
+
+def test_a_live_run_that_is_silent_is_left_alone_by_its_path_too(tmp_path: Path) -> None:
+    fill(tmp_path, "000", seconds=1.0)
+    heart = Heartbeat(tmp_path / "000")
+    heart.start()
+    with Store.open(tmp_path / "000" / "checkpoint") as writer:
+        writer.put("a", 1)
+        for file in (tmp_path / "000" / "checkpoint").glob("*.seg"):
+            os.utime(file, (1.0, 1.0))
+        for change in (maintain.repair, maintain.compact):
+            assert change(tmp_path / "000" / "checkpoint").left == {"000": "it is live"}
+        writer.put("b", 2)
+    heart.stop()
+    assert len(list(maintain.records(tmp_path))) == 5
+
+
+def test_who_looks_after_a_run_looks_after_all(tmp_path: Path) -> None:
+    from parsl_ckpt.checkpoint.exclusive import alone
+
+    fill(tmp_path, "000", seconds=1.0)
+    with alone(LocalBackend(), str(tmp_path)), pytest.raises(StoreBusyError):
+        maintain.compact(tmp_path / "000" / "checkpoint")
+
+
+def test_what_other_runs_name_stays_where_a_run_is_compacted_by_its_path(tmp_path: Path) -> None:
+    from parsl_ckpt.checkpoint.pins import Pins
+    from parsl_ckpt.checkpoint.store import address
+
+    first, second = tmp_path / "000" / "checkpoint", tmp_path / "001" / "checkpoint"
+    with Store.open(first) as store:
+        store.put("a", "old")
+        named = store.find(address("a"))
+        store.put("a", "new")
+    Heartbeat(tmp_path / "000").stop()
+    with Store.open(second, sources=[first]) as store:
+        Pins(store).pin("release", {"a": named})
+    Heartbeat(tmp_path / "001").stop()
+    maintain.compact(first)
+    with Store.open(None, sources=[first, second]) as store:
+        kept = Pins(store).get("release", "a")
+        assert kept is not None and store.value(kept) == "old"
+    assert maintain.sets(first) == maintain.sets(tmp_path) != {}
