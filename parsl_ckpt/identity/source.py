@@ -20,6 +20,7 @@ from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 from .origin import PROJECT, origin_of_path
+from .parsing import parse
 from .values import leaf
 
 _FUTURES = __future__.annotations.compiler_flag
@@ -90,7 +91,7 @@ class Source:
             end += 1
         text = "\n".join(lines[start:end])
         try:
-            tree = ast.parse(text)
+            tree = parse(text)
             if len(tree.body) != 1 or not isinstance(tree.body[0], _FUNCTIONS):
                 return None
             if self._ready.get((code.co_name, code.co_firstlineno)) != code:
@@ -136,7 +137,7 @@ class Whole:
     """
 
     def __init__(self, text: str, filename: str, compiled: CodeType | None) -> None:
-        self.tree = ast.parse(text, filename)
+        self.tree = parse(text, filename)
         # The tree is compiled and not the text, which would be parsed once more.
         self.code = compiled or compile(self.tree, filename, "exec", dont_inherit=True)
         self._defs: dict[str, list[tuple[str, Any]]] = {}

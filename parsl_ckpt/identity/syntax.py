@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from .parsing import parse
 from .scopes import Import, Scope, Scopes, Syntax
 from .values import leaf
 
@@ -267,7 +268,7 @@ class _Writer(Scopes):
         """An annotation that counts; one in quotes reaches what it names."""
         if type(node) is ast.Constant and type(node.value) is str:
             with contextlib.suppress(SyntaxError):
-                node = ast.parse(node.value, mode="eval").body
+                node = parse(node.value, mode="eval").body
         self.write(node)
 
     def class_(self, node: ast.ClassDef, root: bool = False) -> None:

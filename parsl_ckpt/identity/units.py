@@ -17,6 +17,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from .origin import OURS, origin_of_module
+from .parsing import parse
 from .scopes import Chain, Import, Syntax
 from .source import Source, belongs, own_functions
 from .syntax import class_syntax, function_syntax, module_syntax
@@ -50,7 +51,7 @@ class Unit:
         """Normalised source text, to be read and compared by people."""
         if self.kept is None:
             return None
-        node = ast.parse(self.kept) if isinstance(self.kept, str) else copy.deepcopy(self.kept)
+        node = parse(self.kept) if isinstance(self.kept, str) else copy.deepcopy(self.kept)
         return ast.unparse(_bare(node))
 
 
