@@ -21,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from parsl_ckpt.cli._common import printable
 from parsl_ckpt.errors import ParslCkptError
 
 RUN_SCRIPTS = ("bless", "export-parsl", "pipeline", "plan")
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ParslCkptError as error:
-        print(f"parsl-ckpt: {error}", file=sys.stderr)
+        print(f"parsl-ckpt: {printable(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # ``parsl-ckpt ls | head``
         sys.stderr.close()
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command in RUN_SCRIPTS:
             raise  # it may be the script's, who wants to know where
         place = "" if error.filename is None else f"{error.filename}: "
-        print(f"parsl-ckpt: {place}{error.strerror or error}", file=sys.stderr)
+        print(printable(f"parsl-ckpt: {place}{error.strerror or error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("parsl-ckpt: interrupted", file=sys.stderr)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from parsl_ckpt.checkpoint.prune import Pruned
 
 RUN_DIR = "runinfo"
+NARROWEST = 80  # narrower tables would leave out columns; a terminal breaks the lines
+# Control characters but for line feed and tab, and what turns the direction of writing.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 
 
@@ -224,7 +227,12 @@ def table(*columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    class Cleaned(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            texts = (_encodable(one) if isinstance(one, str) else one for one in cells)
+            super().add_row(*texts, **options)
+
+    made = Cleaned(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(
             column.lstrip(">"), justify="right" if column[0] == ">" else "left",
@@ -237,14 +245,29 @@ def show(*what: object) -> None:
     """Print tables and lines."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    class Reader(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as of any other output
+
+    console = Reader(highlight=False, markup=False, soft_wrap=False)
+    console.width = max(console.width, NARROWEST)
     for one in what:
         text = _encodable(one) if isinstance(one, str) else one
         console.print(text, soft_wrap=isinstance(one, str))
 
 
+def printable(text: object) -> str:
+    """A text that does nothing to a terminal: names and errors stand in files of anyone's.
+
+    >>> printable("no \\x1b[31mred, two\\nlines")
+    'no \\\\x1b[31mred, two\\nlines'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
 def _encodable(text: str) -> str:
     """A text as the terminal can show it."""
+    text = printable(text)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         text.encode(encoding)
@@ -262,7 +285,7 @@ def show_json(data: object) -> None:
 def tell_left(left: dict[str, str]) -> None:
     """Say what was left alone, and why."""
     for name, why in left.items():
-        print(f"{name} is left as it is: {why}.", file=sys.stderr)
+        print(printable(f"{name} is left as it is: {why}."), file=sys.stderr)
 
 
 def tell_dry(options: argparse.Namespace) -> None:

@@ -200,7 +200,8 @@ class _Told:
             lines = problem.splitlines() or [""]
             hint = " Give --value if you trust it." if "pickle is not allowed" in problem else ""
             rows = _common.plural(count, "row")
-            print(f"{rows} without a value: {lines[0]}{hint}", file=sys.stderr)
+            told = f"{rows} without a value: {lines[0]}{hint}"
+            print(_common.printable(told), file=sys.stderr)
         left_out = self._table.left_out
         if left_out:
             print(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from parsl_ckpt.checkpoint import LocalBackend, Store
+from parsl_ckpt.checkpoint.format import Failure
 from parsl_ckpt.checkpoint.heartbeat import Heartbeat
 from parsl_ckpt.cli import _common
 
@@ -396,6 +397,7 @@ def test_other_files_are_no_archives(told: Tell) -> None:
         (("runs", "-d", "nowhere"), 1, "There is no run directory nowhere."),
         (("runs", "9"), 1, "There is no run 9 in runinfo. There are: 000, 001, 002."),
         (("verify", "x"), 1, "There is no run x in runinfo."),
+        (("verify", "-d", __file__), 1, "test_maintain.py is no directory."),
         (("ls", "--older-than", "3x"), 2, "'3x' is no time"),
         (("ls", "--larger-than", "big"), 2, "'big' is no size"),
         (("ls", "--since", "yesterday"), 2, "'yesterday' is no point in time"),
@@ -522,3 +524,48 @@ def test_what_was_removed_and_still_takes_room_is_freed_by_the_next_prune(told: 
     assert "Freed 5" in told("prune", "--app", "nosuch")[1]
     assert sum(file.stat().st_size for file in Path("runinfo").rglob("*.seg")) < before - 50_000
     assert told("prune", "--app", "nosuch")[1] == "Nothing is to be removed.\n"
+
+
+# --- on any terminal ------------------------------------------------------------------------------
+
+
+def test_what_stands_in_files_does_nothing_to_a_terminal(told: Tell) -> None:
+    with Store.open("runinfo/003/checkpoint") as store:
+        escaping = "red \x1b[31m\x9b1m \u202egnitirw\r"
+        record = Failure(b"k" * 32, app=escaping, error=escaping, worker=escaping)
+        store.append([store.stage_record(record)])
+    for line in ("ls --failures", "ls --failures --by-app", "show 6b6b", "why 3 6b6b"):
+        status, out, err = told(*line.split())
+        assert status == 0, err
+        assert not set(out + err) & set("\x1b\x9b\u202e\r"), line
+    assert "\\x1b[31m" in told("show", "6b6b")[1]
+    assert "\x1b" not in told("export", "--csv", "\x1b[31m")[2]
+
+
+@pytest.mark.parametrize("columns", ["10", "30", "80"])
+def test_a_narrow_terminal_loses_no_column(
+    told: Tell, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for line in told("ls")[1].splitlines()[3:-2]:
+        assert len(line.split()[0]) == 16 and line.split()[1] in ("simulate", "table")
+    assert told("runs")[1].splitlines()[3].split()[:2] == ["000", "ended"]
+
+
+def test_a_terminal_without_greek_letters(told: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_common, "span", lambda seconds: "3 µs")
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, "ascii", write_through=True))
+    assert told("ls")[0] == 0 and b"3 us" in raw.getvalue()
+
+
+@pytest.mark.parametrize("argv", [("ls",), ("ls", "--json")])
+def test_who_reads_may_have_had_enough(argv: tuple[str, ...]) -> None:
+    code = f"import sys; sys.path[:] = {sys.path!r}\nfrom parsl_ckpt import cli\nexit(cli.main())"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *argv], stdout=closed, stderr=subprocess.PIPE, timeout=60
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
