@@ -102,9 +102,8 @@ class Frames:
         self.header = identity is not None
         if identity is not None:
             segment.identity = identity
-        if not growing:
-            cover = covered_by_itself(self._reader, self.size)
-            segment.extents = extents.decoded(cover.extents) if cover is not None else []
+        cover = covered_by_itself(self._reader, self.size)
+        segment.extents = extents.decoded(cover.extents) if cover is not None else []
         self.torn = 0
 
     def is_whole(self) -> bool:

@@ -77,6 +77,8 @@ class Source:
             return False
         self._others = as_numbers(memoryview(seal.others))
         self.records, self._results = seal.records, cover.records
+        if not 0 <= self._results <= self.records <= self.frames.end:
+            return False
         return self._within(self._others) and self._within(self.index.locators())
 
     def _within(self, offsets: Sequence[int]) -> bool:

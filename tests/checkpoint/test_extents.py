@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsl_ckpt.checkpoint import MemoryBackend, Store, catalog, extents, maintain, source
+from parsl_ckpt.checkpoint import (
+    MemoryBackend,
+    Store,
+    catalog,
+    extents,
+    inventory,
+    maintain,
+    source,
+)
 from parsl_ckpt.checkpoint import format as fmt
 from parsl_ckpt.checkpoint.extents import Extent
+from parsl_ckpt.checkpoint.frames import Frames
 from parsl_ckpt.checkpoint.index import covered_by_itself
 from parsl_ckpt.checkpoint.memory import _File
-from parsl_ckpt.checkpoint.segment import Walk
+from parsl_ckpt.checkpoint.segment import OpenFiles, Walk
 
 ROOT = "runs"
 RUNS, EACH = 3, 8
@@ -116,6 +125,24 @@ def test_without_the_frame_before_an_extent_nothing_is_lost(
     maintain.repair(ROOT, backend=backend)
     assert missing(backend) == set()
     assert maintain.verify(ROOT, backend=backend).good
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_who_goes_through_all_frames_knows_extents_by_the_index_too(
+    compacted: tuple[MemoryBackend, str], growing: bool
+) -> None:
+    backend, path = compacted
+    (place,) = inventory.find(backend, ROOT)
+
+    def seen() -> set[bytes]:
+        (segment,) = inventory.segments(backend, [place], OpenFiles())
+        found = Frames(segment, growing=growing).whole()
+        return {frame.record_id for frame in found if frame.kind != fmt.INDEX}
+
+    before = seen()
+    for extent in extents_of(backend, path):
+        backend.files[path].data[extent.start - 56 : extent.start] = bytes(56)
+    assert seen() == before
 
 
 def test_without_both_what_stands_in_the_extent_is_lost(

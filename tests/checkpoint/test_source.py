@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -154,8 +155,11 @@ def test_it_makes_none_where_there_are_extents_already(
     in_every_way(runs_of(then, backend, len(first)))
 
 
-@pytest.mark.parametrize("wrong", [0, 39, 1 << 39, 1 << 41])
-@pytest.mark.parametrize("where", ["index", "seal"])
+PLACES = itertools.product(["index", "seal"], [0, 39, 1 << 39, 1 << 41])
+COUNTS = itertools.product(["records", "results"], [-1, 1 << 41, (1 << 64) - 1])
+
+
+@pytest.mark.parametrize(("where", "wrong"), [*PLACES, *COUNTS])
 def test_an_index_that_points_outside_is_not_believed(where: str, wrong: int) -> None:
     """Such a file cannot come of an accident: its digests are good."""
     backend = MemoryBackend()
@@ -170,14 +174,16 @@ def test_an_index_that_points_outside_is_not_believed(where: str, wrong: int) ->
         int.from_bytes(entry.keys[0][:8], "little") << 64 | at
         for entry, at in zip(entries, places, strict=True)
     )
-    covered = Covered(writer.name, writer.identity, writer.offset, writer.offset, True, 9)
+    results = wrong if where == "results" else 9
+    covered = Covered(writer.name, writer.identity, writer.offset, writer.offset, True, results)
 
     def make(offset: int) -> bytes:
         padding = -offset % PAGE_SIZE
         parts = write_index([index], [covered], [], writer.identity, offset + padding)
         return bytes(padding) + b"".join(parts)
 
-    writer.append_index(make, 9, (), [wrong] if where == "seal" else ())
+    records = wrong if where == "records" else 9
+    writer.append_index(make, records, (), [wrong] if where == "seal" else ())
     with Store.open("runs/001/checkpoint", backend=backend) as store:
         store.put(5, "newer")
     done = compact(backend, find(backend, "runs"))
