@@ -9,12 +9,13 @@ first met.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from .kinds import walk_class
-from .values import BY_CLASS, BY_TYPE, LAZY, Refused, Walk, leaf, named
+from .values import _FALLBACK, BY_CLASS, BY_TYPE, LAZY, Refused, Walk, leaf, named
 from .walk import ORDERED, Expanded, Known, join_leaves, seal, seal_buffers
 
 _SMALL = 65536
@@ -27,6 +28,7 @@ def _install_numpy(np: Any) -> None:
     BY_CLASS[np.ndarray] = _ndarray
     BY_CLASS[np.generic] = _scalar
     BY_CLASS[np.dtype] = _dtype
+    BY_CLASS[np.ufunc] = _ufunc
     BY_CLASS[np.random.Generator] = lambda v, walk: (
         b"v", ORDERED, ["Generator", v.bit_generator.state]
     )  # fmt: skip
@@ -104,6 +106,17 @@ def _scalar(value: Any, walk: Walk) -> Expanded:
     return seal(b"g", join_leaves([leaf(dtype.str), leaf(dtype.name), leaf(value.tobytes())]))
 
 
+def _ufunc(value: Any, walk: Walk) -> Expanded:
+    """By name, as what is compiled; what ``numpy.frompyfunc`` made is somebody's function.
+
+    It shows that function to nobody but the garbage collector.
+    """
+    inner = [part for part in gc.get_referents(value) if callable(part)]
+    if not inner:
+        return _FALLBACK[0](value, walk)
+    return b"v", ORDERED, ["frompyfunc", value.nin, value.nout, value.identity, *inner]
+
+
 def _dtype(value: Any, walk: Walk) -> Expanded:
     if value.names is not None:
         fields = [
@@ -125,8 +138,17 @@ def _masked(value: Any, walk: Walk) -> Expanded:
         return named(b"v", "numpy.ma.masked")
     mask = np.ma.getmaskarray(value)
     data = np.array(value.data, subok=False, copy=True)
-    data[mask] = np.zeros((), data.dtype)  # what is under the mask is no value
+    _clear(data, mask)
     return b"v", ORDERED, ["masked", walk_class(value, walk), data, mask, value.fill_value]
+
+
+def _clear(data: Any, mask: Any) -> None:
+    """What is under a mask is no value; of records each field has a mask of its own."""
+    if data.dtype.names is None:
+        data[mask] = sys.modules["numpy"].zeros((), data.dtype)
+        return
+    for name in data.dtype.names:
+        _clear(data[name], mask[name])
 
 
 # --- pandas ---------------------------------------------------------------------------------------

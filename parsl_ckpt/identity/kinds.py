@@ -264,6 +264,8 @@ def reduced(value: Any, walk: Walk) -> Expanded:
         raise Refused(value, "its __reduce_ex__ gives neither a name nor a tuple")
     padded: list[Any] = [*result, None, None, None, None]
     function, arguments, state, items, pairs, setter = padded[:6]
+    if getattr(kind, "__reduce__", None) in _OF_SETS and function is kind:
+        arguments = (frozenset(arguments[0]),)  # a list, in an order of this process
     parts: list[Any]
     if getattr(function, "__name__", "") == "__newobj__":
         parts = ["new", Known(b"-"), list(arguments[1:])]
@@ -274,8 +276,8 @@ def reduced(value: Any, walk: Walk) -> Expanded:
     slots = None
     if type(state) is tuple and len(state) == 2 and _is_state(state[0]) and _is_state(state[1]):
         state, slots = state
-    if type(state) is dict:
-        state = _without_cached(kind, state)
+    if type(state) is dict and state:
+        state = _without_cached(kind, state) or None  # as before anything was remembered
     parts += [state or None, slots or None]
     if state is None and not slots and parts[2] == [] and items is None and pairs is None:
         parts.append(_constant_name(value))
@@ -319,6 +321,9 @@ def _pairs(value: _Pairs, walk: Walk) -> Expanded:
 
 
 BY_TYPE[_Pairs] = _pairs
+
+
+_OF_SETS = (set.__reduce__, frozenset.__reduce__)
 
 
 def _is_state(value: Any) -> bool:

@@ -70,7 +70,6 @@ _BY_PLACE = frozenset(
     {
         "__name__",
         "__file__",
-        "__doc__",
         "__spec__",
         "__path__",
         "__package__",
@@ -191,6 +190,8 @@ class Reach:
         if isinstance(registry, types.MappingProxyType):  # functools.singledispatch
             parts += ["registry", dict(registry)]
             self.sizes.append((registry, len(registry)))
+            for kind, implementation in registry.items():
+                self._bind(registry, kind, implementation)
         names = function.__code__.co_freevars
         for name, cell in sorted(zip(names, function.__closure__ or (), strict=False)):
             content = content_of(cell)
@@ -459,9 +460,9 @@ class Reach:
         self._note_mutable(name, content)
         return self.part(content)
 
-    def _bind(self, namespace: Any, name: str, value: Any) -> None:
+    def _bind(self, namespace: Any, name: Any, value: Any) -> None:
         self.namespaces.setdefault(id(namespace), (namespace, {}))[1][name] = value
-        self._note_mutable(name, value)
+        self._note_mutable(name if type(name) is str else repr(name), value)
 
     def _miss(self, namespace: Any, name: str) -> None:
         self.absent.setdefault(id(namespace), (namespace, set()))[1].add(name)

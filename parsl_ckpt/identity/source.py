@@ -230,15 +230,23 @@ class Whole:
         return nodes[matches[0]]
 
     def class_definition(self, cls: type) -> ast.ClassDef | None:
-        """The node of a class, if its methods compile to those that are running."""
-        for name, node in reversed(self._defs.get(cls.__name__, [])):
-            if (
-                name == cls.__qualname__
-                and isinstance(node, ast.ClassDef)
-                and self._is_class(node, cls)
-            ):
-                return node
-        return None
+        """The node of a class, if its methods compile to those that are running.
+
+        Two branches may each define it, with another decorator or other fields.  If the lines of
+        its methods do not tell which one is running, then it counts by what it has.
+        """
+        nodes = [
+            node
+            for name, node in self._defs.get(cls.__name__, [])
+            if name == cls.__qualname__
+            and isinstance(node, ast.ClassDef)
+            and self._is_class(node, cls)
+        ]
+        if len(nodes) > 1:
+            lines = {f.__code__.co_firstlineno for f in own_functions(cls).values()}
+            here = [n for n in nodes if lines & set(map(first_line, _methods(n)))]
+            nodes = here or nodes
+        return nodes[-1] if len(set(map(ast.dump, nodes))) == 1 else None
 
     def _is_class(self, node: ast.ClassDef, cls: type) -> bool:
         bodies = [
@@ -255,6 +263,10 @@ class Whole:
             ):
                 return False
         return _annotated(node) == _annotations_of(cls)
+
+
+def _methods(node: ast.ClassDef) -> list[Any]:
+    return [statement for statement in ast.walk(node) if isinstance(statement, _FUNCTIONS)]
 
 
 def own_functions(cls: type) -> dict[str, FunctionType]:

@@ -401,6 +401,11 @@ class TestChangesAtRunTime:
         ),
         "code replaced": ("def g(): return 1\ndef f(): return g()",
                           "m.g.__code__ = (lambda: 2).__code__"),
+        "implementation replaced": (
+            "import functools\n@functools.singledispatch\ndef g(x): return 0\n"
+            "@g.register(int)\ndef _(x): return 1\ndef f(x): return g(x)",
+            "m.g.register(int, lambda x: 2)",
+        ),
         "own code replaced": ("def f(): return 1", "m.f.__code__ = (lambda: 2).__code__"),
         "defaults replaced": ("def g(x=1): return x\ndef f(): return g()", "m.g.__defaults__ = (2,)"),
         "default mutated": ("def g(x=[]): return x\ndef f(): return g()",

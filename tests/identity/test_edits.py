@@ -473,6 +473,22 @@ CHANGED = {
         "class C: pass\ndef f(): return C.__name__",
         "class D: pass\nC=D\ndef f(): return C.__name__",
     ),
+    "module doc used": variants("'''doc@@'''\ndef f(): return __doc__"),
+    "class in one of two branches": variants(
+        "import dataclasses\nif @@ == 1:\n    @dataclasses.dataclass(order=True)\n    class C:\n        x: int\nelse:\n    @dataclasses.dataclass\n    class C:\n        x: int\ndef f(): return C(1) < C(2)"
+    ),
+    "class in one of two branches, with methods": variants(
+        "import dataclasses\nif @@ == 1:\n    @dataclasses.dataclass(order=True)\n    class C:\n        x: int\n        def m(self): return 1\nelse:\n    @dataclasses.dataclass\n    class C:\n        x: int\n        def m(self): return 1\ndef f(): return C(1) < C(2)"
+    ),
+    "factory of a class in one of two branches": variants(
+        "import dataclasses\nif @@ == 1:\n    @dataclasses.dataclass\n    class C:\n        x: list = dataclasses.field(default_factory=list)\nelse:\n    @dataclasses.dataclass\n    class C:\n        x: list = dataclasses.field(default_factory=dict)\ndef f(): return C()"
+    ),
+    "slots of a class in one of two branches": variants(
+        "if @@ == 1:\n    class C: __slots__ = ('a',)\nelse:\n    class C: __slots__ = ('b',)\ndef f(): return C()"
+    ),
+    "numpy function over elements": variants(
+        "import numpy as np\ndef g(x): return x+@@\nU=np.frompyfunc(g,1,1)\ndef f(x): return U(x)"
+    ),
     "class doc used": variants("class C:\n    'a@@'\ndef f(): return C.__doc__"),
     "contextvar default": variants(
         "import contextvars\nV=contextvars.ContextVar('v',default=@@)\ndef f(): return V.get()"

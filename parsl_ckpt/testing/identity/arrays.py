@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from .project import function
+
 POINT = [("x", "i4"), ("y", "f8")]
 LONG = 40_000
 
@@ -105,6 +107,14 @@ def differ() -> dict[str, Any]:
         "arrays: masks": (
             lambda: np.ma.array([1, 2], mask=[0, 1]),
             lambda: np.ma.array([1, 2], mask=[1, 0]),
+        ),
+        "arrays: masks of records, field by field": (
+            lambda: np.ma.array(a([(1, 2)], POINT), mask=[(0, 1)]),
+            lambda: np.ma.array(a([(1, 2)], POINT), mask=[(1, 0)]),
+        ),
+        "arrays: functions over elements": (
+            lambda: np.frompyfunc(function("def f(x): return x + 1"), 1, 1),
+            lambda: np.frompyfunc(function("def f(x): return x + 2"), 1, 1),
         ),
         "arrays: masked beside plain": (lambda: np.ma.array([1, 2]), lambda: a([1, 2])),
         "arrays: masked, values": (
@@ -249,6 +259,14 @@ def agree() -> dict[str, Any]:
         "arrays: masked, what lies under the mask": (
             lambda: np.ma.array([1, 2], mask=[0, 1]),
             lambda: np.ma.array([1, 9], mask=[0, 1]),
+        ),
+        "arrays: masked records, what lies under the mask": (
+            lambda: np.ma.array(np.array([(1, 2)], POINT), mask=[(0, 1)]),
+            lambda: np.ma.array(np.array([(1, 9)], POINT), mask=[(0, 1)]),
+        ),
+        "arrays: functions over elements": (
+            lambda: np.frompyfunc(function("def f(x): return x + 1"), 1, 1),
+            lambda: np.frompyfunc(function("def f(x): return (x) + 1  # same"), 1, 1),
         ),
         "arrays: masked, the constant": (lambda: np.ma.masked, lambda: np.ma.masked),
         "arrays: masked, no mask or one of zeros": (

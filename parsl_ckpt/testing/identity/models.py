@@ -151,8 +151,18 @@ class Table(dict):  # type: ignore[type-arg]
     pass
 
 
-class Mode:
+class Bag(set):  # type: ignore[type-arg]
     pass
+
+
+class Fixed(frozenset):  # type: ignore[type-arg]
+    pass
+
+
+class Mode:
+    @functools.cached_property
+    def double(self) -> Any:
+        return 2
 
 
 AUTO, NONE = Mode(), Mode()

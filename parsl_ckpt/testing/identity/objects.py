@@ -63,6 +63,11 @@ def _used(value: Any) -> Any:
     return value
 
 
+def _remembering(value: Any) -> Any:
+    assert value.double == 2
+    return value
+
+
 def _flags(*names: str) -> Any:
     flags = [models().Access(0)]
     flags += [type(flags[0])[name] for name in names]
@@ -167,6 +172,13 @@ def differ() -> dict[str, Any]:
         "subclasses: of list": (lambda: models().Items([1]), lambda: [1]),
         "subclasses: of dict": (lambda: models().Table(a=1), lambda: {"a": 1}),
         "subclasses: values of str": (lambda: models().Text("a"), lambda: models().Text("b")),
+        "subclasses: of set": (lambda: models().Bag("a"), lambda: {"a"}),
+        "subclasses: parts of set": (lambda: models().Bag("a"), lambda: models().Bag("b")),
+        "subclasses: attributes of set": (
+            lambda: models().Bag("a"),
+            lambda: _with(models().Bag("a"), mark=1),
+        ),
+        "subclasses: of frozenset": (lambda: models().Fixed("a"), lambda: models().Bag("a")),
         "subclasses: parts of list": (lambda: models().Items([1]), lambda: models().Items([2])),
         "subclasses: parts of dict": (lambda: models().Table(a=1), lambda: models().Table(a=2)),
         "subclasses: an attribute beside the parts": (
@@ -301,6 +313,10 @@ def agree() -> dict[str, Any]:
             lambda: models("    scale = 2", '    """Text."""\n\n    scale = 2').Plain(),
         ),
         "objects: without state": (lambda: models().Mode(), lambda: models().Mode()),
+        "objects: without state, what a cached_property remembers": (
+            lambda: models().AUTO,
+            lambda: _remembering(models().AUTO),
+        ),
         "subclasses: of dict, in any order": (
             lambda: models().Table(a=1, b=2),
             lambda: models().Table(b=2, a=1),
@@ -308,6 +324,14 @@ def agree() -> dict[str, Any]:
         "subclasses: of list": (
             lambda: models().Items([1, 2]),
             lambda: models().Items(n for n in (1, 2)),
+        ),
+        "subclasses: of set, order": (
+            lambda: models().Bag(["north", "east", "south", "west"]),
+            lambda: models().Bag(["west", "south", "east", "north"]),
+        ),
+        "subclasses: of frozenset, order": (
+            lambda: models().Fixed(["north", "east", "south", "west"]),
+            lambda: models().Fixed(["west", "south", "east", "north"]),
         ),
         "exceptions: of a user": (
             lambda: models().Problem("a", 3),
