@@ -27,6 +27,7 @@ from .segment import Entry
 
 _SPEAKING = frozenset((fmt.TOMBSTONE, fmt.ALIAS, fmt.PIN))  # of other records
 _PIECE = 4 << 20
+_AT_ONCE = 1 << 14  # frames
 _SHORT = 1 << 10  # less than this is no extent of its own
 _MANY = 1 << 12  # nor is less than such a share of the segment: there would be too many
 
@@ -157,15 +158,25 @@ class Source:
         stretches: list[Stretch] = []
         apart = [kind for kind, kept in zip(self._kinds, self._keep, strict=True) if not kept]
         short = max(_SHORT, self.frames.end // _MANY)
+        waiting: list[int] = []  # what is written anew, together with what follows it
+
+        def written_anew() -> Iterator[Entry]:
+            for frame in self.frames.again(waiting):
+                apart.append(frame.kind)
+                yield entry(frame)
+
         for begin, end, identity, origin in self._in_order():
-            if identity and end - begin >= short:
+            as_it_stands = identity and end - begin >= short
+            if as_it_stands or len(waiting) >= _AT_ONCE:
+                anew.add(written_anew())
+                waiting.clear()
+            if as_it_stands:
                 pieces = self._pieces(begin, end)
                 start = anew.append_extent(pieces, end - begin, identity, origin)
                 stretches.append(Stretch(begin, end, start - begin))
             else:
-                frames = list(self.frames.again(list(self._between(begin, end))))
-                anew.add(map(entry, frames))
-                apart += [frame.kind for frame in frames]
+                waiting += self._between(begin, end)
+        anew.add(written_anew())
         assert self.frames.seal is not None
         anew.take(
             self.index,

@@ -122,6 +122,7 @@ def in_every_way(backend: MemoryBackend) -> None:
         patch.setattr(source, "_SHORT", 1)  # nothing is too short for an extent of its own
         done = compacted(backend)
         patch.setattr(source, "_SHORT", 1 << 30)  # everything is
+        patch.setattr(source, "_AT_ONCE", 2)
         assert compacted(apart) == done
         patch.setattr(source.Source, "_believe", lambda _: False)  # as earlier versions sealed
         assert compacted(earlier) == done
