@@ -263,11 +263,14 @@ class Catalog:
             self.adopt([index])
         return True
 
-    def add_entries(self, segment: Segment, entries: list[int], covered: Covered) -> None:
+    def add_entries(
+        self, segment: Segment, entries: list[int], covered: Covered, removed: Iterable[bytes]
+    ) -> None:
         """Take in a segment that was given up unsealed, whose entries are known."""
         self.segments[segment.name] = segment
         segment.records = covered.records
-        index = memory_index(sorted(entries), [covered], ())
+        # With what its tombstones name: an index file may be made of it, for others.
+        index = memory_index(sorted(entries), [covered], removed)
         index.segments = [segment]
         with self.lock:
             self.adopt([index])

@@ -288,9 +288,7 @@ class Writing:
         self._sync_lock = threading.Lock()
         current, self._open = self._open, None
         if current is not None:
-            self._catalog.add_entries(
-                current.reader, current.entries(), current.covered(sealed=False)
-            )
+            self._read_on(current)
             current.writer.close()
         for spool in self._spools:
             spool.writer.close()
@@ -396,9 +394,12 @@ class Writing:
                 writer.sync()
         self._ended(writer)
         if not (sealed and self._catalog.add_sealed(self._settled(current))):
-            self._catalog.add_entries(
-                current.reader, current.entries(), current.covered(sealed=False)
-            )
+            self._read_on(current)
+
+    def _read_on(self, current: OpenSegment) -> None:
+        """Have what is in a segment without an index of its own found from now on."""
+        covered = current.covered(sealed=False)
+        self._catalog.add_entries(current.reader, current.entries(), covered, current.removed)
 
     def _settled(self, current: OpenSegment) -> Segment:
         """The segment as it is read now that nobody writes it any more."""
@@ -410,7 +411,7 @@ class Writing:
         current = self._open
         if current is None or not current.writer.failed:
             return
-        self._catalog.add_entries(current.reader, current.entries(), current.covered(sealed=False))
+        self._read_on(current)
         self._open = None
         self._ended(current.writer)
 

@@ -29,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from parsl_ckpt.checkpoint import MemoryBackend, Store, mapping
 from parsl_ckpt.checkpoint.compact import compact
-from parsl_ckpt.checkpoint.format import Result
+from parsl_ckpt.checkpoint.format import INLINE_LIMIT, Result
 from parsl_ckpt.checkpoint.inventory import Place, find
 from parsl_ckpt.checkpoint.items import Filter
 from parsl_ckpt.checkpoint.prune import prune, remove_runs
@@ -333,10 +333,10 @@ class StoreMachine(RuleBasedStateMachine):
             return
         before = self.view()
         try:
-            outcome = self.attempt(one, one.store.compact, also=(OSError, StoreBusyError))
+            self.attempt(one, one.store.compact, also=(OSError, StoreBusyError))
         finally:
             self.inner.remove(f"{ROOT}/.maintenance")  # of a process that died, as users are told
-        assert self.view() == before, outcome
+        self.assert_as_before(before)
         self.look(may_go=self.superseded({one.run}))
 
     @rule(app=st.integers(0, 1), death=st.none() | st.integers(1, 30), fraction=st.floats(0, 1))
@@ -493,8 +493,22 @@ class StoreMachine(RuleBasedStateMachine):
         except Died:
             assert death is not None
             self.doubled = True
-        assert self.view() == before
+        self.assert_as_before(before)
         self.look(may_go=self.superseded(set(range(self.runs)) - self.live()))
+
+    def assert_as_before(self, before: dict[int, Any]) -> None:
+        """Everything is found that was found.
+
+        A result whose blob was lost in a power cut may come back: one of another run had the same,
+        and now they are one run.
+        """
+        view = self.view()
+        for key in KEYS:
+            if view.get(key) != before.get(key):
+                assert self.cut and key in view, (before, view)
+                number = view[key][0]
+                assert self.sizes[number] > INLINE_LIMIT and not self.versions[number].there
+                assert number > before.get(key, (0,))[0]
 
     def taking(self, work: Any, victims: set[int], death: int | None, fraction: float) -> None:
         before = self.view()
@@ -632,6 +646,20 @@ def test_a_segment_that_another_store_has_compacted_needs_no_sync() -> None:
     state.compact_ones_own_run(slot=0)
     state.a_reader_finds_what_was_acknowledged()
     state.close(slot=1)
+    state.teardown()
+
+
+def test_a_removal_outlives_a_segment_that_could_not_be_sealed() -> None:
+    """The merged index of the end tells others of it."""
+    state = StoreMachine()
+    state.first()
+    state.put(slot=0, key=0, size=0)
+    state.compact_ones_own_run(slot=0)
+    state.forget(slot=0, key=0)
+    state.put(slot=0, key=0, size=0)
+    state.let_the_disk_fail(slot=0, fault=Fail(errno.EIO), after=0, times=1)
+    state.close(slot=0)
+    state.a_reader_finds_what_was_acknowledged()
     state.teardown()
 
 
