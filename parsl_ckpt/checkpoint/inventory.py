@@ -34,6 +34,7 @@ QUIET_SECONDS = 600.0  # a segment without an end that is older than this is wri
 BLOB_SECONDS = 3600.0  # between writing a blob and recording it lies less than this
 LEFTOVERS = (".tmp-", ".spool-")  # names of what is not finished
 WRITER = ".writer-"  # names of what says who writes to a store that belongs to no run
+OTHER_KEY = "is signed with another key"
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -125,6 +126,38 @@ def meant(backend: Backend, root: str | os.PathLike[str]) -> tuple[str, str | No
     if is_run(last) and CHECKPOINT in listing(backend, base):
         return parent, last
     return base, None
+
+
+def withheld(backend: Backend, places: Sequence[Place], signer: object) -> list[Place]:
+    """The same places; those whose records are signed, and none with our key, are not ours.
+
+    To us all of their records are damaged, so that whoever wrote them anew would drop them all.
+    """
+    return [
+        dataclasses.replace(place, foreign=OTHER_KEY)
+        if signer is not None
+        and place.foreign is None
+        and _signed_otherwise(backend, place, signer)
+        else place
+        for place in places
+    ]
+
+
+def _signed_otherwise(backend: Backend, place: Place, signer: object) -> bool:
+    signed = False
+    for segment in segments(backend, [place], OpenFiles()):
+        try:
+            frames = Frames(segment, growing=place.live)
+            ours = Frames(segment, growing=place.live, signer=signer)
+            for offset, kind, _ in frames.walk():
+                if kind == fmt.INDEX or frames.read(offset) is None:
+                    continue
+                if ours.read(offset) is not None or not frames.signed:
+                    return False  # the first that can be read tells, as a rule
+                signed = True
+        except (OSError, FormatError):
+            continue
+    return signed
 
 
 def place_of(backend: Backend, directory: str) -> Place:

@@ -114,10 +114,9 @@ def verify(
         CheckpointNotFoundError: there is no such directory or run.
     """
     where = backend or reading(run_dir)
-    places = inventory.find(where, run_dir, only)
-    return verifying.verify(
-        where, places, progress=progress, signer=signer_of(signing_key, run_dir)
-    )
+    signer = signer_of(signing_key, run_dir)
+    places = inventory.withheld(where, inventory.find(where, run_dir, only), signer)
+    return verifying.verify(where, places, progress=progress, signer=signer)
 
 
 def repair(
@@ -143,7 +142,8 @@ def repair(
     inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run):
-        places = inventory.find(where, run_dir, only)  # as whoever was at it before has left it
+        # As whoever was at it before has left it.
+        places = inventory.withheld(where, inventory.find(where, run_dir, only), signer)
         return repairing.repair(where, places, dry_run=dry_run, progress=progress, signer=signer)
 
 
@@ -173,8 +173,8 @@ def compact(
     inventory.find(where, run_dir, only)
     signer = signer_of(signing_key, run_dir)
     with _looking_after(where, run_dir, dry_run) as (root, _):
-        everything = inventory.find(where, root)
-        places = inventory.find(where, run_dir, only)
+        everything = inventory.withheld(where, inventory.find(where, root), signer)
+        places = inventory.withheld(where, inventory.find(where, run_dir, only), signer)
         return compacting.compact(
             where, places, everything=everything, dry_run=dry_run, progress=progress, signer=signer
         )
@@ -228,11 +228,11 @@ def prune(
         if not dry_run:  # first, while it can be told what is recorded
             idle = None if apps or larger_than is not None or failures else older_than
             freed = sessions.collect_in(root, signing_key, idle)
-        everything = inventory.find(where, root)
+        everything = inventory.withheld(where, inventory.find(where, root), signer)
         done = pruning.prune(
             where, everything, only=wanted, max_bytes=max_bytes, keep_runs=keep_runs,
             within=within, dry_run=dry_run, progress=progress, signer=signer,
-            again=lambda: inventory.find(where, root),
+            again=lambda: inventory.withheld(where, inventory.find(where, root), signer),
         )  # fmt: skip
         done.reclaimed += freed
         return done
@@ -269,8 +269,9 @@ def remove(
         )
     where = backend or changing(run_dir, "Removing")
     root, _ = inventory.meant(where, run_dir)
-    everything = inventory.find(where, root)
-    named = inventory.find(where, run_dir, runs or None)
+    signer = signer_of(signing_key, run_dir)
+    everything = inventory.withheld(where, inventory.find(where, root), signer)
+    named = inventory.withheld(where, inventory.find(where, run_dir, runs or None), signer)
     living = [place.name for place in named if place.live]
     if living and runs:
         raise StoreBusyError(
@@ -278,11 +279,11 @@ def remove(
             hint="Wait until it has ended.",
             path=living[0],
         )
-    done = Pruned(left={place.name: place.untouchable for place in named if place.untouchable})
+    done = Pruned()
     done.before = done.after = sum(inventory.size(where, place) for place in everything)
-    signer = signer_of(signing_key, run_dir)
     quiet = [place for place in named if not place.untouchable]
     if apps or keys:
+        done.left = {place.name: place.untouchable for place in named if place.untouchable}
         chosen = list(items(where, quiet, Filter(apps=apps, keys=keys), signer, progress))
     else:
         chosen = []
@@ -350,7 +351,7 @@ def unpin(
     signer = signer_of(signing_key, run_dir)
     inventory.find(where, run_dir)
     with _looking_after(where, run_dir, dry_run) as (root, _):
-        places = inventory.find(where, root)
+        places = inventory.withheld(where, inventory.find(where, root), signer)
         removed = removed_in(where, places, signer)
         current = census(where, places, removed, signer).sets.get(of, {})
         found = [name for name in current if not names or name in names]

@@ -6,7 +6,7 @@ of another key is passed over for the next older one; what was wrong is reported
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -303,6 +303,12 @@ class Reading:
     def problems(self) -> list[Problem]:
         """What was found wrong and worked around."""
         return list(self.catalog.problems)
+
+    def hear(self, listener: Callable[[Problem], None]) -> None:
+        """Have each problem told when it is found; those that were found already at once."""
+        self.catalog._on_problem = listener
+        for problem in self.problems:
+            listener(problem)
 
     # --- inside -----------------------------------------------------------------------------------
 

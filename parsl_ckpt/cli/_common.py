@@ -285,7 +285,16 @@ def show_json(data: object) -> None:
 def tell_left(left: dict[str, str]) -> None:
     """Say what was left alone, and why."""
     for name, why in left.items():
-        print(printable(f"{name} is left as it is: {why}."), file=sys.stderr)
+        print(printable(f"{name} is left as it is: {why.rstrip('.')}."), file=sys.stderr)
+
+
+def tell_withheld(options: argparse.Namespace, backend: Backend, places: Sequence[Place]) -> None:
+    """Say of which runs nothing is read, because they are signed with another key."""
+    from parsl_ckpt.checkpoint.inventory import OTHER_KEY, withheld
+
+    for place in withheld(backend, places, signer(options)):
+        if place.foreign == OTHER_KEY:
+            print(f"Nothing of {place.name} is read: it {OTHER_KEY}.", file=sys.stderr)
 
 
 def tell_dry(options: argparse.Namespace) -> None:

@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         found = sorted(listed, key=_order(options.sort))
     if options.last is not None:
         found = found[len(found) - min(options.last, len(found)) :]
+    _common.tell_withheld(options, backend, places)
     if options.json:
         _common.show_json([_plain(item) for item in found])
     elif not found:

@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     backend, places = _common.places(options)
     found = list(items(backend, places, Filter(keys=[options.key]), _common.signer(options)))
     if not found:
+        _common.tell_withheld(options, backend, places)
         raise CheckpointNotFoundError(
             f"No record has a key that begins with {options.key}.",
             hint="'parsl-ckpt ls' lists what there is.",

@@ -43,8 +43,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(report: Report, directory: str) -> list[str]:
     lines = [
-        f"{damage.path}: {damage.what} "
-        f"({_common.plural(damage.size, 'byte')} from {damage.offset:,})"
+        f"{damage.path}: {damage.what}"
+        + (
+            f" ({_common.plural(damage.size, 'byte')} from {damage.offset:,})"
+            if damage.size
+            else ""
+        )
         for damage in report.damage[:SHOWN]
     ]
     if len(report.damage) > SHOWN:
@@ -83,5 +87,7 @@ def _lines(report: Report, directory: str) -> list[str]:
             if report.lost_records
             else "No record is lost: only indexes, which 'parsl-ckpt repair' makes anew, or what "
             "no record needs."
+            if any(damage.size for damage in report.damage)
+            else "No byte is damaged."
         )
     return lines

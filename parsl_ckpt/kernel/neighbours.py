@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from parsl_ckpt.checkpoint.catalog import Problem
 from parsl_ckpt.checkpoint.where import relative
 from parsl_ckpt.kernel.kernel import Kernel
 
@@ -27,6 +28,7 @@ class Neighbours:
         self._kernel = kernel
         self._used = used
         self._records = records
+        kernel.store.hear(self._found)
 
     def joined(self, directory: str) -> None:
         """A run that began later is used, or left out; called by any thread."""
@@ -39,6 +41,12 @@ class Neighbours:
         if left_out:
             hint = "Take them over (chown -R, chmod -R go-w), or use Config(trust='any')."
             self._kernel.problems.warn("trust", f"{' '.join(left_out)} {hint}")
+
+    def _found(self, problem: Problem) -> None:
+        """Warn of what is not signed with our key, or was taken out: once for each of these."""
+        if problem.kind == "signature":
+            cause = problem.text.replace(problem.path, "").replace(str(problem.offset), "")
+            self._kernel.problems.warn_once(f"signature {cause}", "", problem.text)
 
     def _tell(self, directory: str) -> None:
         store = self._kernel.store

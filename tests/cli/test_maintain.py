@@ -569,3 +569,17 @@ def test_who_reads_may_have_had_enough(argv: tuple[str, ...]) -> None:
             [sys.executable, "-c", code, *argv], stdout=closed, stderr=subprocess.PIPE, timeout=60
         )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_signed_with_another_key_is_told_and_not_to_be_repaired(
+    told: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open("runinfo/003/checkpoint", signing_key=b"another key, 16+") as store:
+        store.put("a", 1)
+    monkeypatch.setenv("PARSL_CKPT_KEY", "ab" * 32)
+    status, out, err = told("ls", "--run", "3")
+    assert status == 0 and "Nothing of 003 is read: it is signed with another key." in err
+    assert "signed with another key" in told("show", "ff")[2]
+    status, out, _ = told("verify", "3")
+    assert status == 1 and "it is signed with another key\n" in out and "repair" not in out
+    assert "..\n" not in told("compact")[2]

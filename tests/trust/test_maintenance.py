@@ -174,3 +174,45 @@ def test_a_hostile_store_may_be_looked_after(tmp_path: Path, how: str) -> None:
     ) as reader:
         assert reader.get("other") == 2
     assert FIRED == []
+
+
+WITH_OUR_KEY: dict[str, Callable[[Path], Any]] = {
+    "compact": lambda root: maintain.compact(root, signing_key=KEY),
+    "repair": lambda root: maintain.repair(root, signing_key=KEY),
+    "prune": lambda root: maintain.prune(root, apps=["*"], signing_key=KEY),
+    "keep": lambda root: maintain.prune(root, keep_runs=1, signing_key=KEY),
+    "remove": lambda root: maintain.remove(root, apps=["*"], signing_key=KEY),
+}
+
+
+@pytest.mark.parametrize("how", WITH_OUR_KEY)
+def test_what_is_signed_with_another_key_is_not_damage_to_be_dropped(
+    how: str, tmp_path: Path
+) -> None:
+    other = b"another key, 16+"
+    for run, key in (("000", other), ("001", other), ("002", KEY)):
+        with Store.open(tmp_path / run / "checkpoint", signing_key=key) as store:
+            store.put(run, run, app=run)
+        os.utime(next((tmp_path / run / "checkpoint").glob("*.seg")), (1, 1))
+    done = WITH_OUR_KEY[how](tmp_path)
+    assert done.left == dict.fromkeys(("000", "001"), "it is signed with another key")
+    with Store.open(
+        None, sources=get_all_checkpoints(tmp_path), named=False, signing_key=other
+    ) as store:
+        assert [store.get(run) for run in ("000", "001")] == ["000", "001"]
+    report = maintain.verify(tmp_path, signing_key=KEY)
+    assert [damage.what for damage in report.damage] == ["it is signed with another key"] * 2
+    assert not report.good and not report.lost_records
+    assert maintain.remove(tmp_path, runs=["0"], signing_key=KEY).left == {}
+    assert not (tmp_path / "000").exists()
+
+
+def test_a_forged_record_does_not_make_a_run_another_s(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "000" / "checkpoint", signing_key=KEY) as store:
+        store.put("mine", 1)
+    with Store.open(tmp_path / "000" / "checkpoint", signing_key=b"another key, 16+") as store:
+        store.put("forged", 2)
+    for segment in (tmp_path / "000" / "checkpoint").glob("*.seg"):
+        os.utime(segment, (1, 1))
+    done = maintain.compact(tmp_path, signing_key=KEY)
+    assert (done.left, done.records, done.unreadable) == ({}, 1, 1)

@@ -127,6 +127,19 @@ def test_runs_with_a_key_use_what_was_signed_with_it_and_nothing_else(tmp_path: 
     assert run(tmp_path, twice, [1, 2, 3, 4], signing_key=b"other key" * 4) == [1, 2, 3, 4]
 
 
+def test_what_is_not_signed_with_the_key_is_told_once_for_each_cause(tmp_path: Path) -> None:
+    for number in range(2):
+        assert run(tmp_path, twice, [number], signing_key=b"other key" * 4) == [number]
+    assert run(tmp_path, twice, [2]) == [2]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(tmp_path, twice, [0, 1, 2], signing_key=KEY) == [0, 1, 2]
+    told = sorted(str(w.message) for w in caught if issubclass(w.category, CheckpointWarning))
+    assert len(told) == 2 and f"{tmp_path}/runs/00" in told[0]
+    assert "not signed with this key. They are left aside, and computed again." in told[0]
+    assert "not signed. They are left aside, and computed again" in told[1]
+
+
 def test_the_key_may_come_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
