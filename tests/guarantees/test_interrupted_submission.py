@@ -133,6 +133,7 @@ def test_a_thousand_ctrl_c(zygote: Zygote, runs: Path, kind: str, times: int, se
     assert ended.said("again") == ["0 True"], ended
     begun = ended.data("begun")
     assert begun >= 50, "it was to call something between the interruptions"
-    assert set(visible(checkpoint(runs), app="value")) >= set(range(begun))
+    some = set(range(0, begun, begun // 5000 + 1))
+    assert set(visible(checkpoint(runs), app="value")) >= some
     # An error in a thread of ours is printed, or logged, not raised.
     assert "Traceback" not in ended.errors, ended
