@@ -24,7 +24,7 @@ some 50 bytes each; by 300 for those that have to be looked at.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -41,7 +41,7 @@ from .items import removed_in
 from .pins import Census, census
 from .reclaim import collect_blobs, entry_of, remove_place
 from .segment import Entry, OpenFiles, Segment, parse_name
-from .source import Source, shared
+from .source import SPEAKING, Source, shared
 
 Progress = Callable[[int], None]
 PRUNED = "pruned"  # reason of tombstones that only make room: what was computed stays valid
@@ -232,19 +232,14 @@ class _Group:
                 if digest is not None:
                     self._blobs[digest] = (path, file.size)
         pins: list[tuple[bytes, fmt.Pin]] = []
-        for segment in self._segments():
+        inside, beyond = self._segments()
+        for segment in inside:
             frames = Frames(segment, growing=False, signer=self._signer)
             one = Source(frames, self._damaged)
             self._opened.append(one)
-            for frame in one.speaking():
-                record = decode(frame)
-                if isinstance(record, fmt.Tombstone):
-                    one.tombstones.append(record)
-                    self._removed.update(record.record_ids)
-                elif isinstance(record, fmt.Alias):
-                    self._named.add(record.record_id)
-                elif isinstance(record, fmt.Pin):
-                    pins.append((frame.record_id, record))
+            one.tombstones = self._listen(one.speaking(), pins)
+        for segment in beyond:
+            self._listen(Frames(segment, growing=True, signer=self._signer).whole(), pins)
         seen = Census()
         for record_id, pin in pins:
             if record_id not in self._removed:
@@ -263,12 +258,35 @@ class _Group:
             for place in self.places
         )
 
-    def _segments(self) -> Iterator[Segment]:
-        """Those that nobody writes; where we do so ourselves, those before the first open one."""
-        for segment in inventory.segments(self._backend, self.places, OpenFiles()):
-            if self.target.own and not inventory.has_end(self._backend, segment.path):
-                return
-            yield segment
+    def _segments(self) -> tuple[Sequence[Segment], Sequence[Segment]]:
+        """Those that are put together, and those that stay as they are.
+
+        Where we write ourselves, those before the first open one, and the others.
+        """
+        found = inventory.segments(self._backend, self.places, OpenFiles())
+        if self.target.own:
+            for place, segment in enumerate(found):
+                if not inventory.has_end(self._backend, segment.path):
+                    return found[:place], found[place:]
+        return found, ()
+
+    def _listen(
+        self, frames: Iterable[Whole], pins: list[tuple[bytes, fmt.Pin]]
+    ) -> list[fmt.Tombstone]:
+        """See what frames say of other records; gives the tombstones among them."""
+        tombstones: list[fmt.Tombstone] = []
+        for frame in frames:
+            if frame.kind not in SPEAKING:
+                continue
+            record = decode(frame)
+            if isinstance(record, fmt.Tombstone):
+                tombstones.append(record)
+                self._removed.update(record.record_ids)
+            elif isinstance(record, fmt.Alias):
+                self._named.add(record.record_id)
+            elif isinstance(record, fmt.Pin):
+                pins.append((frame.record_id, record))
+        return tombstones
 
     def _damaged(self, offset: int, size: int, kind: int) -> None:
         if kind != fmt.INDEX:

@@ -25,7 +25,7 @@ from .index import Index, as_numbers, memory_index, ranges
 from .rewrite import Anew
 from .segment import Entry
 
-_SPEAKING = frozenset((fmt.TOMBSTONE, fmt.ALIAS, fmt.PIN))  # of other records
+SPEAKING = frozenset((fmt.TOMBSTONE, fmt.ALIAS, fmt.PIN))  # of other records
 _PIECE = 4 << 20
 _AT_ONCE = 1 << 14  # frames
 _SHORT = 1 << 10  # less than this is no extent of its own
@@ -103,7 +103,7 @@ class Source:
 
     def speaking(self) -> Iterator[Whole]:
         """The whole frames that speak of other records."""
-        offsets = [at for at in self._others if self.frames.kind(at) in _SPEAKING]
+        offsets = [at for at in self._others if self.frames.kind(at) in SPEAKING]
         for frame in self.frames.these(offsets):
             if frame is not None:
                 yield frame

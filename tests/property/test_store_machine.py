@@ -663,6 +663,21 @@ def test_a_removal_outlives_a_segment_that_could_not_be_sealed() -> None:
     state.teardown()
 
 
+def test_compacting_hears_of_what_a_segment_says_that_could_not_be_sealed() -> None:
+    """Of two results the newer one was forgotten: the older one is what is found, and is kept."""
+    state = StoreMachine()
+    state.first()
+    state.hold(slot=0, items=[(0, 0), (0, 0)])
+    state.publish(slot=0)
+    state.seal(slot=0)
+    state.forget(slot=0, key=0)
+    state.put(slot=0, key=1, size=0)
+    state.let_the_disk_fail(slot=0, fault=Fail(errno.EIO), after=0, times=1)
+    state.compact_ones_own_run(slot=0)
+    state.a_reader_finds_what_was_acknowledged()
+    state.teardown()
+
+
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 
