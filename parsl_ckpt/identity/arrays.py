@@ -112,9 +112,13 @@ def _ufunc(value: Any, walk: Walk) -> Expanded:
     It shows that function to nobody but the garbage collector.
     """
     inner = [part for part in gc.get_referents(value) if callable(part)]
-    if not inner:
+    if inner:
+        return b"v", ORDERED, ["frompyfunc", value.nin, value.nout, value.identity, *inner]
+    if getattr(value, "__module__", None):  # numpy tells its own since 2.2
         return _FALLBACK[0](value, walk)
-    return b"v", ORDERED, ["frompyfunc", value.nin, value.nout, value.identity, *inner]
+    from .living import compiled  # as in kinds.py
+
+    return compiled(value, named(b"n", "ufunc", value.__name__))
 
 
 def _dtype(value: Any, walk: Walk) -> Expanded:

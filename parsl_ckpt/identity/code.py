@@ -18,6 +18,7 @@ from types import FunctionType, MethodType
 from typing import Any, Literal
 
 from ..errors import IdentityWarning
+from . import libraries as libraries  # registers them
 from . import living as living  # registers how code inside values is walked
 from .lookups import BY_ID, content_of
 from .reach import Reach

@@ -330,12 +330,18 @@ def _is_state(value: Any) -> bool:
     return value is None or type(value) is dict
 
 
+_REMEMBERED = {"scipy": ("_has_sorted_indices", "_has_canonical_format")}
+"""By library: what its objects learn about themselves in use, other than by cached_property."""
+
+
 def _without_cached(kind: type, state: dict[str, Any]) -> dict[str, Any]:
-    """A state without what ``functools.cached_property`` has put there: it says nothing new."""
+    """A state without what was worked out from the rest of it: it says nothing new."""
+    remembered = _REMEMBERED.get(kind.__module__.partition(".")[0], ())
     cached = [
         name
         for name in state
-        if isinstance(getattr(kind, name, None) if isinstance(name, str) else None,
+        if name in remembered
+        or isinstance(getattr(kind, name, None) if isinstance(name, str) else None,
                       functools.cached_property)
     ]  # fmt: skip
     if not cached:

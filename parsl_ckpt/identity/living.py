@@ -90,7 +90,7 @@ def _with_its_files(leaf: bytes, module: str) -> Expanded:
     What is installed counts by version; an extension that was built in place, as in an editable
     install, has none and counts by its file.
     """
-    origin = origin_of_module(module)
+    origin = origin_of_module(module) if module else STANDARD
     if origin == INSTALLED:
         return b"v", ORDERED, [Known(leaf), Known(installed_leaf(module))]
     file = getattr(sys.modules.get(module), "__file__", None) or ""
@@ -98,6 +98,32 @@ def _with_its_files(leaf: bytes, module: str) -> Expanded:
         with contextlib.suppress(FileIdentityError):
             return b"v", ORDERED, [Known(leaf), content_digest(file)]
     return leaf
+
+
+_homes: dict[int, tuple[Any, str]] = {}
+
+
+def _home(value: Any) -> str:
+    """The extension module that a compiled object was born in; it knows none itself.
+
+    Universal functions of scipy, what f2py makes of Fortran and cffi's libraries are such.
+    """
+    known = _homes.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1]
+    for name, module in sorted(sys.modules.items()):
+        space = getattr(module, "__dict__", None) or {}
+        if not str(space.get("__file__")).endswith(_EXTENSIONS):
+            continue
+        if any(other is value for other in list(space.values())):
+            _homes[id(value)] = value, name  # which lives as long as that module
+            return name
+    return ""
+
+
+def compiled(value: Any, leaf: bytes) -> Expanded:
+    """A compiled object that does not say where it comes from: by name, and by where it stands."""
+    return _with_its_files(leaf, _home(value))
 
 
 def _logger(value: logging.Logger, walk: Walk) -> Expanded:
@@ -134,7 +160,8 @@ def _opaque(value: Any, walk: Walk) -> Expanded:
     kind = type(value)
     if origin_of(kind) == PROJECT:
         return b"?", ORDERED, [class_part(kind, walk)]
-    return named(b"?", kind.__module__, kind.__qualname__)
+    found = named(b"?", kind.__module__, kind.__qualname__)
+    return compiled(value, found) if kind.__name__ in ("fortran", "Lib") else found
 
 
 _FALLBACK[:] = [_wrapper_or_reduced]

@@ -243,7 +243,8 @@ class Whole:
             and self._is_class(node, cls)
         ]
         if len(nodes) > 1:
-            lines = {f.__code__.co_firstlineno for f in own_functions(cls).values()}
+            own = [f for f in own_functions(cls).values() if belongs(f, cls)]
+            lines = {function.__code__.co_firstlineno for function in own}
             here = [n for n in nodes if lines & set(map(first_line, _methods(n)))]
             nodes = here or nodes
         return nodes[-1] if len(set(map(ast.dump, nodes))) == 1 else None

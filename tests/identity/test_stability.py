@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import parsl_ckpt
+from parsl_ckpt.errors import UnidentifiableValueError
 from parsl_ckpt.identity import CodeIdentity, leaf, origin
 from parsl_ckpt.identity import source as source_module
 
@@ -288,6 +289,85 @@ class TestBuiltInPlace:
             monkeypatch.setitem(sys.modules, "_heapq", loaded)
             found.append(digest(module(source).f))
         assert found[0] == found[2] != found[1]
+
+
+class TestSharedLibraries:
+    """What ``ctypes`` loads is code: a library of one's own counts by its file."""
+
+    SOURCE = """
+        import ctypes
+        @@
+        entry = lib.PyInit__heapq
+        def f(): return lib.PyInit__heapq()
+        def g(): return entry()
+        """
+
+    @pytest.fixture
+    def load(self, module, tmp_path):
+        shipped = importlib.util.find_spec("_heapq")
+        if shipped is None or not str(shipped.origin).endswith(".so"):
+            pytest.skip("this Python has it built in")
+
+        def make(build: bytes, more: str = ""):
+            place = tmp_path / str(len(list(tmp_path.iterdir())))  # what is loaded stays mapped
+            place.mkdir()
+            library = place / "libown.so"
+            library.write_bytes(Path(shipped.origin).read_bytes() + build)
+            lines = f"lib = ctypes.CDLL({str(library)!r}){more}"
+            return module(self.SOURCE.replace("@@", lines), folder=place.name)
+
+        return make
+
+    @pytest.mark.parametrize("name", ["f", "g"])
+    def test_another_build_is_other_code(self, load, name):
+        found = [digest(vars(load(build))[name]) for build in (b"", b"1", b"")]
+        assert found[0] == found[2] != found[1]
+
+    @pytest.mark.parametrize("name", ["f", "g"])
+    def test_types_that_are_declared_count(self, load, name):
+        declared = load(b"", "; lib.PyInit__heapq.restype = ctypes.py_object")
+        assert digest(vars(declared)[name]) != digest(vars(load(b""))[name])
+
+    def test_looking_a_function_up_does_not_count(self, load):
+        loaded = load(b"")
+        identity = CodeIdentity(loaded.f)
+        before = identity.digest()
+        loaded.lib.another = loaded.lib["PyInit__heapq"]  # as a look-up leaves it there
+        assert identity.digest() == before
+
+    def test_as_an_argument_it_is_refused(self, load):
+        loaded = load(b"")
+        for value in (loaded.lib, loaded.entry):
+            with pytest.raises(UnidentifiableValueError, match="in this process"):
+                leaf(value)
+
+    def test_a_library_of_the_system_counts_by_its_name(self, module, monkeypatch):
+        monkeypatch.setattr("parsl_ckpt.identity.libraries.content_digest", None)
+        source = "import ctypes\nlib = ctypes.CDLL(None)\ndef f(): return lib.abs(-1)"
+        assert digest(module(source).f) == digest(module(source).f)
+
+    @pytest.mark.parametrize("change", ["2", "1"])
+    def test_a_function_that_is_called_back_counts_by_its_code(self, module, change):
+        source = (
+            "import ctypes\ncall = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)\n"
+            "def f(): return call()"
+        )
+        same = digest(module(source.replace(": 1", f": {change}")).f) == digest(module(source).f)
+        assert same == (change == "1")
+
+
+def test_a_compiled_object_that_names_no_module_counts_by_its_distribution(module, monkeypatch):
+    pytest.importorskip("numpy")
+    name = "numpy._core" if importlib.util.find_spec("numpy._core") else "numpy.core"
+    pytest.importorskip(f"{name}._umath_tests")
+    loaded = module(f"from {name}._umath_tests import inner1d\ndef f(x): return inner1d(x, x)")
+    before = digest(loaded.f), leaf(loaded.inner1d)
+    monkeypatch.setattr(
+        "parsl_ckpt.identity.reach.distribution_of", lambda module: ("numpy", "99.0", "")
+    )
+    after = digest(loaded.f), leaf(loaded.inner1d)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
 
 
 def test_a_compiled_function_of_a_distribution_counts_by_version(module, monkeypatch):

@@ -411,6 +411,17 @@ class TestClassesOfValues:
         assert leaf(loaded.C()) != before
 
 
+def test_what_a_sparse_matrix_has_learnt_about_itself_does_not_count(module):
+    loaded = module("class M:\n    def __init__(s): s.data = [1.0]")
+    loaded.M.__module__ = "scipy.sparse._csr"
+    matrix = loaded.M()
+    before = leaf(matrix)
+    matrix._has_sorted_indices = matrix._has_canonical_format = True
+    assert leaf(matrix) == before
+    matrix.data.append(2.0)
+    assert leaf(matrix) != before
+
+
 class TestArrays:
     np: Any = None
 
