@@ -96,13 +96,16 @@ class Reading:
                 found = self._read(*place, key)
                 if found is not None:
                     return found
-        for place in self.catalog.candidates(key):
+        catalog = self.catalog
+        found = None
+        for place in catalog.candidates(key):
             found = self._read(*place, key)
             if found is not None:
-                return found
-        if self.catalog.vanished and self.catalog.find_again():
+                break
+        # Whatever was found: what is newer may stand elsewhere by now.
+        if catalog.vanished and catalog.find_again():
             return self.find(key)
-        return None
+        return found
 
     def recorded(self, key: bytes, record_id: bytes) -> Stored | None:
         """One result by its name, though there may be newer ones of its key.

@@ -678,6 +678,21 @@ def test_compacting_hears_of_what_a_segment_says_that_could_not_be_sealed() -> N
     state.teardown()
 
 
+def test_a_reader_that_still_has_an_older_result_open_finds_the_newest_after_compacting() -> None:
+    state = StoreMachine()
+    state.first()
+    state.close(slot=0)
+    state.put(slot=1, key=0, size=0)
+    state.hold(slot=0, items=[(0, 0)])
+    state.let_the_disk_fail(slot=1, fault=Fail(errno.EIO), after=0, times=1)
+    state.close(slot=0)
+    state.close(slot=1)  # not sealed, so that whoever opens it reads it, and keeps it open
+    state.begin_one(slot=0, share=False, durable=False)
+    state.compact_runs_that_ended(death=None, fraction=0.0)
+    state.writers_find_what_they_know()
+    state.teardown()
+
+
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 
