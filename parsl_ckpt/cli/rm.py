@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
             dry_run=not options.yes, progress=progress,
         )  # fmt: skip
     if not (done.records or done.runs):
+        _common.tell_left(done.left)
         raise CheckpointNotFoundError(
             "No record is meant by that.", hint="'parsl-ckpt ls' lists what there is."
         )

@@ -73,6 +73,8 @@ def _tell(found: list[Item], store: Store, whole: bool) -> dict[str, Any]:
     match = [r for r in records if type(r) in (Result, Failure) and (r.key, r.began)
              == (item.key, item.began)]  # fmt: skip
     if not match:
+        if item.place.foreign is not None:
+            told["value"] = f"(not read, because the run {item.place.foreign})"
         return told
     record = match[0]
     told |= {

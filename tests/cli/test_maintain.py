@@ -583,3 +583,12 @@ def test_what_is_signed_with_another_key_is_told_and_not_to_be_repaired(
     status, out, _ = told("verify", "3")
     assert status == 1 and "it is signed with another key\n" in out and "repair" not in out
     assert "..\n" not in told("compact")[2]
+
+
+def test_of_a_stranger_s_run_is_told_why_it_is_not_read_and_not_changed(told: Tell) -> None:
+    os.chmod(segment("001"), 0o666)
+    key = json.loads(told("ls", "--run", "1", "--app", "table", "--json")[1])[0]["key"]
+    assert "(not read, because the run holds 000000-" in told("show", key)[1]
+    status, _, err = told("rm", "--app", "table", "--yes")
+    assert status == 1 and "001 is left as it is: it holds 000000-" in err
+    assert told("rm", "1", "--yes")[0::2] == (0, "")
