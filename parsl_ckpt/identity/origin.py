@@ -139,15 +139,22 @@ def distribution_of(module: str) -> tuple[str, str, str]:
 
     Returns:
         For a module that no distribution claims, its top-level name with empty version and digest.
+        For one that several may have installed (``google``), names and versions of them all.
     """
-    top = module.partition(".")[0]
-    found = _distribution(top)
-    if found is None:
-        return top, "", ""
+    found = _distributions(module)
+    if not found:
+        return module.partition(".")[0], "", ""
+    names, versions, digests = zip(*[_facts(one) for one in found], strict=True)
+    if len(found) == 1:
+        return names[0], versions[0], digests[0]
+    return "/".join(names), "/".join(versions), "/".join(digests)
+
+
+def _facts(found: metadata.Distribution) -> tuple[str, str, str]:
     record = found.read_text("RECORD") or ""
     lines = sorted(line for line in record.splitlines() if _counts(line))
     digest = digest_of("\n".join(lines).encode()).hex() if lines else ""
-    return found.metadata["Name"] or top, found.version or "", digest
+    return found.metadata["Name"] or "", found.version or "", digest
 
 
 def _counts(line: str) -> bool:
@@ -160,26 +167,39 @@ def _counts(line: str) -> bool:
     )
 
 
-def _distribution(top: str) -> metadata.Distribution | None:
-    """The distribution that provides a top-level module; nearly always the one of its name."""
+def _distributions(module: str) -> list[metadata.Distribution]:
+    """The distribution that provides a module; nearly always the one of its top-level name.
+
+    Several share a namespace such as ``google``: then those that have the module itself.
+    """
     from importlib import metadata  # at the first installed module: it takes ten milliseconds
 
+    top, *rest = module.split(".")
     try:
         found = metadata.distribution(top)
         if _provides(found, top):
-            return found
+            return [found]
     except (metadata.PackageNotFoundError, ValueError):
         pass
-    names = _packages().get(top)
-    return metadata.distribution(names[0]) if names else None
+    all_ = [metadata.distribution(name) for name in _packages().get(top, ())]
+    for depth in range(len(rest) if len(all_) > 1 else 0, 0, -1):
+        holding = [one for one in all_ if _has(one, "/".join([top, *rest[:depth]]))]
+        if holding:
+            return holding
+    return all_
 
 
 def _provides(found: metadata.Distribution, top: str) -> bool:
     text = found.read_text("top_level.txt") or ""
     if top in text.split():
         return True
+    return _has(found, top)
+
+
+def _has(found: metadata.Distribution, place: str) -> bool:
+    """Whether a package or module is among the files of a distribution."""
     record = found.read_text("RECORD") or ""
-    return any(line.startswith((f"{top}/", f"{top}.")) for line in record.splitlines())
+    return any(line.startswith((f"{place}/", f"{place}.")) for line in record.splitlines())
 
 
 @lru_cache(maxsize=1)

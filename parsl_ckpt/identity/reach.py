@@ -319,7 +319,9 @@ class Reach:
         shown = f"import {'.' * wanted.level}{wanted.module}"
         origin = origin_unimported(name)
         if origin == INSTALLED:
-            return f"import {name.partition('.')[0]}", Known(self._distribution(name))
+            top = name.partition(".")[0]
+            shown = top if distribution_of(top) == distribution_of(name) else name
+            return f"import {shown}", Known(self._distribution(name))
         if origin != PROJECT:
             return shown, Known(named(b"n", origin, name))
         try:

@@ -239,6 +239,35 @@ class TestInstalled:
             found.add(digest(module(self.USES["a function of it"]).f))
         assert len(found) == 2
 
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "import fakespace.two\ndef f(): return fakespace.two.g()",
+            "from fakespace import two\ndef f(): return two.g()",
+            "from fakespace.two import g\ndef f(): return g()",
+            "def f():\n    from fakespace.two import g\n    return g()",
+            "def f():\n    from fakespace import one, two\n    return two.g()",
+            "def f():\n    from fakespace.one import g as h\n    from fakespace.two import g\n"
+            "    return g()",
+        ],
+    )
+    def test_each_distribution_that_shares_a_namespace(
+        self, install, module, tmp_path, monkeypatch, source
+    ):
+        found = []
+        shared = tmp_path / "site-packages" / "fakespace"
+        shared.mkdir()
+        for version in ("1.0", "1.1", "1.0"):
+            for name, number in (("one", "1.0"), ("two", version)):
+                install(f"fake{name}", number)
+                (shared / f"{name}.py").write_text("def g(): return 1\n")
+                (facts,) = shared.parent.glob(f"fake{name}-*.dist-info")
+                (facts / "RECORD").write_text(f"fakespace/{name}.py,sha256=1,1\n")
+            for name in ("fakespace", "fakespace.one", "fakespace.two"):
+                monkeypatch.delitem(sys.modules, name, raising=False)
+            found.append(digest(module(source).f))
+        assert found[0] == found[2] != found[1]
+
     def test_what_is_not_reached_does_not_count(self, install, module):
         found = set()
         for version in ("1.0", "2.0"):
