@@ -242,11 +242,11 @@ class Whole:
             and isinstance(node, ast.ClassDef)
             and self._is_class(node, cls)
         ]
-        if len(nodes) > 1:
-            own = [f for f in own_functions(cls).values() if belongs(f, cls)]
-            lines = {function.__code__.co_firstlineno for function in own}
-            here = [n for n in nodes if lines & set(map(first_line, _methods(n)))]
-            nodes = here or nodes
+        if len(nodes) < 2:
+            return nodes[0] if nodes else None
+        own = [f for f in own_functions(cls).values() if belongs(f, cls)]
+        lines = {function.__code__.co_firstlineno for function in own}
+        nodes = [n for n in nodes if lines & set(map(first_line, _methods(n)))] or nodes
         return nodes[-1] if len(set(map(ast.dump, nodes))) == 1 else None
 
     def _is_class(self, node: ast.ClassDef, cls: type) -> bool:
