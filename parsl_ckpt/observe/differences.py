@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,12 +111,22 @@ def arguments(old: Side, new: Side) -> list[Difference]:
             text = new.node(number).text or None
             found.append(Difference("parameter", name, new=text, note=_note("new", text)))
         elif old.leaves[places[name]] != leaf:
-            found += _inside(name, old.node(places[name]), new.node(number))
+            before = old.node(places[name])
+            what = _CODE.get(leaf[:1]) if old.leaves[places[name]][:1] == leaf[:1] else None
+            if what and not before.text and not new.node(number).text:
+                found.append(
+                    Difference("argument", name, note=f"another {what}, or other code of it")
+                )
+            else:
+                found += _inside(name, before, new.node(number))
     for name, number in places.items():
         if name not in new.names:
             text = old.node(number).text or None
             found.append(Difference("parameter", name, old=text, note=_note("gone", text)))
     return found
+
+
+_CODE = {b"q": "function", b"k": "class"}  # by what their leaves begin with
 
 
 def _note(what: str, text: str | None) -> str:
@@ -130,6 +141,8 @@ def _inside(name: str, old: Node, new: Node) -> list[Difference]:
     if not sure:  # in what was cut off, or beyond what marks tell
         hidden = max(old.rest, new.rest)
         place = f"in one of {hidden} parts more, of which only a digest is kept" if hidden else ""
+        if not hidden and old.kind == new.kind == OBJECT and old.parts and old.text == new.text:
+            place = f"{new.text}, the same attributes; most likely its class has other code"
         sure = [_difference(name, "", old, new, place)]
     more = len(sure) - MANY
     if more > 0:
@@ -262,7 +275,7 @@ def _leaf_difference(
     label, old, name, new = pair
     was, now = before.get(old or b""), after.get(new or b"")
     if was is not None or now is not None:
-        kind = "class" if (now or was or "").lstrip("@").startswith("class ") else "function"
+        kind = "class" if _is_class(now or was or "") else "function"
         if was is None or now is None:
             note = ("new" if old is None else "gone") if (old is None or new is None) else ""
             return Difference(kind, name, note=note)
@@ -303,6 +316,11 @@ def _distribution(name: str, leaf: bytes | None) -> tuple[str, str] | None:
 
 def _is_unit(leaf: bytes | None) -> bool:
     return leaf is not None and len(leaf) == 32  # a leaf of a value has a tag before its digest
+
+
+def _is_class(source: str) -> bool:
+    heads = re.findall(r"^(class|def|async def) ", source, re.MULTILINE)  # below its decorators
+    return heads[:1] == ["class"]
 
 
 def _unified(old: str, new: str) -> str:
