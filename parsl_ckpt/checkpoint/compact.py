@@ -238,6 +238,7 @@ class _Group:
             one = Source(frames, self._damaged)
             self._opened.append(one)
             one.tombstones = self._listen(one.speaking(), pins)
+            frames.rest()
         for segment in beyond:
             self._listen(Frames(segment, growing=True, signer=self._signer).whole(), pins)
         seen = Census()
@@ -318,6 +319,7 @@ class _Group:
                     done = offset
             self._progress(done)
             one.frames.may_be_written_anew()
+            one.frames.rest()
         self.superseded, self.gone = choice.superseded, choice.gone
         self.unreadable += choice.unreadable
         self._unknown = choice.unknown
@@ -393,6 +395,7 @@ class _Group:
         ) as anew:
             for one in self._opened:
                 one.copy_to(anew, partial(self._entry, one), self._wanted)
+                one.frames.rest()
             anew.add(self._extra)
             written = anew.finish()
         self._remove_segments()

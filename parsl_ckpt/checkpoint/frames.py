@@ -18,6 +18,7 @@ from parsl_ckpt.errors import FormatError
 
 from . import extents
 from . import format as fmt
+from .backend import Readable
 from .format import FILE_HEADER_SIZE, FRAME_HEADER_SIZE
 from .index import (
     TRAILER_SIZE,
@@ -95,9 +96,9 @@ class Frames:
         self.end = 0
         self._growing = growing
         self._signer = signer
-        self._reader = segment._backend.open(segment.path)
+        self._reader: Readable | None = segment._backend.open(segment.path)
         self.size = self._reader.size()
-        self._bytes: Any = _ByPosition(self._reader, self.size) if growing else self._reader.map()
+        self._data: Any = _ByPosition(self._reader, self.size) if growing else None
         identity = fmt.read_file_header(bytes(self._bytes[:FILE_HEADER_SIZE]), fmt.SEGMENT_MAGIC)
         self.header = identity is not None
         if identity is not None:
@@ -111,7 +112,7 @@ class Frames:
 
         Signed segments, and those that were not sealed, are looked at frame by frame.
         """
-        found = verified(self._reader, self.segment.identity) if self._signer is None else None
+        found = verified(self._file(), self.segment.identity) if self._signer is None else None
         self.seal, self.cover = (found.seal, found.index) if found is not None else (None, None)
         self.end = found.end if found is not None else 0
         return found is not None
@@ -143,7 +144,8 @@ class Frames:
             raise self._changed()
         pages, head = trailer.pages_offset, trailer.head_offset
         data = self._bytes
-        return open_index(trailer, bytes(data[head : head + trailer.head_length]), data[pages:head])
+        copied = memoryview(bytes(data[pages:head]))  # which outlives the map
+        return open_index(trailer, bytes(data[head : head + trailer.head_length]), copied)
 
     def kind(self, offset: int) -> int:
         """The kind of the frame at an offset."""
@@ -339,8 +341,24 @@ class Frames:
         """The bytes from an offset to the end."""
         return bytes(self._bytes[max(offset, 0) : self.size])
 
-    def close(self) -> None:
-        self._reader.close()
+    def rest(self) -> None:
+        """Let go of the file until it is wanted again: thousands may be gone through together."""
+        if not self._growing and self._reader is not None:
+            self._reader.close()
+            self._reader = self._data = None
+
+    def _file(self) -> Readable:
+        if self._reader is None:
+            self._reader = self.segment._backend.open(self.segment.path)
+            if self._reader.size() != self.size:
+                raise self._changed()
+        return self._reader
+
+    @property
+    def _bytes(self) -> Any:
+        if self._data is None:
+            self._data = self._file().map()
+        return self._data
 
 
 def decode(frame: Whole) -> fmt.Record | None:

@@ -377,6 +377,7 @@ class _Rewriting:
                     self._backend, self._place.directory, frames.segment.rank[1],
                     _rest(frames, self._ids), self._signer,
                 )  # fmt: skip
+                frames.rest()
                 self._backend.remove(frames.segment.path)
         except FormatError:
             return None
@@ -389,6 +390,7 @@ class _Rewriting:
         for segment in inventory.segments(self._backend, [self._place], OpenFiles()):
             frames = Frames(segment, growing=False, signer=self._signer)
             hit, spent = self._look(frames)
+            frames.rest()
             self._progress(frames.size)
             if spent:
                 self.spent.append(segment.path)

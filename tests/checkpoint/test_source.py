@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parsl_ckpt.checkpoint import MemoryBackend, Store, frames, source
+from parsl_ckpt.checkpoint import LocalBackend, MemoryBackend, Store, frames, source
+from parsl_ckpt.checkpoint.backend import Readable
 from parsl_ckpt.checkpoint.codec import encode
 from parsl_ckpt.checkpoint.compact import Compaction, compact
 from parsl_ckpt.checkpoint.format import Pin
 from parsl_ckpt.checkpoint.index import PAGE_SIZE, Covered, write_index
 from parsl_ckpt.checkpoint.inventory import find
+from parsl_ckpt.checkpoint.items import Filter
+from parsl_ckpt.checkpoint.prune import prune
 from parsl_ckpt.checkpoint.segment import SegmentWriter, segment_name
 from parsl_ckpt.checkpoint.verify import verify
 from parsl_ckpt.errors import FormatError
@@ -218,3 +223,29 @@ def test_a_segment_that_changes_while_it_is_copied_is_left(monkeypatch: pytest.M
     with pytest.raises(FormatError, match="changed while it was read"):
         compact(backend, find(backend, "runs"))
     assert set(backend.files) == names, "nothing is removed, and nothing unfinished is left"
+
+
+class Counting(LocalBackend):
+    """Knows how many files were open at once."""
+
+    def __init__(self) -> None:
+        self.opened: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.most = 0
+
+    def open(self, path: str) -> Readable:
+        reader = super().open(path)
+        self.opened.add(reader)
+        self.most = max(self.most, sum(one._fd >= 0 for one in self.opened))
+        return reader
+
+
+@pytest.mark.parametrize("does", [compact, lambda *all_: prune(*all_, only=Filter(apps=["app1"]))])
+def test_few_files_are_open_however_many_runs_there_are(does: Any, tmp_path: Path) -> None:
+    for run in range(12):
+        with Store.open(tmp_path / f"{run:03d}/checkpoint") as store:
+            for n in range(3):
+                store.append([store.stage(encode(n), key=bytes([run, n]) * 16, app=f"app{n}")])
+    backend = Counting()
+    done = does(backend, find(backend, tmp_path))
+    assert done.records == (36 if does is compact else 12)
+    assert 0 < backend.most < 8
