@@ -196,7 +196,13 @@ def _series(value: Any, walk: Walk) -> Expanded:
 
 
 def _extras(value: Any) -> list[Any]:
-    return [dict(value.attrs) or None, value.flags.allows_duplicate_labels]
+    extras = [dict(value.attrs) or None, value.flags.allows_duplicate_labels]
+    pd = sys.modules["pandas"]
+    usual = {*pd.DataFrame._metadata, *pd.Series._metadata}
+    own = sorted({*value._metadata} - usual)  # what a subclass adds and pickle keeps
+    if own:
+        extras.append([[name, getattr(value, name, None)] for name in own])
+    return extras
 
 
 def _index(value: Any, walk: Walk) -> Expanded:

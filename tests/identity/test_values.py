@@ -422,6 +422,25 @@ def test_what_a_sparse_matrix_has_learnt_about_itself_does_not_count(module):
     assert leaf(matrix) != before
 
 
+def test_what_a_subclass_of_a_table_says_that_it_keeps(module):
+    pytest.importorskip("pandas")
+    loaded = module(
+        """
+        import pandas as pd
+        class Places(pd.DataFrame):
+            _metadata = ["active"]
+            _constructor = property(lambda self: Places)
+        class Plain(pd.Series): pass
+        def make(active):
+            made = Places({"a": [1], "b": [2]})
+            made.active = active
+            return made
+        """
+    )
+    assert leaf(loaded.make("a")) == leaf(loaded.make("a")) != leaf(loaded.make("b"))
+    assert leaf(loaded.Plain([1], name="n")) == leaf(loaded.Plain([1], name="n"))
+
+
 class TestArrays:
     np: Any = None
 
