@@ -59,7 +59,16 @@ class Privacy:
 
     def shown(self, leaves: Iterable[bytes]) -> tuple[bytes, ...]:
         """Leaves as they are recorded."""
-        return tuple(leaves) if self.previews else tuple([without_preview(x) for x in leaves])
+        if not self.previews:
+            return tuple([without_preview(leaf) for leaf in leaves])
+        return tuple([without_preview(x) if self._may_hold(x) else x for x in leaves])
+
+    def names_secret(self, data: bytes) -> bool:
+        """Whether an encoded value may have a part of a secret name: a key, a field."""
+        return any(name.encode("utf-8", "surrogatepass") in data for name in self.names)
+
+    def _may_hold(self, leaf: bytes) -> bool:
+        return not leaf[0] & 0x80 and self.names_secret(leaf)
 
 
 def without_preview(leaf: bytes) -> bytes:

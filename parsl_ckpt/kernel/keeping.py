@@ -47,7 +47,7 @@ def kept(store: Store, task: Task) -> bytes | None:
             hidden = name in privacy.names or (privacy.names and name == addresser.binder.stars)
             if not hidden and not value_of(address.leaves[at])[0]:
                 encoded = _encoded(store, value)
-                if encoded is not None:
+                if encoded is not None and not privacy.names_secret(encoded[1]):
                     found[at] = encoded
     except Exception:
         return None

@@ -198,6 +198,25 @@ def test_what_is_secret_by_default_is_secret_in_every_app(tmp_path: Path) -> Non
     assert RAN == ["u"] and b"hunter" not in recorded(tmp_path)
 
 
+@pc.python_app(cache=True, keep_arguments=True)
+def login(account: dict[str, str]) -> int:
+    return len(account)
+
+
+@pytest.mark.parametrize("size", [1, 300])
+def test_a_secret_inside_of_another_argument_stands_nowhere(tmp_path: Path, size: int) -> None:
+    account = {"password": "hunter2", "user": "me" * size}
+    with pc.load(config(tmp_path, secret={"password"})) as dfk:
+        login(account).result()
+        other = login({**account, "password": "hunter3"})
+        other.result()
+        assert "hunter" not in f"{other.why()} {other.why().to_dict()} {list(dfk.results(login))}"
+    assert b"hunter" not in recorded(tmp_path)
+    with pc.load(config(tmp_path)) as dfk:  # its address is the same
+        login(account).result()
+        assert dfk.counts()["memo_done"] == 1
+
+
 def test_secret_addresses_need_the_same_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
