@@ -550,10 +550,11 @@ class Walk:
     def _search(self, at: int, identity: bytes, shift: int, limit: int) -> int:
         """The next offset at which a frame's header verifies, or the limit."""
         holes = isinstance(self._reader, Readable)
+        piece = _GUESS  # there may be as many places that are damaged as there are frames
         while at + FRAME_HEADER_SIZE <= limit:
             if holes:  # which may be terabytes that take no room
                 at = min(max(self._reader.data_from(at) - FRAME_HEADER_SIZE, at), limit)
-            buffer = self._reader.read(at, min(_CHUNK, limit - at))
+            buffer = self._reader.read(at, min(piece, limit - at))
             place = buffer.find(FRAME_MAGIC)
             while place >= 0 and place + FRAME_HEADER_SIZE <= len(buffer):
                 header = buffer[place : place + FRAME_HEADER_SIZE]
@@ -565,8 +566,9 @@ class Walk:
                 ):
                     return at + place
                 place = buffer.find(FRAME_MAGIC, place + 1)
-            if len(buffer) < _CHUNK:
+            if len(buffer) < piece:
                 break
+            piece = min(2 * piece, _CHUNK)
             # What is left may hold the beginning of a header.
             at += len(buffer) - FRAME_HEADER_SIZE + 1
         return limit

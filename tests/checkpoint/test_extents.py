@@ -236,3 +236,22 @@ def test_any_segment_is_walked_to_its_end(
     assert seen == sorted(set(seen)) and all(40 <= at < len(data) for at in seen)
     assert 0 <= walk.torn <= len(data)
     assert all(40 <= at < at + size <= len(data) for at, size in walk.damage)
+
+
+def test_a_place_that_is_damaged_is_not_paid_for_by_the_megabyte() -> None:
+    junk, count = bytes(56), 500
+    data = bytearray(fmt.file_header(fmt.SEGMENT_MAGIC, IDENTITY))
+    for _ in range(count):
+        data += fmt.frame_header(IDENTITY, len(data), fmt.RESULT, 0, fmt.record_id_of(b"")) + junk
+    file = _File()
+    file.data = data
+    backend = MemoryBackend()
+    backend.make_directory("run")
+    backend.files["run/file"] = file
+    reader = backend.open("run/file")
+    lengths: list[int] = []
+    real = reader.read
+    reader.read = lambda at, length: lengths.append(length) or real(at, length)  # type: ignore
+    walk = Walk(reader, IDENTITY, 40, len(data))
+    assert len(list(walk)) == len(walk.damage) == count
+    assert sum(sorted(lengths)[:-2]) < count * 4096
