@@ -207,4 +207,17 @@ def _packages() -> dict[str, list[str]]:
     """All top-level modules; reads every RECORD there is, hence once and only when needed."""
     from importlib import metadata
 
-    return {name: sorted(set(names)) for name, names in metadata.packages_distributions().items()}
+    if sys.version_info >= (3, 11):
+        known = metadata.packages_distributions()
+        return {top: sorted(set(names)) for top, names in known.items()}
+    found: dict[str, set[str]] = {}  # Python 3.10 reads top_level.txt, which few wheels have now
+    for one in metadata.distributions():
+        tops = set((one.read_text("top_level.txt") or "").split())
+        if not tops:
+            paths = [line.partition(",")[0] for line in (one.read_text("RECORD") or "").split("\n")]
+            tops = {
+                path.partition("/")[0].removesuffix(".py") for path in paths if path[-3:] == ".py"
+            }
+        for top in tops:
+            found.setdefault(top, set()).add(one.metadata["Name"] or "")
+    return {top: sorted(names - {""}) for top, names in found.items()}
