@@ -297,11 +297,42 @@ def reclaim(backend: Backend, places: Sequence[Place], signer: object = None) ->
         places: which; none of them lives.
         signer: signs, where records are signed.
     """
-    buried = [(place, removed_in(backend, [place], signer)) for place in places]
-    buried = [(place, record_ids) for place, record_ids in buried if record_ids]
+    own = [(place, removed_in(backend, [place], signer)) for place in places]
+    # After an interruption a record may stand in two runs, and its tombstone in one of them.
+    pruned = _pruned_in(backend, [place for place, record_ids in own if record_ids], signer)
+    buried = [
+        (place, ids | pruned)
+        for place, ids in own
+        if ids or (pruned and inventory.listing(backend, place.directory))
+    ]
     before = sum(inventory.size(backend, place) for place, _ in buried)
     _make_room(backend, buried, None, signer)
     return max(before - sum(inventory.size(backend, place) for place, _ in buried), 0)
+
+
+def _pruned_in(backend: Backend, places: Sequence[Place], signer: object) -> set[bytes]:
+    """Ids of the records that were pruned in some runs, and whose tombstones are still there."""
+    return {
+        record_id
+        for tombstone in _tombstones_in(backend, places, signer)
+        if tombstone.reason == PRUNED
+        for record_id in tombstone.record_ids
+    }
+
+
+def _tombstones_in(
+    backend: Backend, places: Sequence[Place], signer: object
+) -> Iterator[fmt.Tombstone]:
+    for segment in inventory.segments(backend, places, OpenFiles()):
+        try:
+            frames = Frames(segment, growing=False, signer=signer)
+            for offset, kind, _ in frames.walk():
+                frame = frames.read(offset) if kind == fmt.TOMBSTONE else None
+                record = decode(frame) if frame is not None else None
+                if isinstance(record, fmt.Tombstone):
+                    yield record
+        except (OSError, FormatError):
+            continue
 
 
 def _make_room(
@@ -462,16 +493,9 @@ def _hand_on_tombstones(
     backend: Backend, victims: Sequence[Place], heir: Place, signer: object
 ) -> None:
     found: dict[str, dict[bytes, None]] = {}
-    for segment in inventory.segments(backend, victims, OpenFiles()):
-        try:
-            frames = Frames(segment, growing=False, signer=signer)
-            for offset, kind, _ in frames.walk():
-                frame = frames.read(offset) if kind == fmt.TOMBSTONE else None
-                record = decode(frame) if frame is not None else None
-                if isinstance(record, fmt.Tombstone) and record.reason != PRUNED:
-                    found.setdefault(record.reason, {}).update(dict.fromkeys(record.record_ids))
-        except (OSError, FormatError):
-            continue
+    for tombstone in _tombstones_in(backend, victims, signer):
+        if tombstone.reason != PRUNED:
+            found.setdefault(tombstone.reason, {}).update(dict.fromkeys(tombstone.record_ids))
     entries = [entry for reason, ids in found.items() for entry in _tombstones(list(ids), reason)]
     if entries:
         sequence = rewrite.next_sequence(backend, heir.directory)

@@ -17,7 +17,9 @@ from parsl_ckpt.checkpoint.inventory import find, segments
 from parsl_ckpt.checkpoint.items import Filter, items, removed_in
 from parsl_ckpt.checkpoint.memory import _File
 from parsl_ckpt.checkpoint.prune import prune, remove_items, remove_runs
+from parsl_ckpt.checkpoint.reclaim import entry_of
 from parsl_ckpt.checkpoint.repair import repair
+from parsl_ckpt.checkpoint.rewrite import write_segment
 from parsl_ckpt.checkpoint.segment import OpenFiles
 from parsl_ckpt.checkpoint.store import address
 from parsl_ckpt.checkpoint.verify import verify
@@ -187,6 +189,30 @@ def test_the_next_prune_makes_the_room_that_an_interrupted_one_had_not_come_to()
                     record = decode(frame)
                     assert not (isinstance(record, Tombstone) and record.reason == PRUNED), number
         assert verify(disk, find(disk, "runs")).good, number
+
+
+def test_what_stands_in_two_runs_stays_pruned_when_its_tombstone_stands_in_one() -> None:
+    """As after a compaction that died, and a pruning that died."""
+    backend = MemoryBackend()
+    backend.make_directory("runs")
+    for run in range(2):
+        with Store.open(f"runs/{run:03d}/checkpoint", backend=backend) as store:
+            store.put(("own", run), run, app="kept")
+            if not run:
+                store.put("twice", 1, app="sketch")
+    first, second = find(backend, "runs")
+    (segment,) = segments(backend, [first], OpenFiles())
+    backend.create(f"{second.directory}/{segment.name}").write(backend.files[segment.path].data)
+    (record_id,) = {item.record_id for item in items(backend, [first], Filter(apps=["sketch"]))}
+    tombstone = entry_of(Tombstone((record_id,), PRUNED))
+    write_segment(backend, first.directory, 7, [tombstone])
+    for _ in range(2):
+        prune(backend, find(backend, "runs"), only=Filter(apps=["another"]))
+        places = [place.directory for place in find(backend, "runs")]
+        with Store.open(None, sources=places, backend=backend, named=False) as store:
+            assert store.get("twice") is None
+            assert [store.get(("own", run)) for run in range(2)] == [0, 1]
+    assert not removed_in(backend, find(backend, "runs")), "its room is free, and so is the mark"
 
 
 def test_a_death_while_a_run_is_removed_touches_no_other_run() -> None:
