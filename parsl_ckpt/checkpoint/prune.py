@@ -478,7 +478,7 @@ def remove_runs(
     trusted = [place for place in victims if place.foreign is None]
     if heirs:
         chain = rewrite.chain_of_its_own(signer)
-        _hand_on_tombstones(backend, trusted, heirs[-1], chain)
+        _hand_on_tombstones(backend, trusted, rest, heirs[-1], chain)
         pins = pins_to_hand_on(backend, trusted, rest, signer)
         if pins:
             sequence = rewrite.next_sequence(backend, heirs[-1].directory)
@@ -490,12 +490,14 @@ def remove_runs(
 
 
 def _hand_on_tombstones(
-    backend: Backend, victims: Sequence[Place], heir: Place, signer: object
+    backend: Backend, victims: Sequence[Place], rest: Sequence[Place], heir: Place, signer: object
 ) -> None:
     found: dict[str, dict[bytes, None]] = {}
     for tombstone in _tombstones_in(backend, victims, signer):
-        if tombstone.reason != PRUNED:
-            found.setdefault(tombstone.reason, {}).update(dict.fromkeys(tombstone.record_ids))
+        found.setdefault(tombstone.reason, {}).update(dict.fromkeys(tombstone.record_ids))
+    pruned = found.get(PRUNED, {}).keys()  # gone with their runs, but after an interruption
+    if not any(_holds(backend, place, pruned, signer) for place in rest):
+        found.pop(PRUNED, None)
     entries = [entry for reason, ids in found.items() for entry in _tombstones(list(ids), reason)]
     if entries:
         sequence = rewrite.next_sequence(backend, heir.directory)

@@ -191,8 +191,8 @@ def test_the_next_prune_makes_the_room_that_an_interrupted_one_had_not_come_to()
         assert verify(disk, find(disk, "runs")).good, number
 
 
-def test_what_stands_in_two_runs_stays_pruned_when_its_tombstone_stands_in_one() -> None:
-    """As after a compaction that died, and a pruning that died."""
+def doubled() -> MemoryBackend:
+    """A record in two runs, pruned in one: as after a compaction and a pruning that died."""
     backend = MemoryBackend()
     backend.make_directory("runs")
     for run in range(2):
@@ -206,6 +206,11 @@ def test_what_stands_in_two_runs_stays_pruned_when_its_tombstone_stands_in_one()
     (record_id,) = {item.record_id for item in items(backend, [first], Filter(apps=["sketch"]))}
     tombstone = entry_of(Tombstone((record_id,), PRUNED))
     write_segment(backend, first.directory, 7, [tombstone])
+    return backend
+
+
+def test_what_stands_in_two_runs_stays_pruned_when_its_tombstone_stands_in_one() -> None:
+    backend = doubled()
     for _ in range(2):
         prune(backend, find(backend, "runs"), only=Filter(apps=["another"]))
         places = [place.directory for place in find(backend, "runs")]
@@ -213,6 +218,19 @@ def test_what_stands_in_two_runs_stays_pruned_when_its_tombstone_stands_in_one()
             assert store.get("twice") is None
             assert [store.get(("own", run)) for run in range(2)] == [0, 1]
     assert not removed_in(backend, find(backend, "runs")), "its room is free, and so is the mark"
+
+
+def test_it_stays_pruned_when_the_run_of_its_tombstone_is_removed() -> None:
+    backend = doubled()
+    places = find(backend, "runs")
+    remove_runs(backend, places[:1], places[1:])
+    for _ in range(2):
+        (place,) = find(backend, "runs")
+        with Store.open(None, sources=[place.directory], backend=backend, named=False) as store:
+            assert store.get("twice") is None
+            assert store.get(("own", 1)) == 1
+        prune(backend, [place], only=Filter(apps=["another"]))
+    assert not removed_in(backend, find(backend, "runs"))
 
 
 def test_a_death_while_a_run_is_removed_touches_no_other_run() -> None:

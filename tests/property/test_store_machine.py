@@ -521,6 +521,8 @@ class StoreMachine(RuleBasedStateMachine):
         found = self.numbers()
         if finished and not self.doubled:
             assert not [n for n in found & victims if not self.versions[n].removed]
+        for number in victims:  # what is left of them, if it stands in two runs, need not last
+            self.versions[number].synced = False
         kept = {key: value for key, value in before.items() if value[0] not in victims}
         view = self.view()
         assert {key: view.get(key) for key in kept} == kept
