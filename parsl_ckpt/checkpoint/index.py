@@ -40,7 +40,6 @@ PAGE_SIZE = 4096
 PAGE_ENTRIES = 256
 OFFSET_BITS = 40
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
-LOCATOR_MASK = (1 << 64) - 1
 MAX_SEGMENTS = 1 << 24
 MAX_HEAD = 1 << 28  # bytes; enough for billions of entries
 _WORDS = PAGE_SIZE // 8

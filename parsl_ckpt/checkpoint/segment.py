@@ -340,7 +340,7 @@ class Segment:
                 at += further
         if (
             len(header) < FRAME_HEADER_SIZE
-            or blake3(FRAME_PLACED.pack(identity, at, header)).digest(CHECKSUM_SIZE)
+            or fmt.placed_checksum(identity, at, header[:FRAME_FIELDS_SIZE])
             != header[FRAME_FIELDS_SIZE:]
         ):
             raise self._damaged(offset, FRAME_HEADER_SIZE)
