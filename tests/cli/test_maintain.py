@@ -120,12 +120,13 @@ def test_show_unpickles_only_when_it_is_told_to(told: Tell) -> None:
 
 
 def test_show_asks_for_more_of_an_ambiguous_key(told: Tell) -> None:
-    keys = [one["key"] for one in json.loads(told("ls", "--json")[1])]
-    digit = next(key[0] for key in keys if len({k for k in keys if k[0] == key[0]}) > 1) if len(
-        {key[0] for key in keys}) < len(set(keys)) else None  # fmt: skip
-    if digit is not None:
-        status, _, err = told("show", digit)
-        assert status == 1 and "Give more of the key." in err
+    with Store.open("runinfo/003/checkpoint") as store:
+        alike = [Failure(b"k" * 31 + end, app="f", error="no") for end in (b"1", b"2")]
+        store.append([store.stage_record(record) for record in alike])
+    status, _, err = told("show", "6b" * 31)
+    assert status == 1 and "2 calls have keys that begin with 6b6b" in err
+    assert "Give more of the key." in err
+    assert told("show", "6b" * 31 + "32")[0] == 0
     assert told("show", "0" * 20)[2].startswith("parsl-ckpt: No record has a key that begins with")
 
 
@@ -534,11 +535,12 @@ def test_what_stands_in_files_does_nothing_to_a_terminal(told: Tell) -> None:
         escaping = "red \x1b[31m\x9b1m \u202egnitirw\r"
         record = Failure(b"k" * 32, app=escaping, error=escaping, worker=escaping)
         store.append([store.stage_record(record)])
-    for line in ("ls --failures", "ls --failures --by-app", "show 6b6b", "why 3 6b6b"):
+    key = "6b" * 32
+    for line in ("ls --failures", "ls --failures --by-app", f"show {key}", f"why 3 {key}"):
         status, out, err = told(*line.split())
         assert status == 0, err
         assert not set(out + err) & set("\x1b\x9b\u202e\r"), line
-    assert "\\x1b[31m" in told("show", "6b6b")[1]
+    assert "\\x1b[31m" in told("show", key)[1]
     assert "\x1b" not in told("export", "--csv", "\x1b[31m")[2]
 
 
@@ -579,7 +581,7 @@ def test_what_is_signed_with_another_key_is_told_and_not_to_be_repaired(
     monkeypatch.setenv("PARSL_CKPT_KEY", "ab" * 32)
     status, out, err = told("ls", "--run", "3")
     assert status == 0 and "Nothing of 003 is read: it is signed with another key." in err
-    assert "signed with another key" in told("show", "ff")[2]
+    assert "signed with another key" in told("show", "ff" * 32)[2]
     status, out, _ = told("verify", "3")
     assert status == 1 and "it is signed with another key\n" in out and "repair" not in out
     assert "..\n" not in told("compact")[2]
