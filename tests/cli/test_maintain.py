@@ -444,12 +444,14 @@ def test_wrong_times_are_refused(text: str) -> None:
 
 
 COMPACTING = """
-import sys
+import select, sys
 from parsl_ckpt.checkpoint import local, maintain
 
 def told(done):
     print("on it", flush=True)
-    sys.stdin.read()  # until the signal comes
+    # Until the signal comes. One call that blocks might begin just after it.
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        pass
 
 from parsl_ckpt.cli import _common, main
 import contextlib
