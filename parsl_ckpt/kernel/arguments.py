@@ -44,6 +44,18 @@ class Arguments(msgspec.Struct, gc=False, eq=False):
     request: Request | None = None
 
 
+def only_atoms(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether there is nothing in the arguments to be found or copied.
+
+    >>> only_atoms((1, "x"), {}), only_atoms(([1],), {})
+    (True, False)
+    """
+    # In C as a whole: it is asked of every call.
+    return ATOMS.issuperset(map(type, args)) and (
+        not kwargs or ATOMS.issuperset(map(type, kwargs.values()))
+    )
+
+
 def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     """Copy the builtin containers among the arguments and find what is in them.
 
@@ -52,9 +64,7 @@ def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
     (1, False)
     """
     found = Arguments(args, kwargs)
-    if all(type(value) in ATOMS for value in args) and (
-        not kwargs or all(type(value) in ATOMS for value in kwargs.values())
-    ):
+    if only_atoms(args, kwargs):
         return found
     futures: dict[Future[Any], None] = {}
 

@@ -169,11 +169,13 @@ def all_restored(inputs: Sequence[Future[Any]], unkept: bool = True) -> bool:
         unkept: whether one whose value is never recorded counts as well, if it came to a value
             from the same inputs before.
     """
-    return all(
-        isinstance(future, AppFuture)
-        and ((future._restored and future._record) or (unkept and unkept_id(future)))
-        for future in inputs
-    )
+    # No generator: an interruption while one is closed would be swallowed.
+    for future in inputs:
+        if not isinstance(future, AppFuture):
+            return False
+        if not ((future._restored and future._record) or (unkept and unkept_id(future))):
+            return False
+    return True
 
 
 def unkept_id(future: Future[Any]) -> bytes | None:

@@ -17,7 +17,7 @@ from functools import singledispatch
 from typing import Any
 
 from parsl_ckpt.errors import ConfigurationError
-from parsl_ckpt.kernel.arguments import ATOMS, Arguments, Copier, gather, substitute
+from parsl_ckpt.kernel.arguments import Arguments, Copier, gather, only_atoms, substitute
 
 Values = dict[Future[Any], Any]
 
@@ -152,9 +152,7 @@ class Shallow(Resolving):
     def gather(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Find the futures; containers are copied, so that nobody changes them after the call."""
         found = Arguments(args, kwargs)
-        if all(type(value) in ATOMS for value in args) and (
-            not kwargs or all(type(value) in ATOMS for value in kwargs.values())
-        ):
+        if only_atoms(args, kwargs):
             return found
         futures: dict[Future[Any], None] = {}
         copy = Copier(_opaque(found))
