@@ -38,6 +38,7 @@ from parsl_ckpt.errors import (
 from parsl_ckpt.executors.pickling import ByValue
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
+from parsl_ckpt.identity.signatures import AnnotationsOfWrapped
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.commands import BashRunner
@@ -70,6 +71,9 @@ class AppBase:
     Attributes:
         kind: ``"python"``, ``"join"`` or ``"bash"``.
     """
+
+    if sys.version_info >= (3, 14):  # earlier they are copied from the function
+        __annotations__ = AnnotationsOfWrapped()
 
     def __init__(
         self,
@@ -377,8 +381,7 @@ def _kernel_of(given: Any, name: str) -> Kernel | None:
         return kernel
     raise AppDefinitionError(
         f"{name}: data_flow_kernel={given!r} is no kernel.",
-        hint="Give what parsl_ckpt.load() or DataFlowKernel() returned, or leave it out for the "
-        "loaded one.",
+        hint="Give what load() or DataFlowKernel() returned, or leave it out for the loaded one.",
         app=name,
         parameter="data_flow_kernel",
     )

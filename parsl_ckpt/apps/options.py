@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from parsl_ckpt.errors import AppDefinitionError, ConfigurationError
 from parsl_ckpt.identity.code import Mode
+from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
@@ -250,7 +250,7 @@ def _check_secrets(fn: Any, name: str, secrets: frozenset[str]) -> None:
     if not secrets:
         return
     try:
-        parameters = inspect.signature(fn).parameters
+        parameters = signature(fn).parameters
     except (ValueError, TypeError):
         return
     unknown = sorted(secrets - set(parameters))

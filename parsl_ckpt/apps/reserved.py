@@ -16,6 +16,7 @@ from typing import Any
 
 from parsl_ckpt.apps.files import File
 from parsl_ckpt.errors import RequestError
+from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.outputs import here
 from parsl_ckpt.kernel.request import Request
@@ -57,9 +58,9 @@ class Reserved:
         self._bash = kind == "bash"
         self._names = _NAMES[kind]
         try:
-            parameters = inspect.signature(fn).parameters
+            parameters = signature(fn).parameters
         except (ValueError, TypeError):  # some functions in C have none
-            parameters = inspect.signature(lambda **_: None).parameters
+            parameters = signature(lambda **_: None).parameters
         own = {one: p for one, p in parameters.items() if one in self._names}
         places = [one for one, p in parameters.items() if p.kind in _POSITIONAL]
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

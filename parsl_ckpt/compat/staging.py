@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from parsl_ckpt.apps import staging
 from parsl_ckpt.errors import ConfigurationError
+from parsl_ckpt.identity.signatures import signature
 
 _PARSLS = ("replace_task", "replace_task_stage_out")
 _MOVES = ("stage_in", "stage_out")
@@ -22,7 +22,7 @@ class Staging(staging.Staging):
     def __new__(cls, *args: Any, **options: Any) -> Staging:
         theirs = [name for name in _PARSLS if hasattr(cls, name)]
         for name in _MOVES:
-            if len(inspect.signature(getattr(cls, name)).parameters) > 2:
+            if len(signature(getattr(cls, name)).parameters) > 2:
                 theirs.append(name)
         if theirs:
             raise ConfigurationError(

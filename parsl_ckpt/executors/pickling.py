@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import io
 import pickle
 import sys
 import threading
@@ -23,6 +24,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from parsl_ckpt.executors.failures import reduce_exception, reduce_traceback
+from parsl_ckpt.identity.signatures import annotated_with_text, annotations_of
 
 __all__ = ["ByValue", "Pickler", "ResultPickler", "collector"]
 
@@ -51,7 +53,9 @@ class ByValue:
             return _itself, (self.fn,)
         _nested.inside = True
         try:
-            return cloudpickle.loads, (cloudpickle.dumps(self.fn),)
+            file = io.BytesIO()
+            Pickler(file).dump(self.fn)
+            return pickle.loads, (file.getvalue(),)
         finally:
             _nested.inside = False
 
@@ -90,6 +94,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_traceback(obj)
         if kind in _WRAPPERS:
             return _reduce_wrapper(kind, obj)
+        if kind is _REFERENCE:  # since Python 3.14 it holds all that the module knows
+            return kind, (obj.__forward_arg__,)
         return NotImplemented
 
     def reduce_code(self, obj: Any) -> Any:
@@ -97,14 +103,20 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         path = _decorated_name(obj)
         if path is not None:
             return _undecorated, path
-        reduced = super().reducer_override(obj)
+        try:
+            reduced = super().reducer_override(obj)
+        except Exception:
+            if type(obj) is not types.FunctionType:
+                raise
+            reduced = super().reducer_override(annotated_with_text(obj))
         if reduced is not NotImplemented and len(reduced) > 2:  # not a builtin like NoneType
             self.by_value.append(obj)
             if isinstance(obj, type) and not isinstance(obj, enum.EnumMeta):
-                _complete(obj, reduced[1][3])
+                _complete(obj, *reduced[1:3])
         return reduced
 
 
+_REFERENCE: Any = typing.ForwardRef if sys.version_info >= (3, 14) else None
 _CACHED: Any = type(functools.lru_cache(int))
 _WRAPPERS: frozenset[Any] = frozenset(
     {_CACHED, functools.cached_property, weakref.WeakKeyDictionary, typing.NewType}
@@ -134,12 +146,15 @@ def _cached(fn: Callable[..., Any], parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(fn)
 
 
-def _complete(cls: type, namespace: dict[str, Any]) -> None:
-    """Add what cloudpickle leaves out of the namespace that a class is made with.
+def _complete(cls: type, made_with: tuple[Any, ...], state: tuple[Any, ...]) -> None:
+    """Add what cloudpickle leaves out of a class.
 
     It sets ``__slots__`` after the class exists, when they have no effect any more, and leaves
-    ``__qualname__`` out, by which a nested class is named.
+    ``__qualname__`` out, by which a nested class is named, and annotations that are made on demand.
     """
+    if "__annotate_func__" in vars(cls):
+        state[0]["__annotations__"] = annotations_of(cls)
+    namespace = made_with[3]
     namespace["__qualname__"] = cls.__qualname__
     if vars(cls).get("__slots__"):
         namespace["__slots__"] = vars(cls)["__slots__"]

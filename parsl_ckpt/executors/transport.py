@@ -52,6 +52,7 @@ from parsl_ckpt.executors.pickling import (
     learn_identity,
     look_up,
 )
+from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.attempt import Attempt, worker
 
 __all__ = ["Definition", "Packer", "Parcel", "Unpacker"]
@@ -355,7 +356,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
 def _named_arguments(attempt: Attempt) -> list[tuple[str, Any]]:
     names: list[str] = []
     with contextlib.suppress(TypeError, ValueError):
-        parameters = inspect.signature(attempt.fn).parameters.values()
+        parameters = signature(attempt.fn).parameters.values()
         names = [
             p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]

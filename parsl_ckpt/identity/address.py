@@ -23,6 +23,7 @@ from .outline import BUDGET
 from .outlining import outline
 from .privacy import Privacy
 from .scalars import SCALARS
+from .signatures import signature
 from .values import Walk, output_leaf
 from .walk import Known, digest_of
 
@@ -165,9 +166,9 @@ class Binder:
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     try:
-        return inspect.signature(fn)
+        return signature(fn)
     except (ValueError, TypeError):  # some functions in C have none
-        return inspect.signature(lambda *args, **kwargs: None)
+        return signature(lambda *args, **kwargs: None)
 
 
 class Addresser:

@@ -109,13 +109,6 @@ def is_generated(function: FunctionType) -> bool:
     return filename.startswith("<") or origin_of_path(filename) != PROJECT
 
 
-def annotations_of(cls: type) -> dict[str, Any]:
-    try:
-        return dict(vars(cls).get("__annotations__") or {})
-    except Exception:
-        return {}
-
-
 def content_of(cell: CellType) -> Any:
     try:
         return cell.cell_contents

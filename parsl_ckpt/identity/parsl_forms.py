@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .recover import value_of
+from .signatures import signature
 from .values import leaf as leaf_of
 
 Form = tuple[tuple[Any, ...], dict[str, Any]]
@@ -42,7 +43,7 @@ def forms_of(
     ((1,), {'y': 2})
     ((), {'x': 1, 'y': 2})
     """
-    parameters = inspect.signature(function).parameters
+    parameters = signature(function).parameters
     if any(p.kind is not _PLAIN for p in parameters.values()):
         return []
     counted = [name for name in parameters if name not in ignored]

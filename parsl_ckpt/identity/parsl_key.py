@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from .signatures import signature
 from .values import id_for_memo
 
 PROTOCOLS = (4, 5)
@@ -77,7 +78,7 @@ class ParslApp(NamedTuple):
                 wrapped = functools.partial(function)
                 wrapped.__name__ = function.__name__
             functools.update_wrapper(wrapper, wrapped)
-            parameters = inspect.signature(function).parameters
+            parameters = signature(function).parameters
         except (AttributeError, TypeError, ValueError):
             return None
         names = parameters if bash else [name for name in _DEFAULTED if name in parameters]

@@ -38,7 +38,6 @@ from .lookups import (
     MISSING,
     NAMED_TUPLE,
     VOLATILE,
-    annotations_of,
     builtins_of,
     carries_code,
     content_of,
@@ -61,6 +60,7 @@ from .origin import (
 )
 from .scalars import SCALARS
 from .scopes import Import
+from .signatures import annotations_of
 from .source import belongs, own_functions
 from .units import Unit, class_unit, function_unit, text_digest
 from .values import NODE_LIMIT, Walk, named

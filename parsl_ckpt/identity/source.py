@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from .origin import PROJECT, origin_of_path
 from .parsing import parse
+from .signatures import annotations_of
 from .values import leaf
 
 _FUTURES = __future__.annotations.compiler_flag
@@ -263,7 +264,7 @@ class Whole:
                 same_code(candidate, function.__code__) for candidate in compiled
             ):
                 return False
-        return _annotated(node) == _annotations_of(cls)
+        return _annotated(node) == sorted(annotations_of(cls))
 
 
 def _methods(node: ast.ClassDef) -> list[Any]:
@@ -304,16 +305,6 @@ def _annotated(node: ast.ClassDef) -> list[str]:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
         }
     )
-
-
-def _annotations_of(cls: type) -> list[str]:
-    try:
-        own = vars(cls).get("__annotations__")
-        if own is None:  # made on demand since Python 3.14
-            own = cls.__annotations__ if "__annotate_func__" in vars(cls) else {}
-        return sorted(own)
-    except Exception:
-        return []
 
 
 def first_line(node: Any) -> int:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import reprlib
 import select
@@ -39,6 +38,7 @@ from parsl_ckpt.errors import (
     BashAppNoReturn,
     BashExitFailure,
 )
+from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.guardian import BASH, guardian
 from parsl_ckpt.kernel.streams import AUTO_LOGNAME, STREAMS, open_stream, path_of, place_of
 
@@ -106,7 +106,7 @@ class BashRunner:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, with the names of files where the call left them to the run."""
         kwargs = dict(kwargs)
-        parameters = inspect.signature(self.fn).parameters
+        parameters = signature(self.fn).parameters
         places = [name for name, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
         for name in STREAMS:
             path = getattr(self, name)

@@ -17,7 +17,6 @@ threads that watch nothing.
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import site
 import sys
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parsl_ckpt.identity.files import content_digest
+from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.identity.values import leaf
 
 UNDECLARED = "undeclared"  # the note that keeps what was read
@@ -120,7 +120,7 @@ class Observer:
 def positional(fn: Callable[..., Any]) -> tuple[str, ...]:
     """Names of the positional parameters of a function, in order; empty if they cannot be told."""
     try:
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = signature(fn).parameters.values()
     except (ValueError, TypeError):
         return ()
     return tuple(

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl_ckpt.errors import ComponentError, MissingInputError
+from parsl_ckpt.identity.signatures import signature
 
 if TYPE_CHECKING:
     import asyncio
@@ -158,7 +159,7 @@ def misfit(kind: Any, config: Mapping[str, Any]) -> str | None:
     if not inspect.isclass(kind) or callable(getattr(kind, "from_config", None)):
         return None
     try:
-        parameters = inspect.signature(kind).parameters
+        parameters = signature(kind).parameters
     except (TypeError, ValueError):  # a class that does not tell what it takes
         return None
     byname = {
@@ -205,7 +206,7 @@ def _optional(component: Any, method: str) -> Any:
 
 
 def _run_with(run: Callable[..., Any], inputs: Inputs) -> Any:
-    parameters = list(inspect.signature(run).parameters.values())
+    parameters = list(signature(run).parameters.values())
     if [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY][:1] == ["inputs"]:
         return run(inputs)  # so that what wraps it need not know the name
     return run(inputs=inputs)
@@ -263,7 +264,7 @@ def misrun(kind: Any) -> str | None:
     if inspect.isgeneratorfunction(kind.run) or inspect.isasyncgenfunction(kind.run):
         return "its run is a generator function, of which nothing would be run"
     try:
-        parameters = list(inspect.signature(kind.run).parameters.values())
+        parameters = list(signature(kind.run).parameters.values())
     except (TypeError, ValueError):  # one that does not tell what it takes
         return None
     if inspect.isfunction(kind.run) and not isinstance(
@@ -311,6 +312,6 @@ def keywords_for(
 
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:
     try:
-        return frozenset(inspect.signature(function).parameters)
+        return frozenset(signature(function).parameters)
     except (TypeError, ValueError):
         return frozenset()

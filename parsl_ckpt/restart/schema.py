@@ -15,13 +15,14 @@ from __future__ import annotations
 import collections.abc
 import dataclasses
 import enum
-import inspect
 import json
 import sys
 import types
 import typing
 import weakref
 from typing import Any
+
+from parsl_ckpt.identity.signatures import annotations_of
 
 Tree = Any
 ANY: Tree = ["any"]
@@ -301,7 +302,7 @@ def _resolve(kind: type, sample: Any) -> dict[str, Any]:
 def _resolve_one(kind: type, field: dataclasses.Field[Any], local: dict[str, Any]) -> Any:
     """One field by itself, where another one cannot be resolved."""
     for base in kind.__mro__:
-        if field.name in inspect.get_annotations(base):
+        if field.name in annotations_of(base):
             around = vars(sys.modules.get(base.__module__, typing))
 
             def holder() -> None: ...

@@ -433,3 +433,52 @@ def test_what_functools_makes_of_the_scripts_functions_works_in_workers(tmp_path
         assert call(functools.lru_cache(lambda x: -x), 4) == -4, "without a name"
         """,
     )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are evaluated at once")
+def test_annotations_that_mean_nothing_here_are_no_obstacle(tmp_path):
+    out = run(
+        tmp_path,
+        """
+        import annotationlib, dataclasses
+
+        @dataclasses.dataclass
+        class Point:
+            x: Nowhere
+            y: list[Nowhere] = ()
+            z: int = 0
+            def double(self, by: Nowhere) -> Nowhere:
+                return Point(self.x * by)
+
+        def told(point: Nowhere, more: Nowhere = None) -> Nowhere:
+            known = annotationlib.get_annotations(
+                Point, format=annotationlib.Format.FORWARDREF
+            )
+            return point.double(2).x, told.__annotations__, known["z"], known["x"].__forward_arg__
+
+        print(call(told, Point(3)))
+        print(call(lambda point: point.double(4), Point(3)).x)
+        """,
+    )
+    assert out.splitlines()[:2] == [
+        "(6, {'point': 'Nowhere', 'more': 'Nowhere', 'return': 'Nowhere'}, <class 'int'>, "
+        "'Nowhere')",
+        "12",
+    ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are there already")
+def test_annotations_of_a_class_of_the_script_travel_with_it(tmp_path):
+    out = run(
+        tmp_path,
+        """
+        import typing
+
+        class Node:
+            value: int
+            after: Node | None
+
+        print(call(lambda: str(typing.get_type_hints(Node))))
+        """,
+    )
+    assert out.splitlines()[0] == "{'value': <class 'int'>, 'after': __main__.Node | None}"
