@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: A room may import itself and the rooms before it.
 ORDER = (
     "errors",
+    "signatures",
     "identity",
     "checkpoint",
     "kernel",

@@ -38,7 +38,6 @@ from parsl_ckpt.errors import (
 from parsl_ckpt.executors.pickling import ByValue
 from parsl_ckpt.identity.address import Addresser, Binder
 from parsl_ckpt.identity.code import CodeIdentity
-from parsl_ckpt.identity.signatures import AnnotationsOfWrapped
 from parsl_ckpt.kernel.attempt import worker
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.commands import BashRunner
@@ -53,6 +52,7 @@ from parsl_ckpt.kernel.spans import Span
 from parsl_ckpt.kernel.task import Spec
 from parsl_ckpt.kernel.validity import Recorded, Validity, seconds_valid
 from parsl_ckpt.kernel.watching import Observer, positional
+from parsl_ckpt.signatures import AnnotationsOfWrapped
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec, Unpack

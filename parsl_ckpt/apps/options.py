@@ -8,13 +8,13 @@ from typing import Any, Literal, get_args
 
 from parsl_ckpt.errors import AppDefinitionError, ConfigurationError
 from parsl_ckpt.identity.code import Mode
-from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.breaker import CircuitBreaker, CircuitBreakerConfig
 from parsl_ckpt.kernel.policies import ResiliencePolicy, chosen
 from parsl_ckpt.kernel.retrying import RetryConfig
 from parsl_ckpt.kernel.spans import Span, seconds_of
 from parsl_ckpt.kernel.unkept import AUTO
 from parsl_ckpt.kernel.validity import Recorded, seconds_valid
+from parsl_ckpt.signatures import signature
 
 Undeclared = Literal["warn", "key"]
 CODE_MODES = get_args(Mode)

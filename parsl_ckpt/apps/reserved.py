@@ -16,10 +16,10 @@ from typing import Any
 
 from parsl_ckpt.apps.files import File
 from parsl_ckpt.errors import RequestError
-from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.data import DataFuture
 from parsl_ckpt.kernel.outputs import here
 from parsl_ckpt.kernel.request import Request
+from parsl_ckpt.signatures import signature
 
 LIMITS = frozenset({"walltime", "parsl_resource_specification"})
 STREAMS = frozenset({"stdout", "stderr"})

@@ -6,7 +6,7 @@ from typing import Any
 
 from parsl_ckpt.apps import staging
 from parsl_ckpt.errors import ConfigurationError
-from parsl_ckpt.identity.signatures import signature
+from parsl_ckpt.signatures import signature
 
 _PARSLS = ("replace_task", "replace_task_stage_out")
 _MOVES = ("stage_in", "stage_out")

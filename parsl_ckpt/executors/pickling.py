@@ -24,7 +24,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from parsl_ckpt.executors.failures import reduce_exception, reduce_traceback
-from parsl_ckpt.identity.signatures import annotated_with_text, annotations_of
+from parsl_ckpt.signatures import annotated_with_text, annotations_of
 
 __all__ = ["ByValue", "Pickler", "ResultPickler", "collector"]
 

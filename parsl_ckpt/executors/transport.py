@@ -52,8 +52,8 @@ from parsl_ckpt.executors.pickling import (
     learn_identity,
     look_up,
 )
-from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.attempt import Attempt, worker
+from parsl_ckpt.signatures import signature
 
 __all__ = ["Definition", "Packer", "Parcel", "Unpacker"]
 

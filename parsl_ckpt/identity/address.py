@@ -18,12 +18,12 @@ import msgspec
 from blake3 import blake3
 
 from ..errors import AppDefinitionError, FileIdentityError, UnidentifiableValueError
+from ..signatures import signature
 from .code import CodeIdentity
 from .outline import BUDGET
 from .outlining import outline
 from .privacy import Privacy
 from .scalars import SCALARS
-from .signatures import signature
 from .values import Walk, output_leaf
 from .walk import Known, digest_of
 

@@ -13,8 +13,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..signatures import signature
 from .recover import value_of
-from .signatures import signature
 from .values import leaf as leaf_of
 
 Form = tuple[tuple[Any, ...], dict[str, Any]]

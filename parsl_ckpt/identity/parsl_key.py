@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from .signatures import signature
+from ..signatures import signature
 from .values import id_for_memo
 
 PROTOCOLS = (4, 5)

@@ -32,6 +32,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from ..errors import UnidentifiableValueError
+from ..signatures import annotations_of
 from .lookups import (
     BY_NAME,
     DESCRIPTORS,
@@ -60,7 +61,6 @@ from .origin import (
 )
 from .scalars import SCALARS
 from .scopes import Import
-from .signatures import annotations_of
 from .source import belongs, own_functions
 from .units import Unit, class_unit, function_unit, text_digest
 from .values import NODE_LIMIT, Walk, named

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from ..signatures import annotations_of
 from .origin import PROJECT, origin_of_path
 from .parsing import parse
-from .signatures import annotations_of
 from .values import leaf
 
 _FUTURES = __future__.annotations.compiler_flag

@@ -38,9 +38,9 @@ from parsl_ckpt.errors import (
     BashAppNoReturn,
     BashExitFailure,
 )
-from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.kernel.guardian import BASH, guardian
 from parsl_ckpt.kernel.streams import AUTO_LOGNAME, STREAMS, open_stream, path_of, place_of
+from parsl_ckpt.signatures import signature
 
 __all__ = ["BashRunner"]
 

@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parsl_ckpt.identity.files import content_digest
-from parsl_ckpt.identity.signatures import signature
 from parsl_ckpt.identity.values import leaf
+from parsl_ckpt.signatures import signature
 
 UNDECLARED = "undeclared"  # the note that keeps what was read
 

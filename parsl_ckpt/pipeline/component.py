@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl_ckpt.errors import ComponentError, MissingInputError
-from parsl_ckpt.identity.signatures import signature
+from parsl_ckpt.signatures import signature
 
 if TYPE_CHECKING:
     import asyncio

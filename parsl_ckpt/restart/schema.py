@@ -22,7 +22,7 @@ import typing
 import weakref
 from typing import Any
 
-from parsl_ckpt.identity.signatures import annotations_of
+from parsl_ckpt.signatures import annotations_of
 
 Tree = Any
 ANY: Tree = ["any"]

@@ -422,6 +422,7 @@ def test_a_runner_is_light_to_import():
         "parsl_ckpt.kernel.commands",
         "parsl_ckpt.kernel.guardian",
         "parsl_ckpt.kernel.streams",
+        "parsl_ckpt.signatures",
     ]
 
 

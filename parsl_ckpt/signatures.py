@@ -25,10 +25,11 @@ if sys.version_info >= (3, 14):
         >>> list(signature(lambda x, y=2: None).parameters)
         ['x', 'y']
         """
-        told = inspect.unwrap(function, stop=lambda each: hasattr(each, "__signature__"))
-        if type(told) is FunctionType:
-            told = annotated_with_text(told)
-        return inspect.signature(told, annotation_format=annotationlib.Format.FORWARDREF)
+        if type(function) is FunctionType:
+            told = inspect.unwrap(function, stop=lambda each: hasattr(each, "__signature__"))
+            if type(told) is FunctionType:
+                return inspect.signature(annotated_with_text(told))
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
 
     def annotated_with_text(function: FunctionType) -> FunctionType:
         """A function that does the same, whose annotations are as they were written."""
