@@ -94,6 +94,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_traceback(obj)
         if kind in _WRAPPERS:
             return _reduce_wrapper(kind, obj)
+        if kind is _LAZY:
+            return _itself, (obj.resolve(),)
         if kind is _REFERENCE:  # since Python 3.14 it holds all that the module knows
             return kind, (obj.__forward_arg__,)
         return NotImplemented
@@ -117,6 +119,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 _REFERENCE: Any = typing.ForwardRef if sys.version_info >= (3, 14) else None
+_LAZY: Any = getattr(types, "LazyImportType", None)  # since Python 3.15
 _CACHED: Any = type(functools.lru_cache(int))
 _WRAPPERS: frozenset[Any] = frozenset(
     {_CACHED, functools.cached_property, weakref.WeakKeyDictionary, typing.NewType}

@@ -91,6 +91,22 @@ _SEES_ALL = frozenset({"globals", "eval", "exec"})
 _SAFE = frozenset({int, float, str, bool, bytes, complex, type(None)})
 
 
+_LAZY = getattr(types, "LazyImportType", None)  # since Python 3.15
+
+
+def _imported(value: Any) -> Any:
+    """What a lazy import gives; the value itself if it is none.
+
+    What is reached is about to be used, and only what it is tells whether the code is the same.
+    """
+    if type(value) is not _LAZY:
+        return value
+    try:
+        return value.resolve()
+    except (Exception, SystemExit):
+        return MISSING
+
+
 def installed_leaf(module: str) -> bytes:
     """The leaf of an installed distribution."""
     return named(b"n", "distribution", *distribution_of(module))
@@ -272,7 +288,9 @@ class Reach:
             if value is not MISSING and key in _BY_PLACE:
                 return name, Known(named(b"n", "module attribute", key))
             if value is not MISSING:
-                self._bind(namespace, key, value)
+                value = self._bind(namespace, key, value)
+                if value is MISSING:
+                    return name, Known(named(b"n", "unresolved", name))
             else:
                 self._miss(namespace, name)
                 builtin = vars(builtins_of(namespace))
@@ -295,8 +313,7 @@ class Reach:
             if name in _BY_PLACE:
                 return ".".join(followed), Known(named(b"n", "module attribute", name))
             if name in attributes:
-                inner = attributes[name]
-                self._bind(attributes, name, inner)
+                inner = self._bind(attributes, name, attributes[name])
             else:
                 self._miss(attributes, name)
                 inner = late_attribute(value, name)
@@ -436,8 +453,7 @@ class Reach:
         parts: list[Any] = ["module"]
         for name, value in sorted(space.items()):
             if not is_dunder(name):
-                self._bind(space, name, value)
-                parts += [name, self.part(value)]
+                parts += [name, self.part(self._bind(space, name, value))]
         return b"n", ORDERED, parts
 
     def _module_leaf(self, module: ModuleType) -> bytes:
@@ -462,9 +478,12 @@ class Reach:
         self._note_mutable(name, content)
         return self.part(content)
 
-    def _bind(self, namespace: Any, name: Any, value: Any) -> None:
+    def _bind(self, namespace: Any, name: Any, value: Any) -> Any:
+        """Note what a name is bound to; returns that, or what a lazy import of it gives."""
         self.namespaces.setdefault(id(namespace), (namespace, {}))[1][name] = value
+        value = _imported(value)
         self._note_mutable(name if type(name) is str else repr(name), value)
+        return value
 
     def _miss(self, namespace: Any, name: str) -> None:
         self.absent.setdefault(id(namespace), (namespace, set()))[1].add(name)

@@ -482,3 +482,17 @@ def test_annotations_of_a_class_of_the_script_travel_with_it(tmp_path):
         """,
     )
     assert out.splitlines()[0] == "{'value': <class 'int'>, 'after': __main__.Node | None}"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no lazy imports")
+def test_what_a_script_imports_lazily_is_imported_in_the_worker(tmp_path):
+    out = run(
+        tmp_path,
+        """
+        lazy import colorsys
+        lazy from wave import Error
+
+        print(call(lambda: colorsys.rgb_to_hsv(1, 0, 0)), call(lambda: Error.__module__))
+        """,
+    )
+    assert out.splitlines()[0] == "(0.0, 1.0, 1) wave"

@@ -849,3 +849,39 @@ if sys.version_info >= (3, 12):
 def test_an_edit_that_changes_nothing(module, name):
     one, other = UNCHANGED[name]
     assert digest(module, one) == digest(module, other)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no lazy imports")
+@pytest.mark.parametrize(
+    ("imports", "used"),
+    [
+        ("lazy import lazily", "lazily.g"),
+        ("lazy import lazily as short", "short.g"),
+        ("lazy from lazily import g", "g"),
+        ("lazy import lazily_too.inner", "lazily_too.inner.g"),
+    ],
+)
+def test_what_is_imported_lazily_counts_as_if_it_were_at_once(
+    module, tmp_path, monkeypatch, imports, used
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "lazily_too").mkdir()
+    (tmp_path / "lazily_too/__init__.py").touch()
+    digests = []
+    for version, imported in enumerate([imports, imports.removeprefix("lazy ")] * 2):
+        for name in ("lazily", "lazily_too", "lazily_too.inner"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        for file in ("lazily.py", "lazily_too/inner.py"):
+            (tmp_path / file).write_text(f"def g(): return {version // 2}\n")
+        f = module(f"{imported}\ndef f(): return {used}()").f
+        digests.append(CodeIdentity(f).digest())
+        assert f() == version // 2 and CodeIdentity(f).digest() == digests[-1]
+    assert digests[0] == digests[1] != digests[2] == digests[3]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there are no lazy imports")
+def test_a_lazy_import_that_fails_counts_by_its_name(module):
+    sources = [f"lazy import nowhere_{n}\ndef f(): return nowhere_{n}" for n in (1, 1, 2)]
+    first, same, other = [CodeIdentity(module(source).f).digest() for source in sources]
+    assert first == same != other
