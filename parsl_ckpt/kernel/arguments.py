@@ -7,6 +7,7 @@ call is never seen by the task.
 
 from __future__ import annotations
 
+import builtins
 import datetime
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -144,7 +145,9 @@ class Copier:
             # Immutable ones can only be registered when they are complete; one that contains
             # itself (through a list) is left as it is at the place where it comes round.
             self._done[id(value)] = value
-            if set(map(type, value)) <= ATOMS:
+            if kind is _FROZENDICT:
+                copied = kind({self(key): self(item) for key, item in value.items()})
+            elif set(map(type, value)) <= ATOMS:
                 copied = kind(value) if kind is set else value
             elif kind in (tuple, set, frozenset):
                 copied = kind([self(item) for item in value])
@@ -154,4 +157,7 @@ class Copier:
         return copied
 
 
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, OrderedDict, defaultdict, deque})
+_FROZENDICT: Any = getattr(builtins, "frozendict", dict)  # since Python 3.15
+_CONTAINERS = frozenset(
+    {list, tuple, dict, set, frozenset, OrderedDict, defaultdict, deque, _FROZENDICT}
+)

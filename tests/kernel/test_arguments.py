@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
+import sys
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from concurrent.futures import Future
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,3 +187,13 @@ def test_values_of_futures_are_not_copied():
     found = gather(([future],), {})
     (filled,), _ = substitute(found.args, {}, {future: value})
     assert filled[0] is value
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="there is no frozendict")
+def test_futures_in_a_frozendict_are_found():
+    frozendict, future = builtins.frozendict, Future()
+    plain, found = frozendict(a=1), gather(([frozendict(a=[future])],), {"b": {1: frozendict()}})
+    assert found.futures == (future,) and not found.opaque
+    (made,), _ = substitute(found.args, found.kwargs, {future: 3})
+    assert made == [frozendict(a=[3])] and type(made[0]) is frozendict
+    assert gather((plain,), {}).args == (plain,)
