@@ -169,6 +169,14 @@ def _encode_pickle(value: Any, foreign_main: bool) -> Encoded:
         raise _unserializable(value, f"{type(detail).__name__}: {detail}") from error
 
 
+_CODE = (
+    "argcount", "posonlyargcount", "kwonlyargcount", "nlocals", "stacksize", "flags", "code",
+    "consts", "names", "varnames", "filename", "name", "qualname", "firstlineno", "linetable",
+    "exceptiontable", "freevars", "cellvars",
+)  # fmt: skip
+"""What a code object is made with since Python 3.11, in order."""
+
+
 def _encode_dill(value: Any, foreign_main: bool) -> Encoded:
     import dill
 
@@ -176,6 +184,9 @@ def _encode_dill(value: Any, foreign_main: bool) -> Encoded:
         """dill copies functions of ``__main__``; here they are named, as pickle does."""
 
         def reducer_override(self, value: Any) -> Any:
+            if type(value) is types.CodeType and not hasattr(value, "co_lnotab"):
+                # dill 0.4 asks for it, and Python 3.15 has it no more.
+                return types.CodeType, tuple([getattr(value, f"co_{name}") for name in _CODE])
             return _by_name(value, looked_up=not foreign_main)
 
     buffers: list[Any] = []
