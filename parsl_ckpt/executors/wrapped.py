@@ -127,6 +127,13 @@ class WrappedExecutor(Executor):
                 hint="Pass a concurrent.futures.Executor.",
                 field="executor",
             )
+        if any(kind.__name__ == "InterpreterPoolExecutor" for kind in type(executor).__mro__):
+            raise ConfigurationError(
+                "wrap(executor=...) cannot use an InterpreterPoolExecutor: libraries that "
+                "parsl_ckpt needs do not load in subinterpreters.",
+                hint="Use a ThreadPoolExecutor, or a ProcessPoolExecutor for more than one core.",
+                field="executor",
+            )
         self.executor = executor
         self.label = check_label("wrap", label)
         self.storage_access, self.working_dir = check_storage("wrap", storage_access, working_dir)

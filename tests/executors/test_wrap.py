@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import sys
 import threading
 
 import pytest
@@ -145,6 +146,14 @@ def test_a_wrong_value_is_an_error_that_names_the_field(field, args, kwargs):
     with pytest.raises(ConfigurationError) as caught:
         wrap(*args, **kwargs)
     assert caught.value.field == field
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="there are no interpreter pools")
+def test_subinterpreters_are_refused_at_once():
+    pool = concurrent.futures.InterpreterPoolExecutor(1)
+    with pool, pytest.raises(ConfigurationError, match="load in subinterpreters") as caught:
+        wrap(pool)
+    assert caught.value.field == "executor"
 
 
 def test_claiming_happens_before_submission(inline):
