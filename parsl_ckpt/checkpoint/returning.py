@@ -20,7 +20,7 @@ from typing import Any
 from parsl_ckpt.errors import ArchiveError, FormatError, ParslCkptError, StoreWriteError
 from parsl_ckpt.identity.keys import KeySource
 from parsl_ckpt.identity.parsl_forms import forms_of
-from parsl_ckpt.identity.parsl_key import PROTOCOLS, ParslApp
+from parsl_ckpt.identity.parsl_key import PROTOCOL, ParslApp
 
 from . import codec as codecs
 from . import format as fmt
@@ -166,7 +166,7 @@ def _keys(record: fmt.Result, apps: Mapping[str, App]) -> list[bytes]:
         return []
     forms = forms_of(app[0], record.names, record.leaves, app[1])
     keys = dict.fromkeys(known.key(args, kwargs) for args, kwargs in forms)
-    return [bytes([PROTOCOLS[0]]) + key for key in keys if key is not None]
+    return [bytes([PROTOCOL]) + key for key in keys if key is not None]
 
 
 def _as_it_was(store: Store, stored: Stored) -> bytes:

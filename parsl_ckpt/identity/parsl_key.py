@@ -19,6 +19,7 @@ import functools
 import hashlib
 import inspect
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -26,8 +27,8 @@ from typing import Any, NamedTuple
 from ..signatures import signature
 from .values import id_for_memo
 
-PROTOCOLS = (4, 5)
-"""Protocols of pickle that Parsl's keys may have been made with."""
+PROTOCOL = 5 if sys.version_info >= (3, 14) else 4
+"""The protocol of pickle that Parsl's keys are made with under this Python."""
 
 AUTOMATIC = ("stdout", "stderr")
 """Keywords that do not count where their value lets Parsl choose a name."""
@@ -94,7 +95,7 @@ class ParslApp(NamedTuple):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         automatic: Iterable[str] = (),
-        protocol: int = PROTOCOLS[0],
+        protocol: int = PROTOCOL,
     ) -> bytes | None:
         """Parsl's key of a call, 16 bytes; None if Parsl has none.
 
@@ -104,7 +105,7 @@ class ParslApp(NamedTuple):
             protocol: that of Parsl's Python.
 
         >>> def double(x): ...
-        >>> ParslApp("double", "work", {}).key((21,), {}).hex()
+        >>> ParslApp("double", "work", {}).key((21,), {}, protocol=4).hex()
         'e5f64c7f2e2e00c0d27565b352b69b3f'
         """
         try:

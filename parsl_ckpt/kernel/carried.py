@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from parsl_ckpt.checkpoint.carrying import PARSL, carried_value, foreign_key
-from parsl_ckpt.identity.parsl_key import PROTOCOLS, ParslApp
+from parsl_ckpt.identity.parsl_key import PROTOCOL, ParslApp
 from parsl_ckpt.kernel.failures import one_line
 from parsl_ckpt.kernel.task import Spec
 
@@ -62,7 +62,7 @@ class Carried:
             return Found(value)
         return None
 
-    def key(self, record: CallRecord, protocol: int = PROTOCOLS[0]) -> bytes | None:
+    def key(self, record: CallRecord, protocol: int = PROTOCOL) -> bytes | None:
         """Protocol and Parsl's key of a call; None if it has none."""
         task = record.task
         known = self._apps.get(task.spec)

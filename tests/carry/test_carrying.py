@@ -27,7 +27,7 @@ from parsl_ckpt.errors import (
     StoreWriteError,
     UntrustedCheckpointError,
 )
-from parsl_ckpt.identity.parsl_key import ParslApp
+from parsl_ckpt.identity.parsl_key import PROTOCOL, ParslApp
 
 RAN: list[Any] = []
 
@@ -53,7 +53,7 @@ def key_of(*args: Any, **kwargs: Any) -> str:
     return key.hex()
 
 
-def record(key: str, value: Any, protocol: int = 4) -> bytes:
+def record(key: str, value: Any, protocol: int = PROTOCOL) -> bytes:
     return pickle.dumps({"hash": key, "exception": None, "result": value}, protocol)
 
 
@@ -175,7 +175,7 @@ def test_a_record_under_another_key_than_its_own_is_no_answer(runs: Path) -> Non
         entry = store.stage(
             carrying.Encoded(2, data), key=foreign_key(bytes.fromhex(key_of(1))), app=carrying.PARSL
         )
-        store.append([entry, store.stage_note(carrying._MARK, "4", b"")])
+        store.append([entry, store.stage_note(carrying._MARK, str(PROTOCOL), b"")])
     with (
         pc.load(config(runs)),
         pytest.warns(pc.CheckpointWarning, match="none of Parsl's"),

@@ -27,7 +27,8 @@ def test_a_call_has_the_key_that_parsl_gave_it(
     function, args, kwargs, ignored, bash = calls.CALLS[number]
     app = ParslApp.of(function, ignored, bash)
     assert app is not None
-    key = app.key(args, kwargs, [name for name, value in kwargs.items() if value is calls.AUTO])
+    automatic = [name for name, value in kwargs.items() if value is calls.AUTO]
+    key = app.key(args, kwargs, automatic, 4)
     assert (key and key.hex()) == keys(fixtures)[number]
 
 
