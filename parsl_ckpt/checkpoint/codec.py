@@ -184,7 +184,7 @@ def _encode_dill(value: Any, foreign_main: bool) -> Encoded:
         """dill copies functions of ``__main__``; here they are named, as pickle does."""
 
         def reducer_override(self, value: Any) -> Any:
-            if type(value) is types.CodeType and not hasattr(value, "co_lnotab"):
+            if type(value) is types.CodeType and sys.version_info >= (3, 15):
                 # dill 0.4 asks for it, and Python 3.15 has it no more.
                 return types.CodeType, tuple([getattr(value, f"co_{name}") for name in _CODE])
             return _by_name(value, looked_up=not foreign_main)
