@@ -138,7 +138,8 @@ class Porter:
         self._name = name
         self._closed = False
         self._late = threading.Lock()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
 
     def carry(self, call: Callable[..., object], *args: Any) -> None:
         """Have ``call(*args)`` made on the porter's thread; calls must not block for long."""
@@ -160,15 +161,14 @@ class Porter:
             del errand  # keep nothing alive while waiting
 
     def _work_late(self) -> None:
+        self._thread.join()
         with self._late:  # one at a time, so that the order is kept
             while True:
                 try:
                     errand = self._queue.get_nowait()
                 except Empty:
                     return
-                if errand is None:  # meant for the thread that still works
-                    self._queue.put(None)
-                    return
+                assert errand is not None  # the thread that has ended took the only one
                 _make(*errand)
 
 

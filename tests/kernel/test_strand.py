@@ -214,11 +214,15 @@ def test_a_porter_survives_what_it_calls(kind, caplog):
 
 def test_a_porter_carries_what_comes_after_its_end_too():
     porter = Porter("porter")
-    made, done = [], threading.Event()
-    porter.carry(made.append, 0)
+    made, done, begun, gate = [], threading.Event(), threading.Event(), threading.Event()
+    porter.carry(lambda: (begun.set(), gate.wait(DEADLINE), made.append(0)))
+    assert begun.wait(DEADLINE)
     porter.close()
     porter.close()
-    for n in range(1, 50):
+    for n in range(1, 25):
+        porter.carry(made.append, n)
+    gate.set()
+    for n in range(25, 50):
         porter.carry(made.append, n)
     porter.carry(done.set)
     assert done.wait(DEADLINE)
