@@ -29,6 +29,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job; the tests of Ctrl-C need it, here and in child processes.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What tests make by hand is not to be writable by a group, which some systems let it be: the
+# library would not trust it.  Tests of that set the modes themselves.
+os.umask(0o022)
+
 
 # No test asserts how long an example takes: on a loaded machine one of them may take its time.
 # .ci/run judges by the same examples each time; new ones are drawn where the library is worked on.
